@@ -1,0 +1,338 @@
+//! A pure parser of the activation environment, as sd_listen_fds(3) defines it.
+
+use std::ffi::OsString;
+use std::fmt;
+
+/// The first descriptor that is handed over: `SD_LISTEN_FDS_START`.
+pub const LISTEN_FDS_START: i32 = 3;
+
+/// What sd_listen_fds(3) calls a descriptor without a name.
+pub const UNKNOWN_NAME: &str = "unknown";
+
+/// The variables of sd_listen_fds(3), as found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `LISTEN_PID`: the process that the descriptors are meant for.
+    pub listen_pid: Option<OsString>,
+    /// `LISTEN_PIDFDID`: the inode number of that process's pidfd (systemd 259); guards against a
+    /// process id that was used again.
+    pub listen_pidfdid: Option<OsString>,
+    /// `LISTEN_FDS`: how many descriptors there are, from 3 on.
+    pub listen_fds: Option<OsString>,
+    /// `LISTEN_FDNAMES`: their names, joined by colons.
+    pub listen_fdnames: Option<OsString>,
+}
+
+/// The process that reads the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Its process id.
+    pub pid: u32,
+    /// The inode number of its pidfd, where the kernel has pidfs (6.9).
+    pub pidfd_id: Option<u64>,
+}
+
+/// What a well-formed environment hands over: the names of the descriptors 3, 4, and so on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handover {
+    /// One name for each descriptor; [`UNKNOWN_NAME`] where `LISTEN_FDNAMES` is not set.
+    pub names: Vec<String>,
+}
+
+/// What is wrong with an activation environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvironmentError {
+    /// Neither `LISTEN_PID` nor `LISTEN_FDS` is set: nobody activated this process.
+    NotSet,
+    /// One of the two is set, the other is not.
+    Missing {
+        /// The variable that is set, with its value.
+        present: (&'static str, String),
+        /// The variable that is not set.
+        absent: &'static str,
+    },
+    /// A variable is not the number that it has to be.
+    NotANumber {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// `LISTEN_FDS` is not positive or beyond what a process can hold.
+    BadCount {
+        /// Its value.
+        value: String,
+    },
+    /// `LISTEN_PID` is another process.
+    OtherPid {
+        /// The process that it names.
+        listen_pid: u32,
+        /// This process.
+        pid: u32,
+    },
+    /// `LISTEN_PID` is this process, but `LISTEN_PIDFDID` is not: the number was used again.
+    OtherPidfd {
+        /// The inode number that it names.
+        listen_pidfdid: u64,
+        /// The inode number of this process.
+        pidfd_id: u64,
+    },
+    /// `LISTEN_FDNAMES` has another number of names than `LISTEN_FDS` says.
+    NameCount {
+        /// The value of `LISTEN_FDNAMES`.
+        value: String,
+        /// How many names it has.
+        names: usize,
+        /// How many descriptors there are.
+        fds: usize,
+    },
+}
+
+impl Environment {
+    /// Reads the variables through `lookup`.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        Self {
+            listen_pid: lookup("LISTEN_PID"),
+            listen_pidfdid: lookup("LISTEN_PIDFDID"),
+            listen_fds: lookup("LISTEN_FDS"),
+            listen_fdnames: lookup("LISTEN_FDNAMES"),
+        }
+    }
+
+    /// Reads the variables of this process.
+    pub fn of_this_process() -> Self {
+        Self::from_lookup(|name| std::env::var_os(name))
+    }
+
+    /// Whether any of the variables is set.
+    pub fn is_set(&self) -> bool {
+        self.listen_pid.is_some() || self.listen_fds.is_some()
+    }
+
+    /// What the environment hands over to `process`.
+    ///
+    /// # Errors
+    ///
+    /// Every departure from sd_listen_fds(3). Where that function answers "no descriptors", for
+    /// example to a `LISTEN_PID` of another process, this one says why.
+    pub fn handover(&self, process: Process) -> Result<Handover, EnvironmentError> {
+        let (listen_pid, listen_fds) = self.both()?;
+        let expected: u32 = number("LISTEN_PID", listen_pid)?;
+        if expected != process.pid {
+            return Err(EnvironmentError::OtherPid { listen_pid: expected, pid: process.pid });
+        }
+        if let Some(value) = &self.listen_pidfdid {
+            let expected: u64 = number("LISTEN_PIDFDID", &value.to_string_lossy())?;
+            if let Some(pidfd_id) = process.pidfd_id.filter(|&id| id != expected) {
+                return Err(EnvironmentError::OtherPidfd { listen_pidfdid: expected, pidfd_id });
+            }
+        }
+        let count = count(listen_fds)?;
+        let names = self.names(count)?;
+        Ok(Handover { names })
+    }
+
+    fn both(&self) -> Result<(&str, &str), EnvironmentError> {
+        match (&self.listen_pid, &self.listen_fds) {
+            (Some(pid), Some(fds)) => Ok((text("LISTEN_PID", pid)?, text("LISTEN_FDS", fds)?)),
+            (None, None) => Err(EnvironmentError::NotSet),
+            (Some(pid), None) => Err(EnvironmentError::Missing {
+                present: ("LISTEN_PID", pid.to_string_lossy().into_owned()),
+                absent: "LISTEN_FDS",
+            }),
+            (None, Some(fds)) => {
+                // A count that is no count is the nearer cause, so it is said first.
+                count(text("LISTEN_FDS", fds)?)?;
+                Err(EnvironmentError::Missing {
+                    present: ("LISTEN_FDS", fds.to_string_lossy().into_owned()),
+                    absent: "LISTEN_PID",
+                })
+            }
+        }
+    }
+
+    fn names(&self, count: usize) -> Result<Vec<String>, EnvironmentError> {
+        let Some(value) = &self.listen_fdnames else {
+            return Ok(vec![UNKNOWN_NAME.to_owned(); count]);
+        };
+        let value = value.to_string_lossy();
+        let names: Vec<_> = value.split(':').map(str::to_owned).collect();
+        if names.len() != count {
+            return Err(EnvironmentError::NameCount {
+                value: value.into_owned(),
+                names: names.len(),
+                fds: count,
+            });
+        }
+        Ok(names)
+    }
+}
+
+fn text<'a>(variable: &'static str, value: &'a OsString) -> Result<&'a str, EnvironmentError> {
+    value.to_str().ok_or_else(|| EnvironmentError::NotANumber {
+        variable,
+        value: value.to_string_lossy().into_owned(),
+    })
+}
+
+fn number<T: std::str::FromStr>(
+    variable: &'static str,
+    value: &str,
+) -> Result<T, EnvironmentError> {
+    value.parse().map_err(|_| EnvironmentError::NotANumber { variable, value: value.to_owned() })
+}
+
+fn count(value: &str) -> Result<usize, EnvironmentError> {
+    let count: i64 = number("LISTEN_FDS", value)?;
+    match usize::try_from(count) {
+        // The last descriptor is START + count - 1 and has to be an int.
+        Ok(count) if (1..=(i32::MAX - LISTEN_FDS_START) as usize).contains(&count) => Ok(count),
+        _ => Err(EnvironmentError::BadCount { value: value.to_owned() }),
+    }
+}
+
+impl fmt::Display for EnvironmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSet => f.write_str(
+                "no sockets were handed over: LISTEN_PID and LISTEN_FDS are not set and standard \
+                 input is no socket",
+            ),
+            Self::Missing { present: (variable, value), absent } => {
+                write!(f, "{variable}={value} is set but {absent} is not")
+            }
+            Self::NotANumber { variable, value } => {
+                write!(f, "{variable}={value} is not a number")
+            }
+            Self::BadCount { value } => {
+                write!(f, "LISTEN_FDS={value} is no count of file descriptors: expected 1 or more")
+            }
+            Self::OtherPid { listen_pid, pid } => write!(
+                f,
+                "LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets are \
+                 not for us"
+            ),
+            Self::OtherPidfd { listen_pidfdid, pidfd_id } => write!(
+                f,
+                "LISTEN_PIDFDID={listen_pidfdid} is another process, this one has {pidfd_id}: \
+                 the process id was used again"
+            ),
+            Self::NameCount { value, names, fds } => {
+                write!(f, "LISTEN_FDNAMES={value} has {names} name(s) but LISTEN_FDS={fds}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for EnvironmentError {}
+
+impl EnvironmentError {
+    /// What to change, as an imperative sentence.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotSet => {
+                "start it through a .socket unit, systemd-socket-activate, or \
+                 `socket-activate-echo activate`"
+            }
+            Self::Missing { .. } => {
+                "set both or neither; an engine or a wrapper that drops one of them has to pass \
+                 both on"
+            }
+            Self::NotANumber { .. } | Self::BadCount { .. } => {
+                "let the service manager set it; `unset LISTEN_FDS LISTEN_PID` clears what a \
+                 parent shell left behind"
+            }
+            Self::OtherPid { .. } => {
+                "let the activated process exec the program in place: no shell, --init or other \
+                 wrapper that forks in between"
+            }
+            Self::OtherPidfd { .. } => {
+                "unset the variables that an earlier process left behind, and activate anew"
+            }
+            Self::NameCount { .. } => {
+                "give each file descriptor one name, joined by colons, or leave LISTEN_FDNAMES unset"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use EnvironmentError as E;
+
+    const US: Process = Process { pid: 7, pidfd_id: Some(70) };
+
+    fn parse(variables: &[(&str, &str)]) -> Result<Handover, EnvironmentError> {
+        Environment::from_lookup(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+        })
+        .handover(US)
+    }
+
+    #[test]
+    fn well_formed() {
+        for (variables, names) in [
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "1")], vec!["unknown"]),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "2")], vec!["unknown", "unknown"]),
+            (
+                vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:a")],
+                vec!["a", "a"],
+            ),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", ":")], vec!["", ""]),
+            (
+                vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "1"), ("LISTEN_PIDFDID", "70")],
+                vec!["unknown"],
+            ),
+        ] {
+            let handover = parse(&variables).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(handover.names, names, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_pidfs_does_not_check_the_pidfd() {
+        let environment = Environment::from_lookup(|name| match name {
+            "LISTEN_PID" => Some("7".into()),
+            "LISTEN_FDS" => Some("1".into()),
+            "LISTEN_PIDFDID" => Some("99".into()),
+            _ => None,
+        });
+        assert!(environment.handover(Process { pid: 7, pidfd_id: None }).is_ok());
+    }
+
+    #[test]
+    fn departures() {
+        let not_a_number = |variable, value: &str| E::NotANumber { variable, value: value.into() };
+        let bad_count = |value: &str| E::BadCount { value: value.into() };
+        for (variables, error) in [
+            (vec![], E::NotSet),
+            (
+                vec![("LISTEN_FDS", "1")],
+                E::Missing { present: ("LISTEN_FDS", "1".into()), absent: "LISTEN_PID" },
+            ),
+            (
+                vec![("LISTEN_PID", "7")],
+                E::Missing { present: ("LISTEN_PID", "7".into()), absent: "LISTEN_FDS" },
+            ),
+            (vec![("LISTEN_FDS", "x")], not_a_number("LISTEN_FDS", "x")),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "x")], not_a_number("LISTEN_FDS", "x")),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "")], not_a_number("LISTEN_FDS", "")),
+            (vec![("LISTEN_PID", "x"), ("LISTEN_FDS", "1")], not_a_number("LISTEN_PID", "x")),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "-1")], bad_count("-1")),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "0")], bad_count("0")),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "2147483647")], bad_count("2147483647")),
+            (vec![("LISTEN_PID", "1"), ("LISTEN_FDS", "1")], E::OtherPid { listen_pid: 1, pid: 7 }),
+            (
+                vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "1"), ("LISTEN_PIDFDID", "71")],
+                E::OtherPidfd { listen_pidfdid: 71, pidfd_id: 70 },
+            ),
+            (
+                vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a:b")],
+                E::NameCount { value: "a:b".into(), names: 2, fds: 1 },
+            ),
+        ] {
+            assert_eq!(parse(&variables), Err(error), "{variables:?}");
+        }
+    }
+}

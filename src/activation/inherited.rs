@@ -1,0 +1,204 @@
+//! Taking the descriptors: from numbers in the environment to owned, classified sockets.
+
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::ancestry::{Ancestor, ancestry, describe};
+use super::env::{Environment, EnvironmentError, LISTEN_FDS_START, Process};
+use super::kind::{Kind, Service, file_system};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys;
+
+/// The most descriptors that are looked at; systemd's own limit for one service is lower.
+const FDS_MAX: usize = 65_536;
+
+/// Everything that was handed over to this process.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The descriptors in the order of their numbers.
+    pub fds: Vec<InheritedFd>,
+}
+
+/// Where a descriptor comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// `LISTEN_FDS`: sd_listen_fds(3).
+    ListenFds,
+    /// `StandardInput=socket` of systemd.exec(5), or inetd.
+    StandardInput,
+}
+
+/// One inherited file descriptor with its name and what the kernel says of it.
+#[derive(Debug)]
+pub struct InheritedFd {
+    fd: Option<OwnedFd>,
+    number: RawFd,
+    name: String,
+    origin: Origin,
+    kind: Kind,
+}
+
+impl Inherited {
+    /// Takes what was handed over: the descriptors that `LISTEN_FDS` announces or, without it, a
+    /// socket on standard input. Each becomes close-on-exec.
+    ///
+    /// The environment is left as it is: `LISTEN_PID` keeps a child from taking it for its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Environment`] if nothing was handed over, or the variables are wrong;
+    /// [`ErrorKind::Other`] on a second call, because the first one owns the descriptors.
+    pub fn take() -> Result<Self> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if TAKEN.swap(true, Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Other, "the inherited sockets were taken before"));
+        }
+        let environment = Environment::of_this_process();
+        if !environment.is_set() {
+            if let Some(socket) = InheritedFd::standard_input()? {
+                return Ok(Self { fds: vec![socket] });
+            }
+        }
+        let process = this_process(&environment);
+        let handover =
+            environment.handover(process).map_err(|error| explain(&error, process.pid))?;
+        if handover.names.len() > FDS_MAX {
+            let value = handover.names.len();
+            return Err(explain(
+                &EnvironmentError::BadCount { value: value.to_string() },
+                process.pid,
+            ));
+        }
+        let fds = (LISTEN_FDS_START..).zip(handover.names);
+        Ok(Self {
+            fds: fds
+                .map(|(number, name)| InheritedFd::listen(number, name))
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// Every descriptor with how it is served.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Descriptor`] for the first one that cannot be served.
+    pub fn into_sockets(self) -> Result<Vec<InheritedSocket>> {
+        self.fds.into_iter().map(InheritedFd::into_socket).collect()
+    }
+}
+
+/// An inherited socket that can be served, and how.
+#[derive(Debug)]
+pub struct InheritedSocket {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// The name of `LISTEN_FDNAMES`.
+    pub name: String,
+    /// What the kernel says of it.
+    pub kind: super::SocketKind,
+    /// How it is served.
+    pub service: Service,
+}
+
+impl InheritedFd {
+    fn listen(number: RawFd, name: String) -> Result<Self> {
+        Self::adopt(number, name, Origin::ListenFds)
+    }
+
+    fn standard_input() -> Result<Option<Self>> {
+        let is_socket = rustix::fs::fstat(rustix::stdio::stdin()).is_ok_and(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
+        });
+        if !is_socket {
+            return Ok(None);
+        }
+        Self::adopt(0, "stdin".to_owned(), Origin::StandardInput).map(Some)
+    }
+
+    fn adopt(number: RawFd, name: String, origin: Origin) -> Result<Self> {
+        let fd = sys::descriptor::adopt(number).context(format!("take fd {number} ({name})"))?;
+        let kind = match &fd {
+            Some(fd) => {
+                Kind::of(fd.as_fd()).context(format!("ask what fd {number} ({name}) is"))?
+            }
+            None => Kind::Closed,
+        };
+        Ok(Self { fd, number, name, origin, kind })
+    }
+
+    /// The descriptor's number when it was handed over.
+    pub fn number(&self) -> RawFd {
+        self.number
+    }
+
+    /// Its name: `FileDescriptorName=` of systemd.socket(5). Several may have the same one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// The descriptor; `None` if it is not open.
+    pub fn fd(&self) -> Option<&OwnedFd> {
+        self.fd.as_ref()
+    }
+
+    /// The descriptor as a socket with how it is served.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Descriptor`] if it cannot be served.
+    pub fn into_socket(self) -> Result<InheritedSocket> {
+        let refusal = self.refusal();
+        match (self.fd, self.kind) {
+            (Some(fd), Kind::Socket(kind)) => match kind.service() {
+                Some(service) => Ok(InheritedSocket { fd, name: self.name, kind, service }),
+                None => Err(refusal),
+            },
+            _ => Err(refusal),
+        }
+    }
+}
+
+fn this_process(environment: &Environment) -> Process {
+    let pidfd_id = environment.listen_pidfdid.as_ref().and_then(|_| own_pidfd_id());
+    Process { pid: std::process::id(), pidfd_id }
+}
+
+// Before pidfs (Linux 6.9) all pidfds share one inode, whose number says nothing; the file
+// system's type tells the two apart.
+fn own_pidfd_id() -> Option<u64> {
+    /// `PID_FS_MAGIC` of linux/magic.h.
+    const PID_FS_MAGIC: i64 = 0x5049_4446;
+    let pidfd = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )
+    .ok()?;
+    if file_system(pidfd.as_fd()).ok()? != PID_FS_MAGIC {
+        return None;
+    }
+    Some(rustix::fs::fstat(&pidfd).ok()?.st_ino)
+}
+
+/// Joins what is wrong with the environment and, where another process is meant, who that is.
+fn explain(error: &EnvironmentError, pid: u32) -> Error {
+    let mut message = error.to_string();
+    if let EnvironmentError::OtherPid { listen_pid, .. } = error {
+        let other = match Ancestor::of(*listen_pid) {
+            Some(other) => format!("process {listen_pid} is {}", other.name),
+            None => format!("there is no process {listen_pid}"),
+        };
+        let chain = describe(&ancestry(pid));
+        message.push_str(&format!(" ({other}; our ancestry: {chain})"));
+    }
+    Error::new(ErrorKind::Environment, message).remedy(error.remedy())
+}

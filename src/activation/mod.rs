@@ -1,0 +1,15 @@
+//! The sockets that a service manager handed over: how many, what they are called, what they are.
+//!
+//! This is sd_listen_fds(3) and sd_is_socket(3) with an explanation for everything that is wrong.
+//! [`Inherited::take`] is the one entry: call it once, early.
+
+mod ancestry;
+mod env;
+mod inherited;
+mod kind;
+mod refusal;
+
+pub use ancestry::{Ancestor, ancestry};
+pub use env::{Environment, EnvironmentError, Handover, LISTEN_FDS_START, Process, UNKNOWN_NAME};
+pub use inherited::{Inherited, InheritedFd, InheritedSocket, Origin};
+pub use kind::{Family, FileKind, Kind, Role, Service, SocketKind};

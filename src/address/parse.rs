@@ -1,0 +1,336 @@
+//! From text to an [`Address`], and the escapes that make every unix socket name printable.
+
+use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::str::FromStr;
+
+use super::{Address, Cid, Host, Inet, SCHEMES, Style, UnixName};
+
+/// The longest path of a unix socket in bytes: `sun_path` less its NUL, see unix(7).
+const UNIX_PATH_MAX: usize = 107;
+
+/// Why a text is not an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseAddressError(String);
+
+impl fmt::Display for ParseAddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ParseAddressError {}
+
+fn fail<T>(message: impl Into<String>) -> Result<T, ParseAddressError> {
+    Err(ParseAddressError(message.into()))
+}
+
+impl FromStr for Address {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return fail(no_scheme(text));
+        };
+        match scheme {
+            "tcp" => inet(Inet::Tcp, rest),
+            "mptcp" => inet(Inet::Mptcp, rest),
+            "sctp" => inet(Inet::Sctp, rest),
+            "sctp-seqpacket" => inet(Inet::SctpSeqpacket, rest),
+            "udp" => inet(Inet::Udp, rest),
+            "udplite" => inet(Inet::Udplite, rest),
+            "unix" => Ok(Self::Unix(Style::Stream, unix_name(rest)?)),
+            "unix-dgram" => Ok(Self::Unix(Style::Datagram, unix_name(rest)?)),
+            "unix-seqpacket" => Ok(Self::Unix(Style::Seqpacket, unix_name(rest)?)),
+            "vsock" => vsock(Style::Stream, rest),
+            "vsock-dgram" => vsock(Style::Datagram, rest),
+            "vsock-seqpacket" => vsock(Style::Seqpacket, rest),
+            "vsock-mux" => {
+                let (path, port) = split_port(rest)?;
+                Ok(Self::VsockMux(unix_name(path)?, vsock_port(port)?))
+            }
+            _ => fail(unknown_scheme(scheme, text)),
+        }
+    }
+}
+
+fn no_scheme(text: &str) -> String {
+    if text.starts_with(['/', '@', '.']) {
+        format!(
+            "`{text}` has no scheme: write unix:{text}, unix-dgram:{text} or unix-seqpacket:{text}"
+        )
+    } else if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        format!(
+            "`{text}` has no scheme: write tcp:[::]:{text} for every address, or tcp:127.0.0.1:{text}"
+        )
+    } else {
+        format!("`{text}` has no scheme: write one of {}", schemes())
+    }
+}
+
+fn unknown_scheme(scheme: &str, text: &str) -> String {
+    if scheme.contains('.') || text.starts_with('[') || scheme == "localhost" {
+        return format!("`{text}` has no scheme: write tcp:{text} or udp:{text}");
+    }
+    format!("`{scheme}` is no scheme: write one of {}", schemes())
+}
+
+fn schemes() -> String {
+    let forms: Vec<_> = SCHEMES.iter().map(|(scheme, rest)| format!("{scheme}:{rest}")).collect();
+    forms.join(", ")
+}
+
+fn inet(inet: Inet, rest: &str) -> Result<Address, ParseAddressError> {
+    let (host, port) = split_port(rest)?;
+    let port = port
+        .parse()
+        .or_else(|_| fail(format!("`{port}` is no port: it is a number from 0 to 65535")))?;
+    Ok(Address::Inet(inet, parse_host(host)?, port))
+}
+
+fn split_port(rest: &str) -> Result<(&str, &str), ParseAddressError> {
+    rest.rsplit_once(':').map_or_else(
+        || fail(format!("`{rest}` has no port: a colon and a number belong at the end")),
+        Ok,
+    )
+}
+
+fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
+    if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        let (ip, scope) = match inner.split_once('%') {
+            Some((_, "")) => return fail(format!("`{text}` ends its scope after the %")),
+            Some((ip, scope)) => (ip, Some(scope.to_owned())),
+            None => (inner, None),
+        };
+        return match ip.parse() {
+            Ok(ip) => Ok(Host::V6(ip, scope)),
+            Err(_) => fail(format!("`{ip}` is no IPv6 address")),
+        };
+    }
+    if text.contains([':', '[', ']']) {
+        return fail(format!("`{text}` is no host: an IPv6 address is written in brackets, [::1]"));
+    }
+    if let Ok(ip) = text.parse() {
+        return Ok(Host::V4(ip));
+    }
+    // Four numbers that are no IPv4 address would otherwise be looked up as a name.
+    if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return fail(format!(
+            "`{text}` is no host: write a name, an IPv4 address or [an IPv6 address]"
+        ));
+    }
+    if text.bytes().any(|byte| byte.is_ascii_whitespace() || byte == 0 || byte == b'/') {
+        return fail(format!("`{}` is no host name", text.escape_debug()));
+    }
+    Ok(Host::Name(text.to_owned()))
+}
+
+fn unix_name(text: &str) -> Result<UnixName, ParseAddressError> {
+    let (is_abstract, escaped) = match text.strip_prefix('@') {
+        Some(name) => (true, name),
+        None => (false, text),
+    };
+    let name = unescape(escaped)?;
+    if name.is_empty() {
+        return fail("a unix socket needs a path or an @name");
+    }
+    if name.len() > UNIX_PATH_MAX {
+        return fail(format!(
+            "`{text}` has {} bytes: the name of a unix socket has at most {UNIX_PATH_MAX}",
+            name.len()
+        ));
+    }
+    if is_abstract {
+        return Ok(UnixName::Abstract(name));
+    }
+    if name.contains(&0) {
+        return fail(format!("`{text}` has a NUL byte: only an @name may have one"));
+    }
+    Ok(UnixName::Path(std::ffi::OsString::from_vec(name).into()))
+}
+
+fn vsock(style: Style, rest: &str) -> Result<Address, ParseAddressError> {
+    let (cid, port) = split_port(rest)?;
+    let cid = match cid {
+        "any" => Cid::ANY,
+        "local" => Cid::LOCAL,
+        "host" => Cid::HOST,
+        number => match number.parse() {
+            Ok(number) => Cid(number),
+            Err(_) => return fail(format!("`{cid}` is no CID: a number, any, local or host")),
+        },
+    };
+    Ok(Address::Vsock(style, cid, vsock_port(port)?))
+}
+
+fn vsock_port(text: &str) -> Result<u32, ParseAddressError> {
+    text.parse().or_else(|_| fail(format!("`{text}` is no vsock port: a number below 4294967296")))
+}
+
+/// Writes `name` so that [`unescape`] gives it back and no byte of it can confuse a terminal:
+/// printable UTF-8 as it is, a backslash and every other byte as `\xNN`.
+pub(super) fn escape(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for chunk in name.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            if char == '\\' || char.is_control() || (char.is_whitespace() && char != ' ') {
+                let mut utf8 = [0; 4];
+                for byte in char.encode_utf8(&mut utf8).bytes() {
+                    write!(f, "\\x{byte:02x}")?;
+                }
+            } else {
+                f.write_char(char)?;
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+fn unescape(text: &str) -> Result<Vec<u8>, ParseAddressError> {
+    let mut name = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        name.extend_from_slice(before.as_bytes());
+        let digits = after.strip_prefix('x').and_then(|hex| hex.get(..2));
+        match digits.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => name.push(byte),
+            None => return fail(format!("`{text}` has a backslash that is not \\xNN")),
+        }
+        rest = &after[3..];
+    }
+    name.extend_from_slice(rest.as_bytes());
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_form_round_trips() {
+        for text in [
+            "tcp:127.0.0.1:3000",
+            "tcp:[::1]:3000",
+            "tcp:[fe80::1%eth0]:3000",
+            "tcp:localhost:0",
+            "udp:[::ffff:127.0.0.1]:65535",
+            "udplite:10.0.0.1:7",
+            "mptcp:[::]:3000",
+            "sctp:127.0.0.1:3000",
+            "sctp-seqpacket:[::1]:3000",
+            "unix:/run/echo.sock",
+            "unix:/with:colon and space",
+            "unix:relative",
+            "unix:@abstract",
+            "unix:@a\\x00b\\x5c",
+            "unix-dgram:/run/echo.sock",
+            "unix-seqpacket:@x",
+            "vsock:any:3000",
+            "vsock:local:3000",
+            "vsock:host:4294967295",
+            "vsock:20:3000",
+            "vsock-dgram:20:3000",
+            "vsock-seqpacket:any:3000",
+            "vsock-mux:/tmp/v.sock:3000",
+        ] {
+            let address: Address = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(address.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_write() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (text, part) in [
+            ("", "has no scheme"),
+            ("3000", "tcp:[::]:3000"),
+            ("/tmp/s", "unix:/tmp/s"),
+            ("127.0.0.1:3000", "tcp:127.0.0.1:3000"),
+            ("localhost:3000", "tcp:localhost:3000"),
+            ("[::1]:3000", "tcp:[::1]:3000"),
+            ("http:x", "`http` is no scheme"),
+            ("tcp:127.0.0.1", "no port"),
+            ("tcp:127.0.0.1:", "is no port"),
+            ("tcp:127.0.0.1:65536", "0 to 65535"),
+            ("tcp:127.0.0.256:1", "is no host"),
+            ("tcp:::1:3000", "brackets"),
+            ("tcp:[::1:3000", "brackets"),
+            ("tcp:[::g]:3000", "no IPv6 address"),
+            ("tcp:[fe80::1%]:1", "scope"),
+            ("tcp::3000", "is no host"),
+            ("tcp:a b:3000", "no host name"),
+            ("unix:", "needs a path"),
+            ("unix:@", "needs a path"),
+            ("unix:/a\\n", "backslash"),
+            ("unix:/a\\xé", "backslash"),
+            ("unix:/a\\x00", "NUL byte"),
+            (&long, "at most 107"),
+            ("vsock:3000", "has no port"),
+            ("vsock:here:3000", "is no CID"),
+            ("vsock:any:x", "vsock port"),
+            ("vsock-mux:/tmp/v.sock", "no port"),
+        ] {
+            let error = text.parse::<Address>().expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    fn any_host() -> impl Strategy<Value = Host> {
+        prop_oneof![
+            "[a-z][a-z0-9.-]{0,20}".prop_map(Host::Name),
+            any::<[u8; 4]>().prop_map(|ip| Host::V4(ip.into())),
+            (any::<[u8; 16]>(), proptest::option::of("[a-z0-9]{1,8}"))
+                .prop_map(|(ip, scope)| Host::V6(ip.into(), scope)),
+        ]
+    }
+
+    fn any_name() -> impl Strategy<Value = UnixName> {
+        prop_oneof![
+            proptest::collection::vec(1u8.., 1..100)
+                .prop_filter("@ marks the abstract namespace", |name| name[0] != b'@')
+                .prop_map(|name| UnixName::Path(std::ffi::OsString::from_vec(name).into())),
+            proptest::collection::vec(any::<u8>(), 1..100).prop_map(UnixName::Abstract),
+        ]
+    }
+
+    fn any_address() -> impl Strategy<Value = Address> {
+        let inet = prop_oneof![
+            Just(Inet::Tcp),
+            Just(Inet::Mptcp),
+            Just(Inet::Sctp),
+            Just(Inet::SctpSeqpacket),
+            Just(Inet::Udp),
+            Just(Inet::Udplite)
+        ];
+        let style =
+            || prop_oneof![Just(Style::Stream), Just(Style::Datagram), Just(Style::Seqpacket)];
+        prop_oneof![
+            (inet, any_host(), any::<u16>())
+                .prop_map(|(inet, host, port)| Address::Inet(inet, host, port)),
+            (style(), any_name()).prop_map(|(style, name)| Address::Unix(style, name)),
+            (style(), any::<u32>(), any::<u32>()).prop_map(|(style, cid, port)| Address::Vsock(
+                style,
+                Cid(cid),
+                port
+            )),
+            (any_name(), any::<u32>()).prop_map(|(name, port)| Address::VsockMux(name, port)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn display_then_parse_is_identity(address in any_address()) {
+            prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address));
+        }
+
+        #[test]
+        fn parse_never_panics_and_what_it_takes_round_trips(text in "\\PC{0,40}") {
+            if let Ok(address) = text.parse::<Address>() {
+                prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address));
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! From an [`Address`] to the `sockaddr`s to try, in the order in which the resolver gives them.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+
+use socket2::SockAddr;
+
+use super::{Address, Host};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Address {
+    /// The `sockaddr`s to bind or connect to: one, or for a host name one for each of its
+    /// addresses. Asks the resolver only for a name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Connect`] if a name is not resolved or a scope names no interface.
+    pub fn resolve(&self) -> Result<Vec<SockAddr>> {
+        match self {
+            Self::Inet(_, host, port) => {
+                let ips = host.resolve(*port).map_err(|error| self.unresolved(error))?;
+                Ok(ips.into_iter().map(SockAddr::from).collect())
+            }
+            Self::Unix(_, name) | Self::VsockMux(name, _) => name
+                .to_sockaddr()
+                .map(|addr| vec![addr])
+                .map_err(|error| Error::new(ErrorKind::Usage, self.to_string()).because(error)),
+            Self::Vsock(_, cid, port) => Ok(vec![SockAddr::vsock(cid.0, *port)]),
+        }
+    }
+
+    fn unresolved(&self, error: io::Error) -> Error {
+        let remedy = match self {
+            Self::Inet(_, Host::V6(_, Some(_)), _) => {
+                "name an interface of `ip link`, or its number, after the %"
+            }
+            _ => {
+                "check the spelling, or use a numeric address; with --network=none no name \
+                  server can be reached"
+            }
+        };
+        Error::new(ErrorKind::Connect, format!("resolve {self}")).because(error).remedy(remedy)
+    }
+}
+
+impl Host {
+    fn resolve(&self, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::V4(ip) => Ok(vec![SocketAddrV4::new(*ip, port).into()]),
+            Self::V6(ip, scope) => {
+                let scope = scope.as_deref().map_or(Ok(0), interface_index)?;
+                Ok(vec![SocketAddrV6::new(*ip, port, 0, scope).into()])
+            }
+            Self::Name(name) => {
+                let ips: Vec<_> = (name.as_str(), port).to_socket_addrs()?.collect();
+                if ips.is_empty() {
+                    return Err(io::Error::other("the name has no address"));
+                }
+                Ok(ips)
+            }
+        }
+    }
+}
+
+fn interface_index(scope: &str) -> io::Result<u32> {
+    if let Ok(index) = scope.parse() {
+        return Ok(index);
+    }
+    let path = std::path::Path::new("/sys/class/net").join(scope).join("ifindex");
+    let text = std::fs::read_to_string(path)
+        .map_err(|_| io::Error::new(io::ErrorKind::NotFound, format!("no interface `{scope}`")))?;
+    text.trim().parse().map_err(io::Error::other)
+}

@@ -1,0 +1,130 @@
+//! Between an [`Address`] and the kernel's socket domain, type, protocol and `sockaddr`.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+
+use super::{Address, Cid, Host, Inet, Style, UnixName};
+
+/// `IPPROTO_UDPLITE`, see udplite(7); `libc` and `socket2` have no name for it on every target.
+const UDPLITE: i32 = 136;
+
+impl Style {
+    /// The socket type as socket(2) takes it.
+    pub fn socket_type(self) -> Type {
+        match self {
+            Self::Stream => Type::STREAM,
+            Self::Datagram => Type::DGRAM,
+            Self::Seqpacket => Type::SEQPACKET,
+        }
+    }
+}
+
+impl Address {
+    /// The protocol as socket(2) takes it; `None` where the family has just one.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Self::Inet(Inet::Tcp, ..) => Some(Protocol::TCP),
+            Self::Inet(Inet::Mptcp, ..) => Some(Protocol::MPTCP),
+            Self::Inet(Inet::Sctp | Inet::SctpSeqpacket, ..) => Some(Protocol::SCTP),
+            Self::Inet(Inet::Udp, ..) => Some(Protocol::UDP),
+            Self::Inet(Inet::Udplite, ..) => Some(Protocol::from(UDPLITE)),
+            Self::Unix(..) | Self::Vsock(..) | Self::VsockMux(..) => None,
+        }
+    }
+
+    /// The address of a socket, from what the kernel says of it. `None` for an unnamed unix
+    /// socket, an unknown family, and a type or protocol that the grammar does not have.
+    pub fn from_sockaddr(
+        addr: &SockAddr,
+        r#type: Type,
+        protocol: Option<Protocol>,
+    ) -> Option<Self> {
+        let style = match r#type {
+            Type::STREAM => Style::Stream,
+            Type::DGRAM => Style::Datagram,
+            Type::SEQPACKET => Style::Seqpacket,
+            _ => return None,
+        };
+        if let Some(ip) = addr.as_socket() {
+            let inet = match (style, protocol) {
+                (Style::Stream, Some(Protocol::SCTP)) => Inet::Sctp,
+                (Style::Stream, Some(Protocol::MPTCP)) => Inet::Mptcp,
+                (Style::Stream, Some(Protocol::TCP) | None) => Inet::Tcp,
+                (Style::Seqpacket, Some(Protocol::SCTP)) => Inet::SctpSeqpacket,
+                (Style::Datagram, Some(Protocol::UDP) | None) => Inet::Udp,
+                (Style::Datagram, Some(lite)) if lite == Protocol::from(UDPLITE) => Inet::Udplite,
+                _ => return None,
+            };
+            return Some(Self::from_ip(inet, ip));
+        }
+        if let Some((cid, port)) = addr.as_vsock_address() {
+            return Some(Self::Vsock(style, Cid(cid), port));
+        }
+        unix_name(addr).map(|name| Self::Unix(style, name))
+    }
+
+    /// The address of a socket of protocol `inet` at `ip`.
+    pub fn from_ip(inet: Inet, ip: SocketAddr) -> Self {
+        let host = match ip {
+            SocketAddr::V4(v4) => Host::V4(*v4.ip()),
+            SocketAddr::V6(v6) if v6.scope_id() == 0 => Host::V6(*v6.ip(), None),
+            SocketAddr::V6(v6) => Host::V6(*v6.ip(), Some(v6.scope_id().to_string())),
+        };
+        Self::Inet(inet, host, ip.port())
+    }
+
+    /// The address that `socket` is bound to, as the kernel has it: after a bind to port 0 with
+    /// the port that was chosen.
+    pub fn of_socket(socket: impl AsFd) -> io::Result<Option<Self>> {
+        let socket = SockRef::from(&socket);
+        let (r#type, protocol) = (socket.r#type()?, socket.protocol()?);
+        Ok(Self::from_sockaddr(&socket.local_addr()?, r#type, protocol))
+    }
+
+    /// Whether clients can reach the address only through the wildcard: `0.0.0.0`, `[::]` and
+    /// CID `any`. Gives the address that a client on this machine connects to instead.
+    pub fn to_client(&self) -> Self {
+        match self {
+            Self::Inet(inet, Host::V4(ip), port) if ip.is_unspecified() => {
+                Self::Inet(*inet, Host::V4(std::net::Ipv4Addr::LOCALHOST), *port)
+            }
+            Self::Inet(inet, Host::V6(ip, _), port) if ip.is_unspecified() => {
+                Self::Inet(*inet, Host::V6(Ipv6Addr::LOCALHOST, None), *port)
+            }
+            Self::Vsock(style, Cid::ANY, port) => Self::Vsock(*style, Cid::LOCAL, *port),
+            other => other.clone(),
+        }
+    }
+}
+
+/// The socket domain of a `sockaddr`.
+pub fn domain_of(addr: &SockAddr) -> Domain {
+    Domain::from(i32::from(addr.family()))
+}
+
+impl UnixName {
+    /// The name as a `sockaddr_un`.
+    pub fn to_sockaddr(&self) -> io::Result<SockAddr> {
+        match self {
+            Self::Path(path) => SockAddr::unix(path),
+            Self::Abstract(name) => {
+                let mut with_nul = Vec::with_capacity(name.len() + 1);
+                with_nul.push(0);
+                with_nul.extend_from_slice(name);
+                SockAddr::unix(std::ffi::OsStr::from_bytes(&with_nul))
+            }
+        }
+    }
+}
+
+fn unix_name(addr: &SockAddr) -> Option<UnixName> {
+    if let Some(path) = addr.as_pathname() {
+        return Some(UnixName::Path(path.to_owned()));
+    }
+    addr.as_abstract_namespace()
+        .map(|name| UnixName::Abstract(std::ffi::OsString::from_vec(name.to_vec()).into_vec()))
+}

@@ -1,0 +1,174 @@
+//! One definition of verbs and flags: parsing, help, man pages and completions come from it.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::address::Address;
+use crate::error::ErrorKind;
+
+/// An echo server that takes its sockets from systemd socket activation.
+///
+/// Without a verb it is `serve`: it echoes on every socket that was handed over.
+#[derive(Debug, Parser)]
+#[command(name = "socket-activate-echo", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = after_help())]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// Without a verb: the flags of `serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Echo on the sockets that were handed over
+    Serve(ServeArgs),
+    /// Bind sockets and, on the first traffic, run a command with them
+    Activate(ActivateArgs),
+    /// Send to echo servers, verify what comes back, and say what is wrong
+    Probe(ProbeArgs),
+    /// Put load on echo servers and report throughput and latency
+    Bench(BenchArgs),
+    /// Explain the file descriptors that were handed over
+    Inspect(InspectArgs),
+}
+
+/// The flags of `serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// Print a line for each receive and send: bytes, fd name, peer
+    #[arg(short, long)]
+    pub debug: bool,
+    /// Tell the service manager READY=1 through NOTIFY_SOCKET once the sockets are served
+    #[arg(short, long)]
+    pub sdnotify: bool,
+    /// Wait this long before anything is received, to see what clients do meanwhile
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "0", value_parser = seconds, hide_default_value = true)]
+    pub start_sleep: Duration,
+    /// Connections at the same time; more wait in the kernel's backlog [default: what the
+    /// descriptor limit allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_max: Option<u32>,
+}
+
+/// The flags of `activate`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ActivateArgs {
+    /// Bind this address; may be repeated [default: the demo set, see below]
+    #[arg(short, long = "listen", value_name = "ADDR")]
+    pub listen: Vec<Address>,
+    /// Name of the sockets in LISTEN_FDNAMES: one for all, or one for each -l in turn
+    #[arg(long = "fdname", value_name = "NAME")]
+    pub fdnames: Vec<String>,
+    /// Accept connections here and run one COMMAND for each, as Accept=yes does
+    #[arg(short, long, conflicts_with = "now")]
+    pub accept: bool,
+    /// Hand the socket over as standard input and output, as inetd does
+    #[arg(long)]
+    pub inetd: bool,
+    /// Run COMMAND at once instead of on the first traffic
+    #[arg(long)]
+    pub now: bool,
+    /// Set an environment variable of COMMAND; may be repeated. A bare NAME passes ours on
+    #[arg(short = 'E', long = "setenv", value_name = "NAME[=VALUE]")]
+    pub setenv: Vec<OsString>,
+    /// Connections that may wait to be accepted, for listen(2)
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..))]
+    pub backlog: i32,
+    /// What to run with the sockets [default: this program's `serve`]
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// The flags of `probe`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProbeArgs {
+    /// Where to send [default: the demo set of `activate`]
+    #[arg(value_name = "ADDR")]
+    pub addresses: Vec<Address>,
+    /// Messages to send to each address
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// Bytes of each message
+    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
+    pub size: usize,
+    /// How long to wait for each reply; the first may start a container or pull its image
+    #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Retry until something listens
+    #[arg(short, long)]
+    pub wait: bool,
+    /// Print one JSON document instead of rows
+    #[arg(long)]
+    pub json: bool,
+    /// Send the lines of standard input, and show the echo of each with its time
+    #[arg(short, long, conflicts_with_all = ["count", "size", "json"])]
+    pub interactive: bool,
+}
+
+/// The flags of `bench`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BenchArgs {
+    /// The servers to put load on
+    #[arg(value_name = "ADDR", required = true)]
+    pub addresses: Vec<String>,
+}
+
+/// The flags of `inspect`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InspectArgs {
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "0 or more seconds are expected".to_owned())
+}
+
+/// The exit statuses, as the end of `--help` lists them.
+fn after_help() -> String {
+    let mut help = String::from("Exit status:\n    0  success");
+    for kind in ErrorKind::ALL {
+        help.push_str(&format!("\n  {:>3}  {}", kind.exit_status(), kind.meaning()));
+    }
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flags_of_serve_combine_with_and_without_the_verb() {
+        for line in [
+            "e -d -s -t 3",
+            "e -dst3",
+            "e --debug --sdnotify --start-sleep 3",
+            "e --start-sleep=3 -sd",
+            "e serve -d -s -t 3",
+        ] {
+            let cli =
+                Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
+            let serve = match cli.verb {
+                Some(Verb::Serve(args)) => args,
+                None => cli.serve,
+                other => panic!("{line}: {other:?}"),
+            };
+            assert!(serve.debug && serve.sdnotify, "{line}");
+            assert_eq!(serve.start_sleep, Duration::from_secs(3), "{line}");
+        }
+    }
+}

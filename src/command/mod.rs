@@ -1,0 +1,63 @@
+//! The verbs: thin adapters between the command line, the terminal and the library.
+
+mod logging;
+mod serve;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, ServeArgs, Verb};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a verb that ran to its end reports: the exit status. A verb that has already told the user
+/// of a failure, for example in a row of its table, gives the status of that failure.
+pub type Outcome = Result<u8>;
+
+/// The program: parses the command line, runs the verb, prints the error if there is one.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "socket-activate-echo: {error}");
+            ExitCode::from(error.kind().exit_status())
+        }
+    }
+}
+
+fn run() -> Outcome {
+    // An activated server has no arguments in most units: the first client waits for us, so
+    // nothing is set up to parse none.
+    if std::env::args_os().len() <= 1 {
+        return serve::run(&ServeArgs::default());
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.verb {
+        None => serve::run(&cli.serve),
+        Some(Verb::Serve(args)) => serve::run(&args),
+        Some(Verb::Activate(_) | Verb::Probe(_) | Verb::Bench(_) | Verb::Inspect(_)) => {
+            Err(Error::new(ErrorKind::Usage, "under construction"))
+        }
+    }
+}
+
+/// Help and version go to standard output; everything else becomes one line.
+fn usage(error: &clap::Error) -> Outcome {
+    if !error.use_stderr() {
+        // A reader that closes the pipe has seen what it wanted to see.
+        let _ = error.print();
+        return Ok(0);
+    }
+    let text = error.render().to_string();
+    let lines: Vec<_> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:"))
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    Err(Error::new(ErrorKind::Usage, lines.join("; ")).remedy("see --help"))
+}

@@ -1,0 +1,19 @@
+//! An echo server that takes its sockets from systemd socket activation, and the parts that it is
+//! made of, for other daemons to use.
+//!
+//! Read in this order: [`activation`] finds out what was handed over, [`server`] echoes on it,
+//! [`notify`] tells the service manager. [`address`] is the grammar that the verbs share.
+
+pub mod activation;
+pub mod address;
+pub mod error;
+pub mod notify;
+pub mod server;
+
+mod sys;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
+#[cfg(feature = "cli")]
+pub mod command;

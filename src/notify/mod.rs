@@ -1,0 +1,1 @@
+//! sd_notify(3): telling the service manager how we are.

@@ -1,0 +1,7 @@
+//! The only unsafe code: thin, typed wrappers of the system calls that no library wraps safely.
+//!
+//! One call a block, each with the fact that makes it sound. Nothing here decides anything.
+
+#![allow(unsafe_code)]
+
+pub(crate) mod descriptor;
