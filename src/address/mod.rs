@@ -8,6 +8,7 @@
 //! # Ok::<(), socket_activate_echo::address::ParseAddressError>(())
 //! ```
 
+mod demo;
 mod parse;
 mod resolve;
 mod socket;
@@ -15,6 +16,7 @@ mod socket;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use demo::{DEMO_PORT, demo_set};
 pub use parse::ParseAddressError;
 pub use socket::domain_of;
 
