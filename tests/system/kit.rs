@@ -1,0 +1,236 @@
+//! Running commands in a bed, with a report of everything that is known when one goes wrong.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine, shorter than a CI job's patience.
+const COMMAND_TIMEOUT: &str = "120";
+
+/// Says that `what` was not tried and why; a failure where system tests are required.
+pub(crate) fn not_run(what: &str, why: &str) {
+    assert!(
+        std::env::var_os("REQUIRE_SYSTEM_TESTS").is_none_or(|value| value != "1"),
+        "{what} could not run: {why}"
+    );
+    // Written past the harness, which hides what a passing test prints.
+    let _ = writeln!(io::stderr(), "not run: {what}: {why}");
+}
+
+/// A script of `tests/beds`.
+pub(crate) fn bed_script(name: &str) -> Command {
+    Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/beds").join(name))
+}
+
+/// Runs `command` to its end.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let shown = show(command);
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {shown}: {error}"));
+    Output {
+        command: shown,
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        journal: String::new(),
+    }
+}
+
+fn show(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// What a finished command left behind. Its assertions print all of it.
+pub(crate) struct Output {
+    command: String,
+    status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    journal: String,
+}
+
+impl Output {
+    pub(crate) fn succeeded(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Fails the test unless the command exited with status 0.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert!(self.succeeded(), "the command failed\n{self}");
+        self
+    }
+
+    /// Fails the test unless the command failed.
+    #[track_caller]
+    pub(crate) fn refused(self) -> Self {
+        assert!(!self.succeeded(), "the command succeeded\n{self}");
+        self
+    }
+
+    /// Fails the test unless the text is in either stream.
+    #[track_caller]
+    pub(crate) fn said(self, text: &str) -> Self {
+        let found = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(found, "nothing says {text:?}\n{self}");
+        self
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--- command\n{}\n--- {}\n", self.command, self.status)?;
+        write!(f, "--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)?;
+        if !self.journal.is_empty() {
+            write!(f, "--- journal\n{}", self.journal)?;
+        }
+        Ok(())
+    }
+}
+
+/// A set of namespaces in which commands are run. It ends when this is dropped, or when this
+/// process ends in whatever way: the script that holds it reads from a pipe of ours.
+pub(crate) struct Bed {
+    holder: Child,
+    lifeline: Option<ChildStdin>,
+    enter: Vec<String>,
+    journal: &'static str,
+}
+
+impl Bed {
+    /// Starts a bed script, which prints `ready PID`. `enter` makes of that PID the words before a
+    /// command in the bed; `journal` is the command there that shows what happened lately.
+    pub(crate) fn start(
+        script: &mut Command,
+        enter: impl Fn(&str) -> Vec<String>,
+        journal: &'static str,
+    ) -> Result<Self, String> {
+        // The errors of a script are its progress too: shown at once, past the harness.
+        let mut holder = script
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", show(script)))?;
+        let lifeline = holder.stdin.take();
+        let mut line = String::new();
+        if let Some(stdout) = holder.stdout.take() {
+            let _ = BufReader::new(stdout).read_line(&mut line);
+        }
+        let Some(pid) = line.trim().strip_prefix("ready ") else {
+            let status = holder.wait().map_or_else(|error| error.to_string(), |s| s.to_string());
+            return Err(format!("{} ended with {status}; it says why above", show(script)));
+        };
+        Ok(Self { holder, lifeline, enter: enter(pid), journal })
+    }
+
+    /// Runs a shell script in the bed to its end.
+    pub(crate) fn run(&self, script: &str) -> Output {
+        let mut output = run(Command::new("timeout")
+            .args(["--kill-after=5", COMMAND_TIMEOUT])
+            .args(&self.enter)
+            .args(["bash", "-c", script]));
+        if !output.succeeded() && !self.journal.is_empty() {
+            output.journal = run(&mut self.command(self.journal)).stdout;
+        }
+        output.command = script.to_owned();
+        output
+    }
+
+    /// Runs a shell script in the bed beside the test.
+    pub(crate) fn spawn(&self, script: &str) -> Background {
+        Background::start(self.command(script), script)
+    }
+
+    /// Runs `script` again and again until it succeeds.
+    #[track_caller]
+    pub(crate) fn until(&self, script: &str) -> Output {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let output = self.run(script);
+            if output.succeeded() || Instant::now() > deadline {
+                return output.ok();
+            }
+        }
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let mut command = Command::new(&self.enter[0]);
+        command.args(&self.enter[1..]).args(["bash", "-c", script]);
+        command
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        let _ = self.holder.wait();
+    }
+}
+
+/// A command that runs beside the test; killed when dropped.
+pub(crate) struct Background {
+    command: String,
+    child: Child,
+    said: Arc<(Mutex<String>, Condvar)>,
+}
+
+impl Background {
+    fn start(mut command: Command, shown: &str) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {shown}: {error}"));
+        let said = Arc::new((Mutex::new(String::new()), Condvar::new()));
+        collect(child.stdout.take(), &said);
+        collect(child.stderr.take(), &said);
+        Self { command: shown.to_owned(), child, said }
+    }
+
+    /// Waits until the command has printed `text` on either stream.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str) {
+        let (said, changed) = &*self.said;
+        let guard = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = changed
+            .wait_timeout_while(guard, Duration::from_secs(30), |said| !said.contains(text))
+            .unwrap_or_else(PoisonError::into_inner);
+        let (said, timeout) = found;
+        assert!(!timeout.timed_out(), "{} has not said {text:?} but\n{said}", self.command);
+    }
+
+    /// Waits for the command's end and returns what it printed.
+    pub(crate) fn finish(mut self) -> Output {
+        let status = self.child.wait().expect("a child can be waited for");
+        let said = self.said.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (stderr, journal) = (String::new(), String::new());
+        Output { command: self.command.clone(), status, stdout: said, stderr, journal }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(stream: Option<impl Read + Send + 'static>, into: &Arc<(Mutex<String>, Condvar)>) {
+    let Some(stream) = stream else { return };
+    let into = Arc::clone(into);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let (said, changed) = &*into;
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            said.push_str(&line);
+            said.push('\n');
+            changed.notify_all();
+        }
+    });
+}

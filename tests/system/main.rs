@@ -1,0 +1,10 @@
+//! The program on the real parts: container images built from the Containerfile, Podman with both
+//! OCI runtimes, systemd as PID 1 with a user manager, the shipped units.
+//!
+//! These tests need root, Debian's packages of `tests/beds/packages.txt` and some minutes. What a
+//! machine cannot run is named with the reason; with `REQUIRE_SYSTEM_TESTS=1` it fails instead.
+
+mod images;
+mod kit;
+mod matrix;
+mod podman;

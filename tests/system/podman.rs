@@ -1,0 +1,162 @@
+//! Rootful Podman with each OCI runtime: the README's `systemd-socket-activate … podman run`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::kit::{Bed, bed_script, not_run};
+use crate::{images, matrix};
+
+/// The image by the name that the original's README runs.
+const IMAGE: &str = "ghcr.io/eriksjolund/socket-activate-echo";
+
+/// Sockets that one call of systemd-socket-activate can bind, which makes one type at a time.
+struct Kind {
+    flag: &'static str,
+    /// Row of the matrix, what to listen on, where to send to.
+    sockets: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const KINDS: &[Kind] = &[
+    Kind {
+        flag: "",
+        sockets: &[
+            ("IPv4 stream", "127.0.0.1:3000", "tcp:127.0.0.1:3000"),
+            ("IPv6 stream", "[::1]:3000", "tcp:[::1]:3000"),
+            ("unix stream", "/tmp/stream.sock", "unix:/tmp/stream.sock"),
+        ],
+    },
+    Kind {
+        flag: "--datagram",
+        sockets: &[
+            ("IPv4 datagram", "127.0.0.1:3000", "udp:127.0.0.1:3000"),
+            ("IPv6 datagram", "[::1]:3000", "udp:[::1]:3000"),
+        ],
+    },
+    Kind {
+        flag: "--seqpacket",
+        sockets: &[("unix seqpacket", "/tmp/seqpacket.sock", "unix-seqpacket:/tmp/seqpacket.sock")],
+    },
+];
+
+/// A bed of its own for each test, one at a time: they share one image store.
+fn bed(runtime: &str) -> Option<(MutexGuard<'static, ()>, Bed)> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = images::built().and_then(|share| {
+        Bed::start(
+            bed_script("podman").arg(runtime).arg(share),
+            |pid| {
+                let path = std::env::var("PATH").unwrap_or_default();
+                let path = format!("PATH=/run/sae-bed/share:{path}");
+                ["nsenter", "-t", pid, "-m", "-n", "env", &path].map(str::to_owned).into()
+            },
+            "",
+        )
+    });
+    match started {
+        Ok(bed) => Some((guard, bed)),
+        Err(why) => {
+            not_run(&format!("rootful Podman with {runtime}"), &why);
+            None
+        }
+    }
+}
+
+fn every_kind_of_socket_is_echoed(runtime: &str) {
+    let Some((_guard, bed)) = bed(runtime) else { return };
+    let column = format!("Podman rootful, {runtime}");
+    for kind in KINDS {
+        let listen: Vec<String> =
+            kind.sockets.iter().map(|(_, listen, _)| format!("-l {listen}")).collect();
+        let activator = bed.spawn(&format!(
+            "exec systemd-socket-activate {} {} podman run --rm --name echo --network=none {IMAGE}",
+            kind.flag,
+            listen.join(" "),
+        ));
+        for (_, listen, _) in kind.sockets {
+            activator.wait_for(&format!("Listening on {listen}"));
+        }
+        for (row, _, address) in kind.sockets {
+            bed.run(&format!("socket-activate-echo probe --count 10 {address}")).ok();
+            matrix::record(row, &column, "yes");
+        }
+        bed.run("podman stop echo").ok();
+        activator.finish().ok();
+    }
+}
+
+#[test]
+fn every_kind_of_socket_is_echoed_under_crun() {
+    every_kind_of_socket_is_echoed("crun");
+}
+
+#[test]
+fn every_kind_of_socket_is_echoed_under_runc() {
+    every_kind_of_socket_is_echoed("runc");
+}
+
+/// The README's section on stream sockets, as it is written there. What goes to vsock needs the
+/// loopback transport, which the VM has.
+fn readme_stream(runtime: &str) {
+    let Some((_guard, bed)) = bed(runtime) else { return };
+    let activator = bed.spawn(&format!(
+        "exec systemd-socket-activate -l /tmp/stream.sock \
+             -l 4000 -l vsock:4294967295:4000 podman run --rm --name echo2 \
+             --network=none {IMAGE}"
+    ));
+    activator.wait_for("Listening on vsock:4294967295:4000");
+    for address in ["unix:/tmp/stream.sock", "tcp4:127.0.0.1:4000", "tcp6:[::1]:4000"] {
+        bed.until(&format!("[ \"$(echo hello | socat - {address})\" = hello ]"));
+    }
+    nothing_gets_out(&bed, "echo2");
+    bed.run("podman stop echo2").ok();
+    activator.finish().ok();
+}
+
+#[test]
+fn readme_stream_under_crun() {
+    readme_stream("crun");
+}
+
+#[test]
+fn readme_stream_under_runc() {
+    readme_stream("runc");
+}
+
+/// The README's section on datagram sockets. Its first datagram may be answered later than socat
+/// waits, as the README's troubleshooting says, so the client may ask again.
+fn readme_datagram(runtime: &str) {
+    let Some((_guard, bed)) = bed(runtime) else { return };
+    let activator = bed.spawn(&format!(
+        "exec systemd-socket-activate --datagram -l 5000 podman run --rm --name echo3 \
+             --network=none {IMAGE}"
+    ));
+    activator.wait_for("Listening on 5000");
+    for address in ["udp4:127.0.0.1:5000", "udp6:[::1]:5000"] {
+        bed.until(&format!("[ \"$(echo hello | socat - {address})\" = hello ]"));
+    }
+    nothing_gets_out(&bed, "echo3");
+    bed.run("podman stop echo3").ok();
+    activator.finish().ok();
+}
+
+#[test]
+fn readme_datagram_under_crun() {
+    readme_datagram("crun");
+}
+
+#[test]
+fn readme_datagram_under_runc() {
+    readme_datagram("runc");
+}
+
+/// The container serves, and yet reaches nobody: it has no network of its own.
+fn nothing_gets_out(bed: &Bed, container: &str) {
+    bed.run(&format!("podman exec -t {container} curl https://podman.io"))
+        .refused()
+        .said("curl: (6) Could not resolve host: podman.io");
+    bed.run(&format!(
+        "podman exec {container} /socket-activate-echo probe --timeout 5 tcp:1.2.3.4:80"
+    ))
+    .refused()
+    .said("Network is unreachable");
+}
