@@ -1,1 +1,24 @@
 //! sd_notify(3): telling the service manager how we are.
+//!
+//! [`Notifier`] sends over `AF_UNIX` and `AF_VSOCK` what [`State`] names, hands descriptors to the
+//! fd store and waits for barriers. [`Watchdog`] says how often to send [`State::Watchdog`].
+//!
+//! ```no_run
+//! # use socket_activate_echo::notify::{Notifier, State};
+//! if let Some(notifier) = Notifier::from_env()? {
+//!     // A container engine looks only at the beginning of a message: READY=1 goes alone.
+//!     notifier.send(&[State::Ready])?;
+//!     notifier.send(&[State::Status("serving 2 sockets")])?;
+//! }
+//! # Ok::<(), socket_activate_echo::error::Error>(())
+//! ```
+
+mod notifier;
+mod socket;
+mod state;
+mod watchdog;
+
+pub use notifier::Notifier;
+pub use socket::{NotifySocket, ParseNotifySocketError};
+pub use state::{FdName, State};
+pub use watchdog::{Watchdog, WatchdogError};

@@ -1,1 +1,3 @@
 //! The tests of the program through its activators, on real sockets.
+
+mod notify;

@@ -1,0 +1,182 @@
+//! sd_notify against sockets that receive what a service manager would.
+
+use std::ffi::OsStr;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use socket_activate_echo::error::ErrorKind;
+use socket_activate_echo::notify::{FdName, Notifier, NotifySocket, State};
+
+/// Longer than anything here takes; it ends a test that would hang.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn notifier(value: impl AsRef<OsStr>) -> Notifier {
+    let target = NotifySocket::parse(value.as_ref()).unwrap_or_else(|error| panic!("{error}"));
+    Notifier::new(target).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A manager that listens on a path, and a notifier for it.
+fn pair() -> (tempfile::TempDir, UnixDatagram, Notifier) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("bind");
+    manager.set_read_timeout(Some(LIMIT)).expect("timeout");
+    let notifier = notifier(&path);
+    (dir, manager, notifier)
+}
+
+/// One message and the descriptors that came with it.
+fn receive(manager: &UnixDatagram) -> (String, Vec<OwnedFd>) {
+    let mut text = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(
+        manager,
+        &mut [IoSliceMut::new(&mut text)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .expect("receive");
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            fds.extend(more);
+        }
+    }
+    (String::from_utf8_lossy(&text[..received.bytes]).into_owned(), fds)
+}
+
+#[test]
+fn each_call_is_one_message_over_a_path() {
+    let (_dir, manager, notifier) = pair();
+    notifier.send(&[State::Ready]).expect("ready");
+    notifier.send(&[State::Status("a\nREADY=1"), State::Errno(5)]).expect("status");
+    notifier.try_send(&[State::Watchdog]).expect("watchdog");
+    assert_eq!(receive(&manager).0, "READY=1");
+    assert_eq!(receive(&manager).0, "STATUS=a READY=1\nERRNO=5");
+    assert_eq!(receive(&manager).0, "WATCHDOG=1");
+}
+
+#[test]
+fn the_abstract_namespace() {
+    let name = format!("socket-activate-echo-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("address");
+    let manager = UnixDatagram::bind_addr(&address).expect("bind");
+    manager.set_read_timeout(Some(LIMIT)).expect("timeout");
+    notifier(format!("@{name}")).send(&[State::Stopping]).expect("send");
+    assert_eq!(receive(&manager).0, "STOPPING=1");
+}
+
+#[test]
+fn a_manager_that_was_started_anew_is_reached() {
+    let (dir, manager, notifier) = pair();
+    notifier.send(&[State::Ready]).expect("ready");
+    drop(manager);
+    std::fs::remove_file(dir.path().join("notify")).expect("remove");
+    let manager = UnixDatagram::bind(dir.path().join("notify")).expect("bind again");
+    notifier.send(&[State::Watchdog]).expect("watchdog");
+    assert_eq!(receive(&manager).0, "WATCHDOG=1");
+}
+
+#[test]
+fn descriptors_go_to_the_store_and_are_the_same_files() {
+    let (_dir, manager, notifier) = pair();
+    let name = FdName::new("state").expect("name");
+    let files = [tempfile::tempfile().expect("file"), tempfile::tempfile().expect("file")];
+    notifier.store_fds(&name, &[files[0].as_fd(), files[1].as_fd()], true).expect("store");
+    notifier.store_fds(&name, &[files[0].as_fd()], false).expect("store without poll");
+    notifier.remove_fds(&name).expect("remove");
+
+    let (text, fds) = receive(&manager);
+    assert_eq!(text, "FDSTORE=1\nFDNAME=state");
+    assert_eq!(fds.len(), files.len());
+    for (sent, stored) in files.iter().zip(&fds) {
+        let inode = |fd| rustix::fs::fstat(fd).expect("fstat").st_ino;
+        assert_eq!(inode(sent.as_fd()), inode(stored.as_fd()));
+    }
+    let (text, fds) = receive(&manager);
+    assert_eq!((text.as_str(), fds.len()), ("FDSTORE=1\nFDNAME=state\nFDPOLL=0", 1));
+    assert_eq!(receive(&manager).0, "FDSTOREREMOVE=1\nFDNAME=state");
+}
+
+#[test]
+fn more_descriptors_than_a_message_carries_are_refused() {
+    let (_dir, _manager, notifier) = pair();
+    let file = tempfile::tempfile().expect("file");
+    let error =
+        notifier.send_with_fds(&[State::FdStore], &[file.as_fd(); 254]).expect_err("too many");
+    assert!(error.to_string().contains("at most 253 file descriptors"), "{error}");
+}
+
+#[test]
+fn a_barrier_ends_when_the_manager_closes_its_descriptor() {
+    let (_dir, manager, notifier) = pair();
+    let manager = std::thread::spawn(move || {
+        let (text, fds) = receive(&manager);
+        assert_eq!((text.as_str(), fds.len()), ("BARRIER=1", 1));
+    });
+    notifier.barrier(LIMIT).expect("released");
+    manager.join().expect("the manager's thread");
+}
+
+#[test]
+fn a_barrier_that_nobody_releases_times_out() {
+    let (_dir, manager, notifier) = pair();
+    let error = notifier.barrier(Duration::from_millis(20)).expect_err("times out");
+    let text = error.to_string();
+    assert!(text.starts_with("wait for a barrier on NOTIFY_SOCKET=/"), "{text}");
+    assert!(text.contains("timed out") && text.contains("NotifyAccess="), "{text}");
+    // The descriptor was on its way all the time.
+    assert_eq!(receive(&manager).1.len(), 1);
+}
+
+#[test]
+fn a_full_queue_fails_at_once_for_an_event_loop() {
+    let (_dir, _manager, notifier) = pair();
+    let error = (0..100_000)
+        .find_map(|_| notifier.try_send(&[State::Watchdog]).err())
+        .expect("nobody reads, so the queue fills up");
+    assert!(error.to_string().contains("its queue is full"), "{error}");
+}
+
+#[test]
+fn errors_name_the_message_the_socket_the_answer_and_the_remedy() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let nobody = dir.path().join("nobody");
+    drop(UnixDatagram::bind(&nobody).expect("bind"));
+    let stream = dir.path().join("stream");
+    let _listener = UnixListener::bind(&stream).expect("bind");
+    for (path, answer, remedy) in [
+        (dir.path().join("none"), "No such file or directory", "or unset NOTIFY_SOCKET"),
+        (nobody, "Connection refused", "unset the NOTIFY_SOCKET that a parent"),
+        (stream, "Protocol wrong type for socket", "a datagram socket has to listen there"),
+    ] {
+        let error = notifier(&path).send(&[State::Ready]).expect_err("fails");
+        let text = error.to_string();
+        let start = format!("send READY=1 to NOTIFY_SOCKET={}: {answer}; ", path.display());
+        assert!(text.starts_with(&start), "{text}");
+        assert!(text.contains(remedy), "{text}");
+        assert_eq!(error.kind(), ErrorKind::Other);
+    }
+}
+
+#[test]
+fn vsock_that_leads_nowhere_says_what_to_change() {
+    for value in ["vsock:local:1", "vsock-seqpacket:local:1", "vsock-dgram:local:1"] {
+        let error = notifier(value).send(&[State::Ready]).expect_err(value);
+        let text = error.to_string();
+        assert!(text.starts_with("send READY=1 to NOTIFY_SOCKET=vsock"), "{text}");
+        assert!(text.contains("vsock ") || text.contains("listens on that port"), "{text}");
+    }
+}
+
+#[test]
+fn descriptors_cannot_go_over_vsock() {
+    let error = notifier("vsock:host:1").barrier(LIMIT).expect_err("no descriptors over vsock");
+    assert!(error.to_string().contains("file descriptors cannot be sent over vsock"), "{error}");
+}
