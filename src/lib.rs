@@ -13,6 +13,9 @@ pub mod server;
 mod sys;
 
 #[cfg(feature = "cli")]
+pub mod client;
+
+#[cfg(feature = "cli")]
 pub mod cli;
 
 #[cfg(feature = "cli")]

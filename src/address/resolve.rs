@@ -9,6 +9,11 @@ use super::{Address, Host};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Address {
+    /// Whether [`Address::resolve`] asks the resolver, and so can take its time.
+    pub fn needs_resolver(&self) -> bool {
+        matches!(self, Self::Inet(_, Host::Name(_), _))
+    }
+
     /// The `sockaddr`s to bind or connect to: one, or for a host name one for each of its
     /// addresses. Asks the resolver only for a name.
     ///

@@ -1,0 +1,210 @@
+//! From an address to a connection, within a deadline.
+
+use std::io;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{Connection, Deadline, Failure, Symptom, mux};
+use crate::address::{Address, Cid, Style, domain_of};
+
+/// Connects to `address`: to each address of a host name in turn, until one answers.
+///
+/// A datagram socket is connected too, so that it hears of a refusal and of no other sender; a
+/// unix datagram socket is bound to a name that the kernel picks (autobind, unix(7)), without
+/// which it could not be answered. That name is abstract and so belongs to the network namespace
+/// of the sockets and not of the server: a server in a container reaches it through a socket that
+/// was handed over, where it could not reach a path.
+///
+/// # Errors
+///
+/// The failure of the last address that was tried. See [`Symptom`] for what it can be.
+pub fn connect(address: &Address, timeout: Duration) -> Result<Connection, Failure> {
+    let deadline = Deadline::after(timeout);
+    let targets = resolve(address, deadline)?;
+    let mut last = None;
+    for (index, target) in targets.iter().enumerate() {
+        match connect_to(address, target, deadline.share(targets.len() - index)) {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => last = Some(failure),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        Failure::new(Symptom::NotResolved, address, format!("resolve {address}: no address"))
+    }))
+}
+
+/// The resolver has time limits of its own and no deadline: it is asked on another thread, which
+/// is left behind if it takes too long.
+fn resolve(address: &Address, deadline: Deadline) -> Result<Vec<SockAddr>, Failure> {
+    let failure = |symptom| Failure::new(symptom, address, format!("resolve {address}"));
+    let answer = if address.needs_resolver() {
+        let (sender, receiver) = mpsc::channel();
+        let query = address.clone();
+        std::thread::spawn(move || sender.send(query.resolve()));
+        let patience = deadline.remaining().unwrap_or(Duration::MAX);
+        receiver.recv_timeout(patience).map_err(|_| {
+            failure(Symptom::NotResolved).because(io::Error::other("no answer in time"))
+        })?
+    } else {
+        address.resolve()
+    };
+    answer.map_err(|error| match error.io() {
+        Some(source) => {
+            let symptom = match error.kind() {
+                crate::error::ErrorKind::Usage => Symptom::Failed,
+                _ => Symptom::NotResolved,
+            };
+            failure(symptom).because(io::Error::other(source.to_string()))
+        }
+        None => Failure::new(Symptom::NotResolved, address, error.to_string()),
+    })
+}
+
+fn connect_to(
+    address: &Address,
+    target: &SockAddr,
+    deadline: Deadline,
+) -> Result<Connection, Failure> {
+    let failure = |error: io::Error| {
+        let symptom = Symptom::of_connect(address, &error);
+        Failure::new(symptom, address, format!("connect to {address}")).because(error)
+    };
+    require_loopback(address)?;
+    let started = Instant::now();
+    let socket = new_socket(address, domain_of(target)).map_err(failure)?;
+    match address {
+        Address::Unix(..) | Address::VsockMux(..) => connect_unix(&socket, target, deadline),
+        _ => connect_in_background(&socket, target, deadline),
+    }
+    .map_err(failure)?;
+    let mut connection =
+        Connection { socket, address: address.clone(), connect_time: Duration::ZERO };
+    if let Address::VsockMux(_, port) = address {
+        mux::handshake(&connection, *port, deadline)?;
+    }
+    connection.connect_time = started.elapsed();
+    Ok(connection)
+}
+
+fn new_socket(address: &Address, domain: Domain) -> io::Result<Socket> {
+    let r#type = address.style().socket_type().cloexec().nonblocking();
+    let socket = Socket::new_raw(domain, r#type, address.protocol())?;
+    if let Address::Unix(Style::Datagram, _) = address {
+        // An address of nothing but its family asks for autobind.
+        socket.bind(&SockAddr::unix("")?)?;
+    }
+    Ok(socket)
+}
+
+/// A unix socket cannot connect in the background: with a full backlog, non-blocking mode fails at
+/// once with `EAGAIN` and nothing tells when to try again. Blocking mode waits, and the send
+/// timeout bounds it.
+fn connect_unix(socket: &Socket, target: &SockAddr, deadline: Deadline) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    let timeout = deadline.remaining().map(|left| left.max(Duration::from_millis(1)));
+    socket.set_write_timeout(timeout)?;
+    loop {
+        match socket.connect(target) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => {
+                result?;
+                return socket.set_nonblocking(true);
+            }
+        }
+    }
+}
+
+fn connect_in_background(socket: &Socket, target: &SockAddr, deadline: Deadline) -> io::Result<()> {
+    match socket.connect(target) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+            deadline.wait(socket, PollFlags::OUT)?;
+            socket.take_error()?.map_or(Ok(()), Err)
+        }
+        result => result,
+    }
+}
+
+/// Without a loopback transport, a virtual machine's kernel sends what is for CID 1 to its host,
+/// which never answers. Only a kernel with the transport lets a socket be bound to CID 1.
+fn require_loopback(address: &Address) -> Result<(), Failure> {
+    let Address::Vsock(_, Cid::LOCAL, _) = address else { return Ok(()) };
+    let Ok(socket) = Socket::new(Domain::VSOCK, Type::STREAM, None) else { return Ok(()) };
+    match socket.bind(&SockAddr::vsock(Cid::LOCAL.0, libc::VMADDR_PORT_ANY)) {
+        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Err(Failure::new(
+            Symptom::NoTransport,
+            address,
+            format!("connect to {address}: the kernel has no vsock loopback transport"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_unix_datagram_socket_can_be_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let server = UnixDatagram::bind(&path).unwrap();
+        let target = address(&format!("unix-dgram:{}", path.display()));
+        let connection = connect(&target, Duration::from_secs(5)).unwrap();
+        let deadline = Deadline::after(Duration::from_secs(5));
+        connection.send(b"", deadline).unwrap();
+        connection.send(b"hello", deadline).unwrap();
+        let mut buffer = [0; 16];
+        let mut short = [0; 2];
+        for expected in [0, 5] {
+            let (length, sender) = server.recv_from(&mut buffer).unwrap();
+            assert_eq!(length, expected);
+            server.send_to_addr(&buffer[..length], &sender).unwrap();
+            let whole_length = connection.receive(&mut short, deadline).unwrap();
+            assert_eq!(whole_length, expected);
+        }
+    }
+
+    #[test]
+    fn each_way_not_to_connect_has_its_symptom() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let _stream = UnixListener::bind(path("stream")).unwrap();
+        drop(UnixDatagram::bind(path("stale")).unwrap());
+        std::fs::write(path("file"), "").unwrap();
+        for (text, symptom) in [
+            ("tcp:127.0.0.1:1".to_owned(), Symptom::Refused),
+            ("tcp:localhost:1".to_owned(), Symptom::Refused),
+            ("tcp:no-such-name.invalid:1".to_owned(), Symptom::NotResolved),
+            ("tcp:[fe80::1%nowhere]:1".to_owned(), Symptom::NotResolved),
+            ("unix:@nobody-listens-here".to_owned(), Symptom::Refused),
+            (format!("unix:{}", path("none")), Symptom::NoSuchPath),
+            (format!("unix:{}/below", path("file")), Symptom::NoSuchPath),
+            (format!("unix:{}", path("file")), Symptom::Refused),
+            (format!("unix-dgram:{}", path("stale")), Symptom::Refused),
+            (format!("unix-dgram:{}", path("stream")), Symptom::WrongType),
+        ] {
+            let failure = connect(&address(&text), Duration::from_secs(20)).expect_err(&text);
+            assert_eq!(failure.symptom, symptom, "{text}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_full_backlog_ends_at_the_deadline() {
+        let name = format!("unix:@backlog-{}", std::process::id());
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let target = address(&name);
+        listener.bind(&target.resolve().unwrap()[0]).unwrap();
+        listener.listen(0).unwrap();
+        let _first = connect(&target, Duration::from_secs(5)).unwrap();
+        let failure = connect(&target, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(failure.symptom, Symptom::ConnectTimeout, "{failure}");
+    }
+}

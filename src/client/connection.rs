@@ -1,0 +1,182 @@
+//! A socket with a peer, whose every wait ends at a deadline.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::Socket;
+
+use super::{Deadline, Failure, Symptom};
+use crate::address::{Address, Inet, Style};
+
+/// The largest payload of a UDP datagram over IPv4: 65535 bytes less the headers of IP and UDP.
+const UDP4_MAX: usize = 65_507;
+/// The same over IPv6, whose length field does not count the IP header.
+const UDP6_MAX: usize = 65_527;
+/// What the kernel keeps of a unix socket's send buffer for itself, see `unix_dgram_sendmsg` in
+/// Linux's net/unix/af_unix.c.
+const UNIX_BUFFER_RESERVE: usize = 32;
+
+/// A connected socket, in non-blocking mode.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) socket: Socket,
+    pub(super) address: Address,
+    pub(super) connect_time: Duration,
+}
+
+impl Connection {
+    /// Bytes, datagrams or messages.
+    pub fn style(&self) -> Style {
+        self.address.style()
+    }
+
+    /// The address that was asked for.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// How long connect(2) took, for `vsock-mux` the handshake included; the resolver is not.
+    pub fn connect_time(&self) -> Duration {
+        self.connect_time
+    }
+
+    /// The socket, for options.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The socket, for those who drive it themselves. It stays in non-blocking mode.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    /// The largest message that one packet carries; `None` for a stream, and where only the peer
+    /// knows it. For a unix socket it depends on the send buffer.
+    pub fn message_max(&self) -> Option<usize> {
+        match &self.address {
+            Address::Inet(Inet::Udp | Inet::Udplite, ..) => {
+                let v4 = self.socket.peer_addr().is_ok_and(|peer| peer.is_ipv4());
+                Some(if v4 { UDP4_MAX } else { UDP6_MAX })
+            }
+            Address::Unix(Style::Datagram | Style::Seqpacket, _) => {
+                let buffer = self.socket.send_buffer_size().unwrap_or(0);
+                Some(buffer.saturating_sub(UNIX_BUFFER_RESERVE))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes room for messages of `size` bytes, as far as the kernel allows.
+    ///
+    /// # Errors
+    ///
+    /// [`Symptom::TooLarge`] with the limit, if one message cannot carry as much.
+    pub fn reserve(&self, size: usize) -> Result<(), Failure> {
+        if matches!(self.address, Address::Unix(Style::Datagram | Style::Seqpacket, _))
+            && self.message_max().is_some_and(|max| max < size)
+        {
+            // The kernel doubles the value. What it refuses is seen in message_max() below; the
+            // second call goes beyond net.core.wmem_max and needs CAP_NET_ADMIN.
+            let half = size / 2 + UNIX_BUFFER_RESERVE;
+            let _ = self.socket.set_send_buffer_size(half);
+            if self.message_max().is_some_and(|max| max < size) {
+                let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(self, half);
+            }
+        }
+        match self.message_max() {
+            Some(max) if max < size => Err(Failure::new(
+                Symptom::TooLarge,
+                &self.address,
+                format!("{size} bytes are more than one message takes there: {max}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what the kernel takes at once of a stream, or one whole message.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it takes nothing, and those of send(2).
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::net::send(self, bytes, SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Receives what is there, or one message. Returns its whole length, even if that is more
+    /// than `buffer` takes.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing is there, and those of recv(2).
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // On a stream MSG_TRUNC would discard the bytes instead, see tcp(7).
+        let flags = match self.style() {
+            Style::Stream => RecvFlags::empty(),
+            Style::Datagram | Style::Seqpacket => RecvFlags::TRUNC,
+        };
+        loop {
+            match rustix::net::recv(self, &mut *buffer, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => return Ok(result?.1),
+            }
+        }
+    }
+
+    /// Sends all of `bytes`: as one message, unless it is a stream.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` once the deadline has passed, and those of send(2).
+    pub fn send(&self, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
+        loop {
+            match self.try_send(bytes) {
+                Ok(sent) if self.style() != Style::Stream || sent == bytes.len() => return Ok(()),
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    deadline.wait(self, PollFlags::OUT)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Receives something of a stream (0: its end), or one message with its whole length.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` once the deadline has passed, and those of recv(2).
+    pub fn receive(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
+        loop {
+            match self.try_receive(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    deadline.wait(self, PollFlags::IN)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of shutdown(2).
+    pub fn half_close(&self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Write)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

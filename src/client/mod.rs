@@ -1,0 +1,17 @@
+//! The client's side: connect to an [`Address`](crate::address::Address) of any family within a
+//! deadline, send and receive, and a name for everything that can go wrong.
+//!
+//! [`connect`] gives a [`Connection`]; a [`Failure`] says which [`Symptom`] was seen, and becomes
+//! an [`Error`](crate::error::Error) with the likely cause and the next command to run.
+
+mod connect;
+mod connection;
+mod deadline;
+mod diagnosis;
+mod failure;
+mod mux;
+
+pub use connect::connect;
+pub use connection::Connection;
+pub use deadline::Deadline;
+pub use failure::{Failure, Symptom};
