@@ -1,45 +1,183 @@
-//! Where log messages go: standard error, with the priority that the journal reads.
+//! Where log messages go: standard error, with the priority that the journal reads. Nowhere if
+//! standard error is the very socket that is served, because a client would receive them.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::fs::{FileType, Stat};
 
-struct Stderr {
-    /// Whether standard error is the journal, which reads the prefixes of sd-daemon(3).
-    journal: bool,
+use crate::activation::LISTEN_FDS_START;
+use crate::error::Error;
+
+/// What standard error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sink {
+    /// A terminal, a file, a pipe: lines for people.
+    Plain,
+    /// The journal, which reads the priorities of sd-daemon(3).
+    Journal,
+    /// A socket that clients are at the other end of.
+    Client,
 }
+
+/// The device and inode numbers of a file: equal numbers are the same file.
+type FileId = (u64, u64);
+
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// Looks at what standard error is. Call it before anything takes, and could close, the inherited
+/// descriptors.
+pub(super) fn look() {
+    if sink() == Sink::Client {
+        // A panic would be told to the client, too.
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+}
+
+/// Sends log messages to standard error; each receive and send too if `debug`.
+pub(super) fn init(debug: bool) {
+    // It fails if there is a logger already, which is then the one to log to.
+    if log::set_logger(&Stderr).is_ok() {
+        log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
+    }
+}
+
+/// Reports the error that ends the program.
+pub(super) fn report(error: &Error) {
+    match sink() {
+        Sink::Plain => write_line(&format!("socket-activate-echo: {error}\n")),
+        Sink::Journal => write_line(&format!("<3>{error}\n")),
+        Sink::Client => {}
+    }
+}
+
+struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && sink() != Sink::Client
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
+        if self.enabled(record.metadata()) {
+            write_line(&format!("{}{}\n", prefix(sink(), record.level()), record.args()));
         }
-        let prefix = match (self.journal, record.level()) {
-            (true, Level::Error) => "<3>",
-            (true, Level::Warn) => "<4>",
-            (true, Level::Info) => "<6>",
-            (true, Level::Debug | Level::Trace) => "<7>",
-            (false, Level::Error) => "error: ",
-            (false, Level::Warn) => "warning: ",
-            (false, _) => "",
-        };
-        // One write for one line, so that lines of several processes do not mix.
-        let line = format!("{prefix}{}\n", record.args());
-        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
 }
 
-/// Sends log messages to standard error; each receive and send too if `debug`.
-pub(super) fn init(debug: bool) {
-    let level = if debug { LevelFilter::Debug } else { LevelFilter::Info };
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    if log::set_boxed_logger(Box::new(Stderr { journal })).is_ok() {
-        log::set_max_level(level);
+fn prefix(sink: Sink, level: Level) -> &'static str {
+    match (sink, level) {
+        (Sink::Journal, Level::Error) => "<3>",
+        (Sink::Journal, Level::Warn) => "<4>",
+        (Sink::Journal, Level::Info) => "<6>",
+        (Sink::Journal, Level::Debug | Level::Trace) => "<7>",
+        (_, Level::Error) => "error: ",
+        (_, Level::Warn) => "warning: ",
+        (_, _) => "",
+    }
+}
+
+/// One write for one line, so that lines of several processes do not mix. Nobody is left to tell
+/// if it fails.
+fn write_line(line: &str) {
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn sink() -> Sink {
+    *SINK.get_or_init(find_sink)
+}
+
+fn find_sink() -> Sink {
+    let Ok(stderr) = rustix::fs::fstat(rustix::stdio::stderr()) else { return Sink::Plain };
+    if FileType::from_raw_mode(stderr.st_mode) != FileType::Socket {
+        return Sink::Plain;
+    }
+    let stderr = file_id(&stderr);
+    decide(stderr, std::env::var_os("JOURNAL_STREAM").as_deref(), || {
+        inherited(std::env::var_os("LISTEN_FDS")).any(|file| file == stderr)
+    })
+}
+
+/// What a standard error that is a socket is: systemd.exec(5) on `$JOURNAL_STREAM` says how to
+/// recognise the journal. The variable alone does not tell, because children inherit it even if
+/// their output goes elsewhere.
+fn decide(stderr: FileId, journal: Option<&OsStr>, is_served: impl FnOnce() -> bool) -> Sink {
+    if journal.and_then(OsStr::to_str).and_then(parse_journal_stream) == Some(stderr) {
+        Sink::Journal
+    } else if is_served() {
+        Sink::Client
+    } else {
+        Sink::Plain
+    }
+}
+
+fn parse_journal_stream(value: &str) -> Option<FileId> {
+    let (device, inode) = value.split_once(':')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
+}
+
+/// Standard input and the descriptors that `LISTEN_FDS` announces, whether or not the rest of the
+/// environment is right: where it is wrong, an error is about to be reported.
+fn inherited(listen_fds: Option<OsString>) -> impl Iterator<Item = FileId> {
+    /// More sockets than a socket unit has; it bounds the search for a count that is wrong.
+    const COUNT_MAX: i32 = 4096;
+    let count = listen_fds.and_then(|value| value.to_str()?.parse::<i32>().ok()).unwrap_or(0);
+    let announced = LISTEN_FDS_START..LISTEN_FDS_START + count.clamp(0, COUNT_MAX);
+    std::iter::once(0).chain(announced).filter_map(|number| {
+        let stat = rustix::fs::stat(format!("/proc/self/fd/{number}")).ok()?;
+        Some(file_id(&stat))
+    })
+}
+
+// The fields are narrower on some targets.
+#[allow(clippy::useless_conversion)]
+fn file_id(stat: &Stat) -> FileId {
+    (stat.st_dev.into(), stat.st_ino.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_told_by_its_numbers() {
+        for (journal, served, expected) in [
+            (Some("8:77"), false, Sink::Journal),
+            (Some("8:77"), true, Sink::Journal),
+            (Some("8:78"), false, Sink::Plain),
+            (Some("9:77"), true, Sink::Client),
+            (Some("8"), false, Sink::Plain),
+            (Some("8:x"), false, Sink::Plain),
+            (Some(""), false, Sink::Plain),
+            (None, false, Sink::Plain),
+            (None, true, Sink::Client),
+        ] {
+            let sink = decide((8, 77), journal.map(OsStr::new), || served);
+            assert_eq!(sink, expected, "{journal:?} {served}");
+        }
+    }
+
+    #[test]
+    fn every_priority() {
+        for (level, journal, plain) in [
+            (Level::Error, "<3>", "error: "),
+            (Level::Warn, "<4>", "warning: "),
+            (Level::Info, "<6>", ""),
+            (Level::Debug, "<7>", ""),
+        ] {
+            assert_eq!(prefix(Sink::Journal, level), journal);
+            assert_eq!(prefix(Sink::Plain, level), plain);
+        }
+    }
+
+    #[test]
+    fn a_wrong_count_does_not_search_for_ever() {
+        for value in ["-1", "2147483647", "99999999999", "x"] {
+            assert!(inherited(Some(value.into())).count() <= 4097, "{value}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 mod logging;
 mod serve;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,10 +16,11 @@ pub type Outcome = Result<u8>;
 
 /// The program: parses the command line, runs the verb, prints the error if there is one.
 pub fn main() -> ExitCode {
+    logging::look();
     match run() {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "socket-activate-echo: {error}");
+            logging::report(&error);
             ExitCode::from(error.kind().exit_status())
         }
     }
