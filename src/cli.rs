@@ -1,11 +1,12 @@
 //! One definition of verbs and flags: parsing, help, man pages and completions come from it.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::address::Address;
+use crate::address::{Address, SCHEMES, demo_set};
 use crate::error::ErrorKind;
 
 /// An echo server that takes its sockets from systemd socket activation.
@@ -29,6 +30,7 @@ pub enum Verb {
     /// Echo on the sockets that were handed over
     Serve(ServeArgs),
     /// Bind sockets and, on the first traffic, run a command with them
+    #[command(after_help = activate_help())]
     Activate(ActivateArgs),
     /// Send to echo servers, verify what comes back, and say what is wrong
     Probe(ProbeArgs),
@@ -59,29 +61,35 @@ pub struct ServeArgs {
 /// The flags of `activate`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ActivateArgs {
-    /// Bind this address; may be repeated [default: the demo set, see below]
+    /// Bind this address; may be repeated [default: the demo set, see below]. A unix socket
+    /// file that a process left behind is replaced; a living one, or another file, never is
     #[arg(short, long = "listen", value_name = "ADDR")]
     pub listen: Vec<Address>,
-    /// Name of the sockets in LISTEN_FDNAMES: one for all, or one for each -l in turn
+    /// Name of the sockets in LISTEN_FDNAMES: one for all, or one for each -l in turn, also
+    /// joined by colons [default: the scheme of ADDR; with --accept: connection]
     #[arg(long = "fdname", value_name = "NAME")]
     pub fdnames: Vec<String>,
     /// Accept connections here and run one COMMAND for each, as Accept=yes does
     #[arg(short, long, conflicts_with = "now")]
     pub accept: bool,
+    /// With --accept: connections at the same time; more wait in the kernel's backlog
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_max: u32,
     /// Hand the socket over as standard input and output, as inetd does
     #[arg(long)]
     pub inetd: bool,
     /// Run COMMAND at once instead of on the first traffic
     #[arg(long)]
     pub now: bool,
-    /// Set an environment variable of COMMAND; may be repeated. A bare NAME passes ours on
+    /// Set an environment variable of COMMAND; may be repeated. A bare NAME has to be set in ours,
+    /// which COMMAND inherits as a whole
     #[arg(short = 'E', long = "setenv", value_name = "NAME[=VALUE]")]
     pub setenv: Vec<OsString>,
     /// Connections that may wait to be accepted, for listen(2)
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..))]
     pub backlog: i32,
-    /// What to run with the sockets [default: this program's `serve`]
-    #[arg(last = true, value_name = "COMMAND")]
+    /// What to run with the sockets, with its arguments [default: this program's `serve`]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
@@ -130,6 +138,20 @@ pub struct InspectArgs {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "0 or more seconds are expected".to_owned())
+}
+
+/// The grammar of addresses and the demo set, as the end of `activate --help` lists them.
+fn activate_help() -> String {
+    let mut help = String::from("Addresses:\n");
+    for (scheme, rest) in SCHEMES.iter().filter(|(scheme, _)| *scheme != "vsock-mux") {
+        help.push_str(&format!("  {scheme}:{rest}\n"));
+    }
+    help.push_str("\nThe demo set:\n");
+    for (address, _) in demo_set(Path::new("$HOME")) {
+        help.push_str(&format!("  {address}\n"));
+    }
+    help.push_str("  without vsock or IPv6 where the machine has none");
+    help
 }
 
 /// The exit statuses, as the end of `--help` lists them.

@@ -107,6 +107,14 @@ impl Error {
         self
     }
 
+    /// The same failure as one of `kind`: a name that is not resolved is one of the verb that
+    /// asked for it.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// What the failure was about.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -173,9 +173,10 @@ fn this_process(environment: &Environment) -> Process {
     Process { pid: std::process::id(), pidfd_id }
 }
 
-// Before pidfs (Linux 6.9) all pidfds share one inode, whose number says nothing; the file
-// system's type tells the two apart.
-fn own_pidfd_id() -> Option<u64> {
+/// The inode number of this process's pidfd, for `LISTEN_PIDFDID`; `None` where it says nothing.
+///
+/// Before pidfs (Linux 6.9) all pidfds share one inode; the file system's type tells the two apart.
+pub fn own_pidfd_id() -> Option<u64> {
     /// `PID_FS_MAGIC` of linux/magic.h.
     const PID_FS_MAGIC: i64 = 0x5049_4446;
     let pidfd = rustix::process::pidfd_open(

@@ -1,5 +1,6 @@
 //! The verbs: thin adapters between the command line, the terminal and the library.
 
+mod activate;
 mod logging;
 mod serve;
 
@@ -39,7 +40,8 @@ fn run() -> Outcome {
     match cli.verb {
         None => serve::run(&cli.serve),
         Some(Verb::Serve(args)) => serve::run(&args),
-        Some(Verb::Activate(_) | Verb::Probe(_) | Verb::Bench(_) | Verb::Inspect(_)) => {
+        Some(Verb::Activate(args)) => activate::run(&args),
+        Some(Verb::Probe(_) | Verb::Bench(_) | Verb::Inspect(_)) => {
             Err(Error::new(ErrorKind::Usage, "under construction"))
         }
     }

@@ -5,3 +5,6 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod descriptor;
+#[cfg(feature = "cli")]
+pub(crate) mod handover;
+pub(crate) mod signal;

@@ -1,0 +1,130 @@
+//! What is said at the start: where the sockets are, and how to talk to them.
+//!
+//! It goes to standard error, because standard output is the command's.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::Bound;
+use crate::activation::LISTEN_FDS_START;
+use crate::address::{Address, Host, Inet, Style, UnixName};
+use crate::cli::ActivateArgs;
+
+pub(super) fn announce(sockets: &[Bound], args: &ActivateArgs) {
+    for (socket, number) in sockets.iter().zip(LISTEN_FDS_START..) {
+        let place = match (args.accept, args.inetd) {
+            (true, _) => "each connection of".to_owned(),
+            (false, true) => "standard input".to_owned(),
+            (false, false) => format!("fd {number} ({})", socket.name),
+        };
+        log::info!("listening: {place} {}", socket.address);
+        if let Some(command) = socat(&socket.address.to_client()) {
+            log::info!("  try: echo hello | {command}");
+        }
+    }
+    log::info!("  try: {} probe{}", this_program(), probe_arguments(sockets, args));
+    let what = match (args.accept, args.now) {
+        (true, _) => "waiting for connections",
+        (false, true) => "running the command at once",
+        (false, false) => "waiting for the first connection or datagram",
+    };
+    log::info!("{what}");
+}
+
+fn this_program() -> String {
+    let name = std::env::args_os().next();
+    name.map_or_else(|| "socket-activate-echo".to_owned(), |name| quote(&name.to_string_lossy()))
+}
+
+fn probe_arguments(sockets: &[Bound], args: &ActivateArgs) -> String {
+    if args.listen.is_empty() {
+        return String::new();
+    }
+    sockets
+        .iter()
+        .map(|socket| format!(" {}", quote(&socket.address.to_client().to_string())))
+        .collect()
+}
+
+/// The socat command that talks to the address; `None` where socat has no such socket.
+fn socat(address: &Address) -> Option<String> {
+    let target = match address {
+        Address::Inet(inet, host, port) => {
+            let family = if matches!(host, Host::V6(..)) { "6" } else { "4" };
+            let protocol = match inet {
+                // A Multipath TCP listener takes plain TCP too.
+                Inet::Tcp | Inet::Mptcp => "tcp",
+                Inet::Udp => "udp",
+                Inet::Sctp => "sctp",
+                Inet::SctpSeqpacket | Inet::Udplite => return None,
+            };
+            format!("{protocol}{family}:{host}:{port}")
+        }
+        Address::Unix(style, name) => socat_unix(*style, name)?,
+        Address::Vsock(Style::Stream, cid, port) => format!("vsock-connect:{}:{port}", cid.0),
+        Address::Vsock(..) | Address::VsockMux(..) => return None,
+    };
+    Some(format!("socat - {}", quote(&target)))
+}
+
+fn socat_unix(style: Style, name: &UnixName) -> Option<String> {
+    let (r#abstract, name) = match name {
+        UnixName::Path(path) => (false, path.as_os_str().as_bytes()),
+        UnixName::Abstract(name) => (true, name.as_slice()),
+    };
+    // These end an address of socat, or need its own quoting.
+    let name = std::str::from_utf8(name).ok()?;
+    if name.contains([':', ',', '!', '"', '\'', '\\', '\0']) {
+        return None;
+    }
+    Some(match (style, r#abstract) {
+        (Style::Stream, false) => format!("unix-connect:{name}"),
+        (Style::Stream, true) => format!("abstract-connect:{name}"),
+        // Type 5 is SOCK_SEQPACKET.
+        (Style::Seqpacket, false) => format!("unix-connect:{name},type=5"),
+        (Style::Seqpacket, true) => format!("abstract-connect:{name},type=5"),
+        // The reply goes to the sender's address, so that it needs one.
+        (Style::Datagram, false) => format!("unix-sendto:{name},bind={name}.client"),
+        (Style::Datagram, true) => format!("abstract-sendto:{name},bind={name}.client"),
+    })
+}
+
+/// The text as one word of a shell. Brackets are quoted too: some shells look for files there.
+fn quote(text: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "_-./:,@%+=".contains(char);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socat_has_an_address_for_most() {
+        for (address, command) in [
+            ("tcp:127.0.0.1:3000", Some("socat - tcp4:127.0.0.1:3000")),
+            ("mptcp:[::1]:3000", Some("socat - 'tcp6:[::1]:3000'")),
+            ("udp:[::1]:3000", Some("socat - 'udp6:[::1]:3000'")),
+            ("sctp:127.0.0.1:3000", Some("socat - sctp4:127.0.0.1:3000")),
+            ("unix:/run/a b", Some("socat - 'unix-connect:/run/a b'")),
+            ("unix:@a", Some("socat - abstract-connect:a")),
+            ("unix-seqpacket:/s", Some("socat - unix-connect:/s,type=5")),
+            ("unix-dgram:/s", Some("socat - unix-sendto:/s,bind=/s.client")),
+            ("vsock:local:3000", Some("socat - vsock-connect:1:3000")),
+            ("unix:/with:colon", None),
+            ("vsock-seqpacket:local:3000", None),
+            ("udplite:127.0.0.1:3000", None),
+        ] {
+            let parsed = address.parse().expect("parses");
+            assert_eq!(socat(&parsed).as_deref(), command, "{address}");
+        }
+    }
+
+    #[test]
+    fn quoted_for_a_shell() {
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+}

@@ -1,0 +1,41 @@
+//! The demo set: every kind of socket that the walk-through talks to.
+
+use std::path::Path;
+
+use super::bind::{self, Failure, Step};
+use super::{Bound, explain};
+use crate::address::{Address, Host, demo_set};
+use crate::error::{Errno, Error, ErrorKind, Result};
+
+/// Binds the demo set. Nobody asked for vsock or IPv6 by name here, so a machine without them is
+/// said and skipped. `names` has none, or one for all.
+pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
+    let home = std::env::var_os("HOME").ok_or_else(|| {
+        Error::new(ErrorKind::Bind, "bind the demo set: HOME is not set, where its unix sockets go")
+            .remedy("set HOME, or give the addresses with -l")
+    })?;
+    let mut sockets = Vec::new();
+    for (address, name) in demo_set(Path::new(&home)) {
+        let name = names.first().map_or(name, String::as_str);
+        match bind::bind(&address, backlog) {
+            Ok(fd) => sockets.push(Bound::new(fd, address, name)),
+            Err(failure) if is_missing(&address, &failure) => {
+                log::info!(
+                    "without {address}, which this machine lacks: {}",
+                    Errno(&failure.error)
+                );
+            }
+            Err(failure) => return Err(explain::error(&address, failure)),
+        }
+    }
+    Ok(sockets)
+}
+
+/// Whether the failure says that the machine, or the sandbox, has no such family at all.
+fn is_missing(address: &Address, failure: &Failure) -> bool {
+    let optional = matches!(address, Address::Vsock(..) | Address::Inet(_, Host::V6(..), _));
+    // Without IPv6 on the loopback interface (disable_ipv6) the socket is made, but not bound.
+    let no_address = failure.error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
+    let resources = matches!(failure.error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    optional && !resources && (failure.step == Step::Socket || no_address)
+}

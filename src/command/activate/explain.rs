@@ -1,0 +1,143 @@
+//! Why an address cannot be bound, and what to do about it.
+
+use std::path::Path;
+
+use super::bind::{Failure, Step};
+use super::holder;
+use crate::address::{Address, Host, Inet, UnixName};
+use crate::error::{Error, ErrorKind};
+
+/// The error of an address that was asked for and cannot be bound.
+pub(super) fn error(address: &Address, failure: Failure) -> Error {
+    let attempted = match failure.step {
+        Step::Socket => "create a socket for",
+        Step::Bind => "bind",
+        Step::Listen => "listen on",
+    };
+    let remedy = remedy(address, &failure);
+    Error::new(ErrorKind::Bind, format!("{attempted} {address}"))
+        .because(failure.error)
+        .remedy(remedy)
+}
+
+fn remedy(address: &Address, failure: &Failure) -> String {
+    let Some(errno) = failure.error.raw_os_error() else {
+        return "check the address".to_owned();
+    };
+    match (errno, failure.step) {
+        (libc::EMFILE | libc::ENFILE, _) => {
+            "raise the descriptor limit: `ulimit -n`, LimitNOFILE=".to_owned()
+        }
+        (libc::EADDRINUSE, _) => in_use(address),
+        (_, Step::Socket) => no_such_socket(address).to_owned(),
+        (_, Step::Bind | Step::Listen) => match address {
+            Address::Unix(_, UnixName::Path(path)) => path_remedy(errno, path),
+            Address::Unix(..) => "choose another name".to_owned(),
+            Address::Inet(_, host, port) => inet_remedy(errno, host, *port),
+            Address::Vsock(..) | Address::VsockMux(..) => vsock_remedy(errno).to_owned(),
+        },
+    }
+}
+
+/// The kernel has no such family or protocol, or a sandbox forbids it.
+fn no_such_socket(address: &Address) -> &'static str {
+    match address {
+        Address::Inet(Inet::Sctp | Inet::SctpSeqpacket, ..) => {
+            "load the kernel's SCTP with `modprobe sctp`, or leave this address out"
+        }
+        Address::Inet(Inet::Mptcp, ..) => {
+            "use tcp: instead, or enable it: `sysctl net.mptcp.enabled=1` on a kernel with MPTCP"
+        }
+        Address::Inet(Inet::Udplite, ..) => "use udp: instead: this kernel has no UDP-Lite",
+        Address::Inet(_, Host::V6(..), _) => {
+            "use an IPv4 address: this kernel or sandbox (RestrictAddressFamilies=, seccomp) has no \
+             IPv6"
+        }
+        Address::Vsock(..) | Address::VsockMux(..) => {
+            "load the kernel's AF_VSOCK with `modprobe vsock`, or allow it in the sandbox \
+             (RestrictAddressFamilies=, seccomp); datagrams and seqpackets need a transport that \
+             has them"
+        }
+        Address::Inet(..) | Address::Unix(..) => {
+            "allow the address family in the sandbox (RestrictAddressFamilies=, seccomp)"
+        }
+    }
+}
+
+fn in_use(address: &Address) -> String {
+    if let Address::Unix(_, UnixName::Path(path)) = address {
+        match std::fs::symlink_metadata(path) {
+            Ok(file) if !std::os::unix::fs::FileTypeExt::is_socket(&file.file_type()) => {
+                return "a file that is no socket is there: choose another path, or remove it"
+                    .to_owned();
+            }
+            _ => {}
+        }
+    }
+    let holders = holder::of(address);
+    if holders.iter().any(|process| process.pid == std::process::id()) {
+        return "another -l of this command has it already; [::] takes IPv4 too".to_owned();
+    }
+    if holders.is_empty() {
+        return "something that this user may not see listens there; `ss -lnp` as root tells what, \
+                or choose another address"
+            .to_owned();
+    }
+    let named: Vec<_> =
+        holders.iter().map(|process| format!("{} (pid {})", process.name, process.pid)).collect();
+    format!("{} has it: stop that, or choose another address", named.join(" and "))
+}
+
+fn path_remedy(errno: i32, path: &Path) -> String {
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.display().to_string(),
+        _ => ".".to_owned(),
+    };
+    match errno {
+        libc::ENOENT => format!("create the directory: `mkdir -p {parent}`"),
+        libc::EACCES | libc::EPERM => {
+            format!("this user needs the permission to write in {parent}; or choose another path")
+        }
+        libc::EROFS => "choose a path on a file system that can be written to".to_owned(),
+        libc::ENOTDIR | libc::ELOOP => format!("{parent} is no directory: choose another path"),
+        _ => "choose another path".to_owned(),
+    }
+}
+
+fn inet_remedy(errno: i32, host: &Host, port: u16) -> String {
+    match (errno, host) {
+        (libc::EACCES | libc::EPERM, _) => format!(
+            "use a port from {} on (sysctl net.ipv4.ip_unprivileged_port_start), or give \
+             CAP_NET_BIND_SERVICE for port {port}",
+            unprivileged_port_start()
+        ),
+        (libc::EINVAL, Host::V6(ip, None)) if ip.is_unicast_link_local() => {
+            format!("name the interface of a link-local address: [{ip}%eth0]")
+        }
+        (libc::EADDRNOTAVAIL | libc::EINVAL | libc::ENODEV, _) => {
+            "no interface has this address (`ip addr` lists them); 0.0.0.0 and [::] take all of \
+             them"
+                .to_owned()
+        }
+        _ => "choose another address".to_owned(),
+    }
+}
+
+/// The first port that needs no capability; see ip(7).
+fn unprivileged_port_start() -> u16 {
+    const DEFAULT: u16 = 1024;
+    std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(DEFAULT)
+}
+
+fn vsock_remedy(errno: i32) -> &'static str {
+    match errno {
+        libc::EACCES | libc::EPERM => "use a vsock port from 1024 on, or give CAP_NET_BIND_SERVICE",
+        libc::EADDRNOTAVAIL => "this machine has another CID: vsock:any:PORT takes every one",
+        _ => {
+            "this kernel has no vsock transport for it; `modprobe vsock_loopback` adds a local one"
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Waiting for the event: traffic on a socket, or a signal.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::Bound;
+use crate::error::{Context, Result};
+use crate::sys;
+
+/// SIGTERM, SIGINT and SIGCHLD as something to wait for. As pid 1 of a container their default
+/// action would not even end this process.
+#[derive(Debug)]
+pub(super) struct Signals(OwnedFd);
+
+/// What ended the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// At least one socket has a connection or a datagram.
+    Traffic,
+    /// SIGTERM or SIGINT came.
+    Stopped,
+}
+
+impl Signals {
+    pub(super) fn block() -> Result<Self> {
+        // One that is inherited as ignored would not be reported, and would hide how a child ended.
+        sys::handover::default_action(libc::SIGCHLD).context("take SIGCHLD back")?;
+        sys::signal::signalfd(&[libc::SIGTERM, libc::SIGINT, libc::SIGCHLD])
+            .map(Self)
+            .context("wait for SIGTERM, SIGINT and SIGCHLD through a signalfd")
+    }
+
+    /// Takes what is pending; whether SIGTERM or SIGINT is among it.
+    pub(super) fn stop_requested(&self) -> Result<bool> {
+        /// `sizeof(struct signalfd_siginfo)`; the signal's number is its first field.
+        const SIGINFO_BYTES: usize = 128;
+        let mut stop = false;
+        loop {
+            let mut info = [0; SIGINFO_BYTES];
+            match rustix::io::read(&self.0, &mut info) {
+                Ok(_) => {
+                    let [a, b, c, d, ..] = info;
+                    stop |= u32::from_ne_bytes([a, b, c, d]) != libc::SIGCHLD as u32;
+                }
+                Err(Errno::AGAIN) => return Ok(stop),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error).context("read the signalfd"),
+            }
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until a socket has a connection or a datagram. Nothing is taken from it: the command does
+/// that.
+pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited> {
+    loop {
+        let ready = ready(sockets.iter().map(|socket| socket.fd.as_fd()), signals, None)?;
+        if signals.stop_requested()? {
+            return Ok(Waited::Stopped);
+        }
+        if ready.contains(&true) {
+            return Ok(Waited::Traffic);
+        }
+    }
+}
+
+/// Waits for one of the sockets, for a signal, or until the timeout; tells which sockets are ready.
+pub(super) fn ready<'a>(
+    sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    signals: &'a Signals,
+    timeout: Option<Timespec>,
+) -> Result<Vec<bool>> {
+    let mut fds: Vec<_> =
+        sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)).collect();
+    fds.push(PollFd::new(signals, PollFlags::IN));
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error).context("poll the sockets"),
+    }
+    fds.pop();
+    Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
