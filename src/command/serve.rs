@@ -3,12 +3,16 @@
 use super::{Outcome, logging};
 use crate::activation::Inherited;
 use crate::cli::ServeArgs;
-use crate::server::{self, Limits, Shutdown};
+use crate::server::{self, Config, Limits, Shutdown};
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
     logging::init(args.debug);
     let sockets = Inherited::take()?.into_sockets()?;
     let shutdown = Shutdown::on_signals()?;
-    server::run(sockets, &Limits::default(), shutdown)?;
+    let mut limits = Limits::default();
+    if let Some(connections_max) = args.connections_max {
+        limits.connections_max = connections_max;
+    }
+    server::run(sockets, Config { limits, ..Config::default() }, &shutdown)?;
     Ok(0)
 }

@@ -4,7 +4,10 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod control;
 pub(crate) mod descriptor;
 #[cfg(feature = "cli")]
 pub(crate) mod handover;
+pub(crate) mod message;
+pub(crate) mod option;
 pub(crate) mod signal;

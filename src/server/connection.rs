@@ -1,0 +1,254 @@
+//! One connection: bytes or messages come back in order, and no more is read than is sent.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+
+use super::workspace::Workspace;
+use crate::sys::message::receive_packet;
+
+/// A connection. An idle one is these few bytes and nothing else.
+#[derive(Debug)]
+pub(super) struct Connection {
+    fd: OwnedFd,
+    /// Which inherited socket it came through.
+    source: u16,
+    protocol: Protocol,
+    /// What was received and not yet sent back; only while the peer does not read.
+    backlog: Option<Box<Backlog>>,
+}
+
+/// How the kernel hands over what a peer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// A receive that does not fill the buffer has emptied the socket.
+    Tcp,
+    /// The same, unless the receive stopped at passed descriptors or credentials.
+    UnixStream,
+    /// A receive may stop short: the socket is empty when it says so.
+    OtherStream,
+    /// Message for message. An empty one looks like the end, but for the credentials with it.
+    UnixSeqpacket,
+    /// Message for message; there are no empty ones.
+    VsockSeqpacket,
+}
+
+#[derive(Debug)]
+struct Backlog {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// What an event said beside "readable" and "writable".
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signs {
+    /// The peer has sent its last byte, or the connection is broken: `EPOLLRDHUP`, `EPOLLHUP`,
+    /// `EPOLLERR`.
+    pub(super) end: bool,
+    /// There is urgent data: `EPOLLPRI`.
+    pub(super) urgent: bool,
+    /// There may be more than the event told of.
+    pub(super) unknown: bool,
+}
+
+/// How a turn ended.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Everything that was received was sent back.
+    Idle,
+    /// The share of this turn is used up and there is more.
+    More,
+    /// The peer does not read: wait until it does.
+    Blocked,
+    /// The peer is done and has everything.
+    Ended,
+    /// The connection is broken.
+    Broken(io::Error),
+}
+
+/// What one receive gave.
+enum Received {
+    Nothing,
+    End,
+    /// So many bytes, and whether there may be more.
+    Bytes(usize, bool),
+    /// One message, which may be empty.
+    Message(usize),
+}
+
+impl Connection {
+    /// Prepares a connection that came through the inherited socket `source`.
+    pub(super) fn new(fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<Self> {
+        match protocol {
+            // An echo of several small messages must not wait for the acknowledgement of the
+            // first, which the peer may delay: RFC 1122, section 4.2.3.4.
+            Protocol::Tcp => rustix::net::sockopt::set_tcp_nodelay(&fd, true)?,
+            Protocol::UnixSeqpacket => rustix::net::sockopt::set_socket_passcred(&fd, true)?,
+            Protocol::UnixStream | Protocol::OtherStream | Protocol::VsockSeqpacket => {}
+        }
+        Ok(Self { fd, source, protocol, backlog: None })
+    }
+
+    pub(super) fn source(&self) -> usize {
+        usize::from(self.source)
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// Echoes until there is nothing left, the peer does not read, or the turn is over.
+    pub(super) fn turn(&mut self, signs: Signs, space: &mut Workspace<'_>) -> Turn {
+        self.try_turn(signs, space).unwrap_or_else(Turn::Broken)
+    }
+
+    fn try_turn(&mut self, signs: Signs, space: &mut Workspace<'_>) -> io::Result<Turn> {
+        if !self.flush(space)? {
+            return Ok(Turn::Blocked);
+        }
+        if signs.urgent {
+            // The urgent byte is a byte of the stream like any other, in its place: without this
+            // the kernel takes it out (tcp(7), unix(7)).
+            rustix::net::sockopt::set_socket_oobinline(&self.fd, true)?;
+        }
+        let is_last_word_unclear = signs.end || signs.urgent || signs.unknown;
+        let mut echoed = 0;
+        while echoed < space.limits.turn_bytes {
+            let (len, may_be_more) = match self.receive(space)? {
+                Received::Nothing => return Ok(Turn::Idle),
+                Received::End => return Ok(Turn::Ended),
+                Received::Bytes(len, may_be_more) => (len, may_be_more || is_last_word_unclear),
+                Received::Message(len) => (len, true),
+            };
+            space.trace_receive(self.source(), &self.fd, len);
+            if !self.echo(len, space)? {
+                return Ok(Turn::Blocked);
+            }
+            if !may_be_more {
+                return Ok(Turn::Idle);
+            }
+            // An empty message counts too, or a peer that sends nothing else would keep its turn.
+            echoed += len.max(1);
+        }
+        Ok(Turn::More)
+    }
+
+    fn receive(&mut self, space: &mut Workspace<'_>) -> io::Result<Received> {
+        let stream_size = space.limits.stream_buffer_bytes;
+        match self.protocol {
+            Protocol::Tcp | Protocol::OtherStream => {
+                let buffer = &mut space.buffer[..stream_size];
+                let received = retry_on_intr(|| {
+                    rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT)
+                });
+                let may_be_more = |len| self.protocol != Protocol::Tcp || len == stream_size;
+                stream(received.map(|(len, _)| (len, may_be_more(len))))
+            }
+            Protocol::UnixStream => {
+                let buffer = &mut space.buffer[..stream_size];
+                stream(retry_on_intr(|| receive_unix(self.fd.as_fd(), buffer)))
+            }
+            Protocol::UnixSeqpacket | Protocol::VsockSeqpacket => self.receive_message(space),
+        }
+    }
+
+    fn receive_message(&mut self, space: &mut Workspace<'_>) -> io::Result<Received> {
+        let buffer = space.message_buffer();
+        let size = buffer.len();
+        match receive_packet(self.fd.as_fd(), buffer) {
+            Ok(packet) if packet.len > size => Err(io::Error::other(format!(
+                "a message of {} bytes is longer than the limit of {size}",
+                packet.len
+            ))),
+            Ok(packet) if packet.len > 0 || packet.has_control => Ok(Received::Message(packet.len)),
+            Ok(_) => Ok(Received::End),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the first `len` bytes of the buffer back and keeps what the kernel does not take.
+    fn echo(&mut self, len: usize, space: &mut Workspace<'_>) -> io::Result<bool> {
+        let mut sent = 0;
+        while sent < len || len == 0 {
+            match rustix::net::send(&self.fd, &space.buffer[sent..len], SEND) {
+                Ok(count) => {
+                    space.trace_send(self.source(), &self.fd, count);
+                    sent += count;
+                    if len == 0 {
+                        break;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::NOBUFS) => {
+                    let bytes = space.buffer[sent..len].to_vec();
+                    self.backlog = Some(Box::new(Backlog { bytes, sent: 0 }));
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends what an earlier turn kept. Gives whether there is nothing left of it.
+    fn flush(&mut self, space: &mut Workspace<'_>) -> io::Result<bool> {
+        let Some(backlog) = &mut self.backlog else { return Ok(true) };
+        loop {
+            match rustix::net::send(&self.fd, &backlog.bytes[backlog.sent..], SEND) {
+                Ok(count) => {
+                    backlog.sent += count;
+                    let is_done = backlog.sent == backlog.bytes.len();
+                    space.trace_send(usize::from(self.source), &self.fd, count);
+                    if is_done {
+                        self.backlog = None;
+                        return Ok(true);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Says goodbye: whoever else holds the socket, as a service manager or an inetd may, the peer
+    /// sees the end.
+    pub(super) fn close(self) {
+        // A connection that is already broken has nobody to say it to.
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+    }
+}
+
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+fn stream(received: Result<(usize, bool), Errno>) -> io::Result<Received> {
+    match received {
+        Ok((0, _)) => Ok(Received::End),
+        Ok((len, may_be_more)) => Ok(Received::Bytes(len, may_be_more)),
+        Err(Errno::AGAIN) => Ok(Received::Nothing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+// Descriptors and credentials that come with the bytes end a receive before the socket is empty.
+// There is no room for them here, so the kernel drops them and says so with MSG_CTRUNC.
+fn receive_unix(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
+    let size = buffer.len();
+    let message = rustix::net::recvmsg(
+        fd,
+        &mut [io::IoSliceMut::new(buffer)],
+        &mut rustix::net::RecvAncillaryBuffer::default(),
+        RecvFlags::DONTWAIT,
+    )?;
+    let stopped_short = message.flags.contains(rustix::net::ReturnFlags::CTRUNC);
+    Ok((message.bytes, message.bytes == size || stopped_short))
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,190 @@
+//! Waiting for events: asleep, or for a short while awake where that has lately paid.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+
+use crate::error::{Context, Result};
+
+/// Whether a worker that has nothing to do looks for the next event for a while before it sleeps.
+///
+/// A wake-up costs tens of microseconds, most of the time of a small round trip.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BusyPoll {
+    /// Look while looking has lately paid; never while idle, and never where only one processor
+    /// may be used.
+    #[default]
+    Auto,
+    /// Always sleep at once.
+    Off,
+    /// Look for this long each time.
+    For(Duration),
+}
+
+/// How many events one wait takes.
+const EVENTS_MAX: usize = 256;
+
+pub(super) struct Poller {
+    epoll: OwnedFd,
+    events: Vec<Event>,
+    spin: Spin,
+}
+
+impl Poller {
+    pub(super) fn new(busy_poll: BusyPoll) -> Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).context("create an epoll instance")?;
+        let events = Vec::with_capacity(EVENTS_MAX);
+        Ok(Self { epoll, events, spin: Spin::new(busy_poll) })
+    }
+
+    pub(super) fn add(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)?)
+    }
+
+    pub(super) fn modify(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(token), flags)?)
+    }
+
+    pub(super) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, fd)?)
+    }
+
+    /// Waits for events, at most until `until`. Gives how many there are.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll_wait(2), less `EINTR`.
+    pub(super) fn wait(&mut self, until: Wait) -> io::Result<usize> {
+        let timeout = match until {
+            Wait::Not => return self.look(),
+            Wait::Until(instant) => Some(instant.saturating_duration_since(Instant::now())),
+            Wait::Forever => None,
+        };
+        if self.spin.begins() && self.look_for_a_while()? > 0 {
+            return Ok(self.events.len());
+        }
+        self.sleep(timeout.map(to_timespec).as_ref())
+    }
+
+    pub(super) fn event(&self, index: usize) -> (u64, EventFlags) {
+        let event = &self.events[index];
+        (event.data.u64(), event.flags)
+    }
+
+    fn look(&mut self) -> io::Result<usize> {
+        self.sleep(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+    }
+
+    fn look_for_a_while(&mut self) -> io::Result<usize> {
+        let start = Instant::now();
+        let mut before = start;
+        loop {
+            if self.look()? > 0 {
+                self.spin.paid(start == before);
+                return Ok(self.events.len());
+            }
+            // Another process on this processor may be the very one that we wait for.
+            rustix::thread::sched_yield();
+            let now = Instant::now();
+            if self.spin.gives_up(now - start, now - before) {
+                return Ok(0);
+            }
+            before = now;
+        }
+    }
+
+    fn sleep(&mut self, timeout: Option<&Timespec>) -> io::Result<usize> {
+        self.events.clear();
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout) {
+            Ok(_) | Err(Errno::INTR) => Ok(self.events.len()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// How long a wait may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wait {
+    Not,
+    Until(Instant),
+    Forever,
+}
+
+// epoll_wait(2) counts in milliseconds, and rounding down would look again and again.
+fn to_timespec(duration: Duration) -> Timespec {
+    let millis = duration.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i64;
+    Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+}
+
+/// Whether to look before sleeping, from how that went lately.
+struct Spin {
+    longest: Duration,
+    is_fixed: bool,
+    /// From 0 to [`CREDIT_MAX`]: how much looking has lately paid. Looking goes on while there is
+    /// some, and is tried again now and then when there is none.
+    credit: u32,
+    /// How many waits to sleep through before looking is tried again, and how many are left.
+    pause: u32,
+    pause_left: u32,
+}
+
+const LONGEST: Duration = Duration::from_micros(50);
+const CREDIT_MAX: u32 = 8;
+const PAUSE_FIRST: u32 = 4;
+const PAUSE_MAX: u32 = 1024;
+/// A yield that takes longer than this has let somebody else run.
+const YIELD_ALONE: Duration = Duration::from_micros(8);
+
+impl Spin {
+    fn new(busy_poll: BusyPoll) -> Self {
+        let (longest, is_fixed) = match busy_poll {
+            BusyPoll::Auto if has_processor_to_spare() => (LONGEST, false),
+            BusyPoll::Auto | BusyPoll::Off => (Duration::ZERO, false),
+            BusyPoll::For(longest) => (longest, true),
+        };
+        Self { longest, is_fixed, credit: CREDIT_MAX / 2, pause: PAUSE_FIRST, pause_left: 0 }
+    }
+
+    fn begins(&mut self) -> bool {
+        if self.longest.is_zero() {
+            return false;
+        }
+        if self.is_fixed || self.credit > 0 {
+            return true;
+        }
+        self.pause_left = self.pause_left.saturating_sub(1);
+        self.pause_left == 0
+    }
+
+    /// An event came. One that was there at once says nothing about looking.
+    fn paid(&mut self, at_once: bool) {
+        if !at_once {
+            self.credit = (self.credit + 1).min(CREDIT_MAX);
+            self.pause = PAUSE_FIRST;
+        }
+    }
+
+    /// Whether enough time is gone, `last` of it in the last yield. Time that somebody else had on
+    /// this processor is time that we took from them by asking for it.
+    fn gives_up(&mut self, spent: Duration, last: Duration) -> bool {
+        if spent < self.longest && (self.is_fixed || last < YIELD_ALONE) {
+            return false;
+        }
+        self.credit = self.credit.saturating_sub(1);
+        if self.credit == 0 {
+            self.pause_left = self.pause;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+        }
+        true
+    }
+}
+
+/// Whether this process may use more than one processor, and may use one of them all the time.
+fn has_processor_to_spare() -> bool {
+    let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
+    processors > 1
+}

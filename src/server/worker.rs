@@ -1,0 +1,441 @@
+//! The event loop: it gives each socket that has something to do its turn.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+
+use super::backoff::Backoff;
+use super::connection::{Connection, Protocol, Signs, Turn};
+use super::datagram::{Datagram, Watch};
+use super::listener::{Accepted, Listener};
+use super::poller::{Poller, Wait};
+use super::table::Table;
+use super::workspace::Workspace;
+use super::{Heartbeat, Shared, Statistics};
+use crate::activation::{Family, Service, SocketKind};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::message::Batch;
+
+/// The size of a slot for one IP datagram, or for as many as the kernel joins.
+const IP_DATAGRAM_MAX: usize = 65_536;
+/// How many messages of a socket without that bound are received with one call.
+const LARGE_MESSAGES: usize = 8;
+
+/// An inherited socket that is no listener: one worker has it.
+pub(super) struct Part {
+    pub(super) fd: OwnedFd,
+    pub(super) source: u16,
+    pub(super) kind: SocketKind,
+    pub(super) service: Service,
+}
+
+pub(super) struct Worker<'a> {
+    shared: &'a Shared<'a>,
+    poller: Poller,
+    space: Workspace<'a>,
+    listeners: Vec<Listener<'a>>,
+    datagrams: Vec<Datagram>,
+    connections: Table,
+    /// Connections whose turn ended before their work did.
+    ready: Vec<u32>,
+    /// The same, of the round that is being worked off.
+    round: Vec<u32>,
+    ip_batch: Option<Batch>,
+    large_batch: Option<Batch>,
+    backoff: Backoff,
+    heartbeat: Option<(Heartbeat, Instant)>,
+    /// When a shutdown stops waiting for peers; `None` until there is a shutdown.
+    drains_until: Option<Instant>,
+}
+
+/// What an event is about: the kind in the upper half of its 64 bits, the number in the lower.
+mod token {
+    pub(super) const CONNECTION: u64 = 0;
+    pub(super) const LISTENER: u64 = 1 << 32;
+    pub(super) const DATAGRAM: u64 = 2 << 32;
+    pub(super) const SHUTDOWN: u64 = 3 << 32;
+    pub(super) const KIND: u64 = !0 << 32;
+}
+
+const CONNECTION_EVENTS: EventFlags = EventFlags::IN
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::PRI)
+    .union(EventFlags::ET);
+
+const END_EVENTS: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(
+        shared: &'a Shared<'a>,
+        parts: Vec<Part>,
+        heartbeat: Option<Heartbeat>,
+    ) -> Result<Self> {
+        let mut worker = Self {
+            shared,
+            poller: Poller::new(shared.busy_poll)?,
+            space: Workspace::new(shared.limits, shared.names),
+            listeners: Vec::new(),
+            datagrams: Vec::new(),
+            connections: Table::default(),
+            ready: Vec::new(),
+            round: Vec::new(),
+            ip_batch: None,
+            large_batch: None,
+            backoff: Backoff::default(),
+            heartbeat: heartbeat.map(|heartbeat| {
+                let due = Instant::now() + heartbeat.interval;
+                (heartbeat, due)
+            }),
+            drains_until: None,
+        };
+        worker
+            .poller
+            .add(shared.shutdown, token::SHUTDOWN, EventFlags::IN)
+            .context("wait for the shutdown")?;
+        for listener in shared.listeners {
+            worker.add_listener(listener)?;
+        }
+        for part in parts {
+            worker.add_part(part)?;
+        }
+        Ok(worker)
+    }
+
+    fn add_listener(&mut self, shared: &'a super::SharedListener) -> Result<()> {
+        let what = || format!("serve {}", self.shared.names[usize::from(shared.source)]);
+        // accept4(2) has no flag for a single call that does not wait, so the socket itself has to
+        // be non-blocking; systemd sets this anew for each start (systemd.service(5),
+        // NonBlocking=).
+        rustix::io::ioctl_fionbio(&shared.fd, true).context(what())?;
+        let listener = Listener {
+            fd: shared.fd.as_fd(),
+            source: shared.source,
+            protocol: protocol_of(&shared.kind),
+            is_watched: false,
+            has_failed: false,
+        };
+        self.listeners.push(listener);
+        self.watch_listener(self.listeners.len() - 1).context(what())
+    }
+
+    fn watch_listener(&mut self, number: usize) -> io::Result<()> {
+        let listener = &mut self.listeners[number];
+        if listener.is_watched || listener.has_failed {
+            return Ok(());
+        }
+        // One connection wakes one worker, and not all of them for one to win.
+        let shared = if self.shared.is_alone { EventFlags::empty() } else { EventFlags::EXCLUSIVE };
+        let token = token::LISTENER | number as u64;
+        self.poller.add(&*listener, token, EventFlags::IN | shared)?;
+        listener.is_watched = true;
+        Ok(())
+    }
+
+    fn unwatch_listener(&mut self, number: usize) {
+        let listener = &mut self.listeners[number];
+        if std::mem::take(&mut listener.is_watched) {
+            // It was added, so it can be removed.
+            let _ = self.poller.remove(&*listener);
+        }
+    }
+
+    fn add_part(&mut self, part: Part) -> Result<()> {
+        let what = format!("serve {}", self.shared.names[usize::from(part.source)]);
+        if part.service.is_one_connection() {
+            self.shared.connections.fetch_add(1, Ordering::Relaxed);
+            return self
+                .add_connection(part.fd, part.source, protocol_of(&part.kind))
+                .context(what);
+        }
+        let datagram = Datagram::new(part.fd, part.source, part.kind)?;
+        let token = token::DATAGRAM | self.datagrams.len() as u64;
+        self.poller.add(&datagram, token, EventFlags::IN).context(what)?;
+        if datagram.has_large_messages() {
+            let size = self.shared.limits.message_bytes_max;
+            self.large_batch.get_or_insert_with(|| Batch::new(LARGE_MESSAGES, size, false));
+        } else {
+            let slots = self.shared.limits.batch_datagrams;
+            self.ip_batch.get_or_insert_with(|| Batch::new(slots, IP_DATAGRAM_MAX, true));
+        }
+        self.datagrams.push(datagram);
+        Ok(())
+    }
+
+    /// The caller has counted it.
+    fn add_connection(&mut self, fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<()> {
+        let result = self.try_add_connection(fd, source, protocol);
+        if result.is_err() {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn try_add_connection(
+        &mut self,
+        fd: OwnedFd,
+        source: u16,
+        protocol: Protocol,
+    ) -> io::Result<()> {
+        let connection = Connection::new(fd, source, protocol)?;
+        let number = self.connections.next();
+        self.poller.add(&connection, token::CONNECTION | u64::from(number), CONNECTION_EVENTS)?;
+        self.space.statistics.connections += 1;
+        self.connections.insert(connection);
+        Ok(())
+    }
+
+    pub(super) fn run(mut self) -> Result<Statistics> {
+        while !self.is_done() {
+            let wait = self.wait();
+            let count = self.poller.wait(wait).context("wait for events")?;
+            for index in 0..count {
+                let (token, flags) = self.poller.event(index);
+                let number = token as u32;
+                match token & token::KIND {
+                    token::LISTENER => self.accept(number as usize),
+                    token::DATAGRAM => self.echo_datagrams(number as usize),
+                    token::SHUTDOWN => self.begin_to_drain(),
+                    _ => self.connection_event(number, flags),
+                }
+            }
+            self.work_off_the_ready();
+            self.connections.recycle();
+            self.timers();
+        }
+        for datagram in &self.datagrams {
+            datagram.release();
+        }
+        if !self.listeners.is_empty() && self.listeners.iter().all(|listener| listener.has_failed) {
+            return Err(Error::new(ErrorKind::Other, "no listening socket accepts connections")
+                .remedy("restart the socket unit: something shut its sockets down"));
+        }
+        Ok(self.space.statistics)
+    }
+
+    fn is_done(&self) -> bool {
+        match self.drains_until {
+            Some(until) => self.connections.len() == 0 || until <= Instant::now(),
+            None => {
+                self.listeners.iter().all(|listener| listener.has_failed)
+                    && self.datagrams.is_empty()
+                    && self.connections.len() == 0
+            }
+        }
+    }
+
+    fn wait(&self) -> Wait {
+        if !self.ready.is_empty() {
+            return Wait::Not;
+        }
+        let beat = self.heartbeat.as_ref().map(|(_, due)| *due);
+        match [self.backoff.due(), beat, self.drains_until].into_iter().flatten().min() {
+            Some(instant) => Wait::Until(instant),
+            None => Wait::Forever,
+        }
+    }
+
+    fn connection_event(&mut self, number: u32, flags: EventFlags) {
+        let Some(connection) = self.connections.get(number) else { return };
+        // A connection that waits for its peer to read has nothing to do until the peer does.
+        let can_send = flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP);
+        if connection.is_blocked() && !can_send {
+            return;
+        }
+        let signs = Signs {
+            end: flags.intersects(END_EVENTS),
+            urgent: flags.contains(EventFlags::PRI),
+            unknown: false,
+        };
+        self.turn(number, signs);
+    }
+
+    fn work_off_the_ready(&mut self) {
+        std::mem::swap(&mut self.ready, &mut self.round);
+        let signs = Signs { end: false, urgent: false, unknown: true };
+        for index in 0..self.round.len() {
+            self.turn(self.round[index], signs);
+        }
+        self.round.clear();
+    }
+
+    fn turn(&mut self, number: u32, signs: Signs) {
+        let Some(connection) = self.connections.get(number) else { return };
+        match connection.turn(signs, &mut self.space) {
+            Turn::Idle if self.drains_until.is_some() => self.close(number, None),
+            Turn::Idle | Turn::Blocked => {}
+            Turn::More => self.ready.push(number),
+            Turn::Ended => self.close(number, None),
+            Turn::Broken(error) => self.close(number, Some(&error)),
+        }
+    }
+
+    fn close(&mut self, number: u32, error: Option<&io::Error>) {
+        let Some(connection) = self.connections.remove(number) else { return };
+        self.space.trace_close(connection.source(), &connection, error);
+        connection.close();
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        // Somebody may be waiting for the room that there is now.
+        if self.backoff.due().is_some() && self.drains_until.is_none() {
+            self.backoff.reset();
+            self.watch_all_listeners();
+        }
+    }
+
+    fn accept(&mut self, number: usize) {
+        if self.drains_until.is_some() {
+            return;
+        }
+        for _ in 0..self.shared.limits.turn_accepts {
+            let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+            let accepted = if before >= self.shared.limits.connections_max {
+                Accepted::NoRoom(io::Error::other("--connections-max is reached"))
+            } else {
+                self.listeners[number].accept()
+            };
+            if let Accepted::Connection(fd) = accepted {
+                self.accepted(number, fd);
+                continue;
+            }
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            match accepted {
+                Accepted::Connection(_) | Accepted::Gone => {}
+                Accepted::Nobody => return,
+                Accepted::NoRoom(error) => return self.pause(number, &error),
+                Accepted::Failed(error) => return self.give_up(number, &error),
+            }
+        }
+    }
+
+    fn accepted(&mut self, number: usize, fd: OwnedFd) {
+        let Listener { source, protocol, .. } = self.listeners[number];
+        self.space.trace_accept(usize::from(source), &fd);
+        if let Err(error) = self.add_connection(fd, source, protocol) {
+            let name = self.space.name(usize::from(source));
+            log::warn!("a connection on {name} is closed: {error}");
+        }
+    }
+
+    /// Leaves the connections that wait in the kernel's backlog until there is room.
+    fn pause(&mut self, number: usize, error: &io::Error) {
+        let name = self.space.name(usize::from(self.listeners[number].source));
+        log::debug!("accept on {name} waits: {error}");
+        self.unwatch_listener(number);
+        self.backoff.plan(Instant::now());
+    }
+
+    /// A socket that accepts no more, for example because somebody called shutdown(2) on it.
+    fn give_up(&mut self, number: usize, error: &io::Error) {
+        let name = self.space.name(usize::from(self.listeners[number].source));
+        log::error!("accept on {name}: {error}; the socket is served no longer");
+        self.unwatch_listener(number);
+        self.listeners[number].has_failed = true;
+    }
+
+    fn watch_all_listeners(&mut self) {
+        for number in 0..self.listeners.len() {
+            if let Err(error) = self.watch_listener(number) {
+                let name = self.space.name(usize::from(self.listeners[number].source));
+                log::warn!("wait for connections on {name}: {error}; trying again");
+                self.backoff.plan(Instant::now());
+            }
+        }
+    }
+
+    fn echo_datagrams(&mut self, number: usize) {
+        let datagram = &mut self.datagrams[number];
+        let batch =
+            if datagram.has_large_messages() { &mut self.large_batch } else { &mut self.ip_batch };
+        let Some(batch) = batch else { return };
+        let before = datagram.watch;
+        datagram.turn(batch, &mut self.space);
+        self.after_datagrams(number, before);
+    }
+
+    fn after_datagrams(&mut self, number: usize, before: Watch) {
+        let datagram = &self.datagrams[number];
+        if datagram.is_behind() || datagram.watch == Watch::Nothing {
+            self.backoff.plan(Instant::now());
+        }
+        if datagram.watch == before {
+            return;
+        }
+        let flags = match datagram.watch {
+            Watch::Readable => EventFlags::IN,
+            Watch::Writable => EventFlags::OUT,
+            Watch::Nothing => EventFlags::empty(),
+        };
+        let token = token::DATAGRAM | number as u64;
+        // An error is reported whether it is asked for or not, so a socket that is left alone has
+        // to be taken out.
+        let result = match (before, datagram.watch) {
+            (_, Watch::Nothing) => self.poller.remove(datagram),
+            (Watch::Nothing, _) => self.poller.add(datagram, token, flags),
+            _ => self.poller.modify(datagram, token, flags),
+        };
+        if let Err(error) = result {
+            log::error!("watch a datagram socket: {error}");
+        }
+    }
+
+    fn timers(&mut self) {
+        if self.backoff.due().is_none() && self.heartbeat.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        if self.backoff.take(now) {
+            if self.drains_until.is_none() {
+                self.watch_all_listeners();
+            }
+            for number in 0..self.datagrams.len() {
+                let before = self.datagrams[number].watch;
+                self.datagrams[number].revive();
+                self.datagrams[number].retry(&mut self.space);
+                self.after_datagrams(number, before);
+            }
+        }
+        if let Some((heartbeat, due)) = &mut self.heartbeat {
+            if *due <= now {
+                (heartbeat.beat)();
+                *due = now + heartbeat.interval;
+            }
+        }
+    }
+
+    /// Stops accepting, and gives each connection one more turn for what it has already sent.
+    fn begin_to_drain(&mut self) {
+        if self.drains_until.is_some() {
+            return;
+        }
+        self.drains_until = Some(Instant::now() + self.shared.limits.drain_time_max);
+        // The event stays, and would not let us sleep.
+        let _ = self.poller.remove(self.shared.shutdown);
+        for number in 0..self.listeners.len() {
+            self.unwatch_listener(number);
+        }
+        for datagram in &self.datagrams {
+            // What waits in the socket is for the next one who is activated.
+            let _ = self.poller.remove(datagram);
+        }
+        let signs = Signs { end: false, urgent: false, unknown: true };
+        for number in self.connections.numbers() {
+            self.turn(number, signs);
+        }
+    }
+}
+
+/// How the kernel hands over what the peers of such a socket send.
+fn protocol_of(kind: &SocketKind) -> Protocol {
+    match (kind.family, kind.r#type) {
+        (Family::Unix, socket2::Type::SEQPACKET) => Protocol::UnixSeqpacket,
+        (_, socket2::Type::SEQPACKET) => Protocol::VsockSeqpacket,
+        (Family::Unix, _) => Protocol::UnixStream,
+        (Family::Inet | Family::Inet6, _) if kind.protocol == Some(socket2::Protocol::TCP) => {
+            Protocol::Tcp
+        }
+        _ => Protocol::OtherStream,
+    }
+}

@@ -1,0 +1,164 @@
+//! Ancillary data as cmsg(3) lays it out, read and written as plain bytes: no unsafe code here.
+//!
+//! A header is the kernel's `struct cmsghdr`: a `size_t` length that includes the header, an `int`
+//! level, an `int` type; each message is aligned to a `size_t`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Room for the ancillary data of one datagram: packet info and segment size, and beside them the
+/// credentials, security label and timestamps that a socket unit can ask for.
+pub(crate) const CONTROL_MAX: usize = 512;
+
+const WORD: usize = size_of::<usize>();
+const HEADER: usize = WORD + 8;
+
+/// Room for one message of `ucred`, which is three 32-bit numbers: `CMSG_SPACE`.
+pub(crate) const CREDENTIALS_SPACE: usize = HEADER + align(12);
+
+/// `UDP_SEGMENT` and `UDP_GRO` of linux/udp.h; `libc` has no name for them on every target.
+pub(crate) const UDP_SEGMENT: i32 = 103;
+pub(crate) const UDP_GRO: i32 = 104;
+/// `SOL_UDP`.
+pub(crate) const SOL_UDP: i32 = 17;
+
+const fn align(len: usize) -> usize {
+    len.next_multiple_of(WORD)
+}
+
+/// The local end of a datagram: ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_PKTINFO`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PacketInfo {
+    /// The local address to answer from, `ipi_spec_dst`.
+    V4(Ipv4Addr),
+    /// The address that the datagram was sent to, and the interface that it came through.
+    V6(Ipv6Addr, u32),
+}
+
+/// What the kernel told of one datagram.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Where it was sent to, if the socket asks for packet info.
+    pub(crate) packet_info: Option<PacketInfo>,
+    /// The size of each datagram, if the kernel joined several into one (udp(7), `UDP_GRO`).
+    pub(crate) segment_size: Option<u16>,
+}
+
+/// Reads the ancillary data of one datagram.
+pub(crate) fn parse(mut control: &[u8]) -> Received {
+    let mut received = Received::default();
+    while let Some((level, r#type, data, rest)) = split(control) {
+        match (level, r#type) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                if let Some(ip) = array::<4>(data, 4) {
+                    received.packet_info = Some(PacketInfo::V4(ip.into()));
+                }
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                if let (Some(ip), Some(index)) = (array::<16>(data, 0), array::<4>(data, 16)) {
+                    let index = u32::from_ne_bytes(index);
+                    received.packet_info = Some(PacketInfo::V6(Ipv6Addr::from(ip), index));
+                }
+            }
+            (SOL_UDP, UDP_GRO) => {
+                let size = array::<4>(data, 0).map(i32::from_ne_bytes);
+                received.segment_size = size.and_then(|size| u16::try_from(size).ok());
+            }
+            _ => {}
+        }
+        control = rest;
+    }
+    received
+}
+
+fn split(control: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
+    let len = usize::from_ne_bytes(array(control, 0)?);
+    let level = i32::from_ne_bytes(array(control, WORD)?);
+    let r#type = i32::from_ne_bytes(array(control, WORD + 4)?);
+    let data = control.get(HEADER..len)?;
+    Some((level, r#type, data, control.get(align(len)..).unwrap_or(&[])))
+}
+
+fn array<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
+    bytes.get(start..start + N)?.try_into().ok()
+}
+
+/// Writes the ancillary data of a reply. Gives its length.
+pub(crate) fn write(
+    control: &mut [u8; CONTROL_MAX],
+    packet_info: Option<PacketInfo>,
+    segment_size: Option<u16>,
+) -> usize {
+    let mut len = 0;
+    match packet_info {
+        Some(PacketInfo::V4(ip)) => {
+            // struct in_pktinfo: interface (0: the route decides), ipi_spec_dst, ipi_addr.
+            let mut info = [0; 12];
+            info[4..8].copy_from_slice(&ip.octets());
+            len = push(control, len, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        }
+        Some(PacketInfo::V6(ip, interface)) => {
+            // struct in6_pktinfo: the address, the interface.
+            let mut info = [0; 20];
+            info[..16].copy_from_slice(&ip.octets());
+            info[16..].copy_from_slice(&interface.to_ne_bytes());
+            len = push(control, len, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        }
+        None => {}
+    }
+    if let Some(size) = segment_size {
+        len = push(control, len, SOL_UDP, UDP_SEGMENT, &size.to_ne_bytes());
+    }
+    len
+}
+
+fn push(
+    control: &mut [u8; CONTROL_MAX],
+    start: usize,
+    level: i32,
+    r#type: i32,
+    data: &[u8],
+) -> usize {
+    let len = HEADER + data.len();
+    let message = &mut control[start..start + align(len)];
+    message[..WORD].copy_from_slice(&len.to_ne_bytes());
+    message[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
+    message[WORD + 4..HEADER].copy_from_slice(&r#type.to_ne_bytes());
+    message[HEADER..len].copy_from_slice(data);
+    start + align(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for packet_info in [
+            None,
+            Some(PacketInfo::V4(Ipv4Addr::new(127, 0, 0, 2))),
+            Some(PacketInfo::V6(Ipv6Addr::LOCALHOST, 7)),
+        ] {
+            let mut control = [0; CONTROL_MAX];
+            let len = write(&mut control, packet_info, None);
+            assert_eq!(parse(&control[..len]), Received { packet_info, segment_size: None });
+        }
+    }
+
+    #[test]
+    fn cut_and_foreign_messages_are_passed_over() {
+        let mut control = [0; CONTROL_MAX];
+        let ip = Ipv4Addr::LOCALHOST;
+        let first = push(&mut control, 0, libc::SOL_SOCKET, 29, &[1; 16]);
+        let len = write_after(&mut control, first, ip);
+        assert_eq!(parse(&control[..len]).packet_info, Some(PacketInfo::V4(ip)));
+        for cut in 0..len {
+            parse(&control[..cut]);
+        }
+    }
+
+    fn write_after(control: &mut [u8; CONTROL_MAX], start: usize, ip: Ipv4Addr) -> usize {
+        let mut info = [0; 12];
+        info[4..8].copy_from_slice(&ip.octets());
+        push(control, start, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+    }
+}

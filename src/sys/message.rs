@@ -1,0 +1,278 @@
+//! recvmmsg(2) and sendmmsg(2): many datagrams with one call, and the replies from where they lie.
+
+// The width of a length in these structures differs between C libraries.
+#![allow(clippy::unnecessary_cast)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use super::control::CONTROL_MAX;
+
+/// Room for any `sockaddr`: the size of `sockaddr_storage`.
+const NAME_MAX: usize = 128;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Name([u8; NAME_MAX]);
+
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_MAX]);
+
+/// Slots for datagrams, and the replies that are sent from them.
+///
+/// The memory of a slot costs nothing until a datagram reaches it: the kernel hands out zeroed
+/// pages on the first write. All buffers have their final size from the start, so the pointers of
+/// the headers stay valid for as long as the batch lives, wherever it is moved to.
+pub(crate) struct Batch {
+    slot_size: usize,
+    takes_control: bool,
+    data: Vec<u8>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    _iovecs: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+    reply_iovecs: Vec<libc::iovec>,
+    reply_controls: Vec<Control>,
+    replies: Vec<libc::mmsghdr>,
+    // How many headers the last receive has changed.
+    used: usize,
+}
+
+impl Batch {
+    /// A batch of `slots` datagrams of up to `slot_size` bytes. Without `takes_control` the kernel
+    /// discards ancillary data: file descriptors that a peer passes are closed, not leaked.
+    pub(crate) fn new(slots: usize, slot_size: usize, takes_control: bool) -> Self {
+        let mut data = vec![0; slots * slot_size];
+        let mut names = vec![Name([0; NAME_MAX]); slots];
+        let mut controls = vec![Control([0; CONTROL_MAX]); slots];
+        let mut iovecs: Vec<_> = data
+            .chunks_exact_mut(slot_size)
+            .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot_size })
+            .collect();
+        let headers = (0..slots)
+            .map(|slot| {
+                let mut header = empty_header();
+                header.msg_hdr.msg_name = names[slot].0.as_mut_ptr().cast();
+                header.msg_hdr.msg_namelen = NAME_MAX as libc::socklen_t;
+                header.msg_hdr.msg_iov = &raw mut iovecs[slot];
+                header.msg_hdr.msg_iovlen = 1;
+                header.msg_hdr.msg_control = controls[slot].0.as_mut_ptr().cast();
+                header
+            })
+            .collect();
+        Self {
+            slot_size,
+            takes_control,
+            data,
+            names,
+            controls,
+            _iovecs: iovecs,
+            headers,
+            reply_iovecs: Vec::with_capacity(slots),
+            reply_controls: Vec::with_capacity(slots),
+            replies: Vec::with_capacity(slots),
+            used: slots,
+        }
+    }
+
+    /// How many datagrams one receive can take.
+    pub(crate) fn slots(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// Receives up to `most` datagrams without waiting. Gives how many there were.
+    ///
+    /// # Errors
+    ///
+    /// Those of recvmmsg(2): `EAGAIN` if there is none.
+    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        for header in &mut self.headers[..self.used] {
+            header.msg_hdr.msg_namelen = NAME_MAX as libc::socklen_t;
+            header.msg_hdr.msg_controllen = if self.takes_control { CONTROL_MAX as _ } else { 0 };
+        }
+        self.used = 0;
+        let most = most.min(self.headers.len());
+        // SAFETY: each of the first `most` headers points at a name, a control buffer and an
+        // iovec of this batch, of the sizes that it says.
+        let count = unsafe {
+            libc::recvmmsg(
+                fd.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                most as libc::c_uint,
+                (libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) as _,
+                ptr::null_mut(),
+            )
+        };
+        self.used = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.used)
+    }
+
+    /// The bytes of the datagram in `slot` of the last receive.
+    pub(crate) fn data(&self, slot: usize) -> &[u8] {
+        let start = slot * self.slot_size;
+        &self.data[start..start + self.len(slot)]
+    }
+
+    fn len(&self, slot: usize) -> usize {
+        (self.headers[slot].msg_len as usize).min(self.slot_size)
+    }
+
+    /// Whether the datagram in `slot` was longer than the slot.
+    pub(crate) fn is_truncated(&self, slot: usize) -> bool {
+        self.headers[slot].msg_hdr.msg_flags & libc::MSG_TRUNC != 0
+    }
+
+    /// The sender's `sockaddr`; empty if it has none.
+    pub(crate) fn name(&self, slot: usize) -> &[u8] {
+        let len = self.headers[slot].msg_hdr.msg_namelen as usize;
+        &self.names[slot].0[..len.min(NAME_MAX)]
+    }
+
+    /// The ancillary data of the datagram in `slot`, as cmsg(3) lays it out.
+    pub(crate) fn control(&self, slot: usize) -> &[u8] {
+        let len = self.headers[slot].msg_hdr.msg_controllen as usize;
+        &self.controls[slot].0[..len.min(CONTROL_MAX)]
+    }
+
+    /// Forgets the replies.
+    pub(crate) fn clear_replies(&mut self) {
+        self.replies.clear();
+        self.reply_iovecs.clear();
+        self.reply_controls.clear();
+    }
+
+    /// Adds the reply to the datagrams in the `count` slots from `first` on, which have one
+    /// sender: their bytes, one after the other, with `control` as ancillary data.
+    pub(crate) fn push_reply(
+        &mut self,
+        first: usize,
+        count: usize,
+        control: impl FnOnce(&mut [u8; CONTROL_MAX]) -> usize,
+    ) {
+        // The vectors must never move: the headers point into them.
+        assert!(first + count <= self.used && self.replies.len() < self.replies.capacity());
+        assert!(self.reply_iovecs.len() + count <= self.reply_iovecs.capacity());
+        let iovecs_start = self.reply_iovecs.len();
+        for slot in first..first + count {
+            let start = slot * self.slot_size;
+            let len = self.len(slot);
+            let data = &mut self.data[start..start + len];
+            self.reply_iovecs
+                .push(libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: len });
+        }
+        self.reply_controls.push(Control([0; CONTROL_MAX]));
+        let reply_control = self.reply_controls.last_mut().expect("one was just pushed");
+        let control_len = control(&mut reply_control.0);
+        let mut header = empty_header();
+        let name_len = self.headers[first].msg_hdr.msg_namelen;
+        if name_len > 0 {
+            header.msg_hdr.msg_name = self.names[first].0.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = name_len.min(NAME_MAX as libc::socklen_t);
+        }
+        header.msg_hdr.msg_iov = &raw mut self.reply_iovecs[iovecs_start];
+        header.msg_hdr.msg_iovlen = count as _;
+        if control_len > 0 {
+            header.msg_hdr.msg_control = reply_control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = control_len.min(CONTROL_MAX) as _;
+        }
+        self.replies.push(header);
+    }
+
+    /// How many replies there are.
+    pub(crate) fn replies(&self) -> usize {
+        self.replies.len()
+    }
+
+    /// Sends the replies from `first` on without waiting. Gives how many the kernel took: fewer
+    /// than there are if one of them failed, whose error the next call reports.
+    ///
+    /// # Errors
+    ///
+    /// Those of sendmmsg(2), for the first reply of the call.
+    pub(crate) fn send(&mut self, fd: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
+        let replies = &mut self.replies[first..];
+        // SAFETY: each header points at names, iovecs and control data of this batch that
+        // `push_reply` filled, of the sizes that it says, and none of them has moved since.
+        let count = unsafe {
+            libc::sendmmsg(
+                fd.as_raw_fd(),
+                replies.as_mut_ptr(),
+                replies.len() as libc::c_uint,
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+            )
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// Sends one message without waiting: `data` to the `sockaddr` in `name` (empty: to the peer that
+/// the socket is connected to) with the ancillary data in `control`.
+///
+/// # Errors
+///
+/// Those of sendmsg(2).
+pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8]) -> io::Result<()> {
+    let mut iovec = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    let mut header = empty_header().msg_hdr;
+    if !name.is_empty() {
+        header.msg_name = name.as_ptr().cast_mut().cast();
+        header.msg_namelen = name.len() as libc::socklen_t;
+    }
+    header.msg_iov = &raw mut iovec;
+    header.msg_iovlen = 1;
+    if !control.is_empty() {
+        header.msg_control = control.as_ptr().cast_mut().cast();
+        header.msg_controllen = control.len() as _;
+    }
+    // SAFETY: the header points at slices that live through the call, and sendmsg(2) only reads.
+    let sent = unsafe {
+        libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// One message of a seqpacket connection.
+pub(crate) struct Packet {
+    /// Its length, also where the buffer was shorter.
+    pub(crate) len: usize,
+    /// Whether it came with ancillary data.
+    pub(crate) has_control: bool,
+}
+
+/// Receives one message without waiting, and says whether it came with ancillary data, which is
+/// dropped.
+///
+/// # Errors
+///
+/// Those of recvmsg(2).
+pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Packet> {
+    let mut control = Control([0; CONTROL_MAX]);
+    let mut iovec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut header = empty_header().msg_hdr;
+    header.msg_iov = &raw mut iovec;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    // Room for the credentials alone: a descriptor that a peer passes does not fit, so the kernel
+    // closes it.
+    header.msg_controllen = super::control::CREDENTIALS_SPACE as _;
+    // SAFETY: the header points at a control buffer and an iovec that live through the call.
+    let len = unsafe {
+        libc::recvmsg(
+            fd.as_raw_fd(),
+            &raw mut header,
+            libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC,
+        )
+    };
+    Ok(Packet {
+        len: usize::try_from(len).map_err(|_| io::Error::last_os_error())?,
+        has_control: header.msg_controllen as usize > 0,
+    })
+}
+
+fn empty_header() -> libc::mmsghdr {
+    // SAFETY: a header of null pointers and zero lengths is a valid one; some targets have private
+    // padding in it, so it cannot be written out.
+    unsafe { std::mem::zeroed() }
+}

@@ -1,0 +1,23 @@
+//! Socket options that are plain integers and that no library names.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// setsockopt(2) with an `int`.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub(crate) fn set(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the value is an int that lives through the call, and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
