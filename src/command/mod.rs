@@ -1,6 +1,7 @@
 //! The verbs: thin adapters between the command line, the terminal and the library.
 
 mod activate;
+mod inspect;
 mod logging;
 mod serve;
 
@@ -41,7 +42,8 @@ fn run() -> Outcome {
         None => serve::run(&cli.serve),
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Activate(args)) => activate::run(&args),
-        Some(Verb::Probe(_) | Verb::Bench(_) | Verb::Inspect(_)) => {
+        Some(Verb::Inspect(args)) => inspect::run(&args),
+        Some(Verb::Probe(_) | Verb::Bench(_)) => {
             Err(Error::new(ErrorKind::Usage, "under construction"))
         }
     }

@@ -10,4 +10,6 @@ pub(crate) mod descriptor;
 pub(crate) mod handover;
 pub(crate) mod message;
 pub(crate) mod option;
+#[cfg(feature = "cli")]
+pub(crate) mod query;
 pub(crate) mod signal;

@@ -1,0 +1,74 @@
+//! The descriptors that were handed over, one by one.
+
+use std::os::fd::AsFd;
+
+use socket2::Protocol;
+
+use super::{options, report};
+use crate::activation::{InheritedFd, Kind, Origin, Service, SocketKind};
+
+pub(super) fn is_served(fd: &InheritedFd) -> bool {
+    service(fd).is_some()
+}
+
+fn service(fd: &InheritedFd) -> Option<Service> {
+    match fd.kind() {
+        Kind::Socket(socket) => socket.service(),
+        Kind::File(_) | Kind::Closed => None,
+    }
+}
+
+pub(super) fn describe(fd: &InheritedFd) -> report::Inherited {
+    let service = service(fd);
+    report::Inherited {
+        fd: fd.number(),
+        name: fd.name().to_owned(),
+        origin: match fd.origin() {
+            Origin::ListenFds => "LISTEN_FDS",
+            Origin::StandardInput => "standard input",
+        },
+        what: fd.kind().to_string(),
+        socket: match (fd.kind(), fd.fd()) {
+            (Kind::Socket(kind), Some(fd)) => Some(socket(kind, options::read(fd.as_fd(), kind))),
+            _ => None,
+        },
+        serve: service.is_some(),
+        service: service.map(in_words),
+        refusal: service.is_none().then(|| fd.refusal().to_string()),
+    }
+}
+
+fn socket(kind: &SocketKind, options: report::Options) -> report::Socket {
+    report::Socket {
+        family: kind.family.to_string(),
+        r#type: kind.type_name(),
+        protocol: kind.protocol.map(protocol),
+        role: kind.role.to_string(),
+        local: kind.local.as_ref().map(ToString::to_string),
+        peer: kind.peer.as_ref().map(ToString::to_string),
+        options,
+    }
+}
+
+fn protocol(protocol: Protocol) -> String {
+    match protocol {
+        Protocol::TCP => "TCP".to_owned(),
+        Protocol::UDP => "UDP".to_owned(),
+        Protocol::SCTP => "SCTP".to_owned(),
+        Protocol::MPTCP => "MPTCP".to_owned(),
+        other => match i32::from(other) {
+            136 => "UDP-Lite".to_owned(),
+            number => number.to_string(),
+        },
+    }
+}
+
+fn in_words(service: Service) -> &'static str {
+    match service {
+        Service::StreamListener => "accepts connections, echoes bytes",
+        Service::SeqpacketListener => "accepts connections, echoes messages",
+        Service::Datagram => "echoes each datagram to its sender",
+        Service::StreamConnection => "echoes bytes on this connection, then ends",
+        Service::SeqpacketConnection => "echoes messages on this connection, then ends",
+    }
+}

@@ -1,0 +1,111 @@
+//! Expected against actual: the descriptors that were announced beside those that are open.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::report::Open;
+use crate::activation::{Environment, Kind, LISTEN_FDS_START, SocketKind};
+use crate::sys::query;
+
+/// More than any table is read for; a wrong `LISTEN_FDS` may announce millions.
+const ANNOUNCED_MAX: usize = 256;
+
+/// Every descriptor that is open or announced, in the order of the numbers.
+pub(super) fn list(environment: &Environment) -> Vec<Open> {
+    let mut rows = BTreeMap::new();
+    for (fd, name) in announced(environment) {
+        rows.insert(fd, row(fd, Some(name)));
+    }
+    for fd in numbers() {
+        rows.entry(fd).or_insert_with(|| row(fd, None));
+    }
+    // The descriptor that the numbers were read through is closed again.
+    rows.into_values().filter(|row| row.announced.is_some() || row.what != CLOSED).collect()
+}
+
+const CLOSED: &str = "closed";
+
+/// The numbers and names that `LISTEN_FDS` and `LISTEN_FDNAMES` announce to whomever.
+fn announced(environment: &Environment) -> Vec<(i32, String)> {
+    let count = environment.listen_fds.as_ref().and_then(|value| value.to_str()?.parse().ok());
+    let names = environment.listen_fdnames.as_ref().map(|names| names.to_string_lossy());
+    let mut names = names.iter().flat_map(|names| names.split(':'));
+    (LISTEN_FDS_START..)
+        .take(count.unwrap_or(0).min(ANNOUNCED_MAX))
+        .map(|fd| (fd, names.next().unwrap_or(crate::activation::UNKNOWN_NAME).to_owned()))
+        .collect()
+}
+
+fn numbers() -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn row(fd: i32, announced: Option<String>) -> Open {
+    let kind =
+        query::duplicate(fd).ok().flatten().and_then(|fd: OwnedFd| Kind::of(fd.as_fd()).ok());
+    let kind = kind.unwrap_or(Kind::Closed);
+    let target = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    Open {
+        fd,
+        note: note(fd, announced.is_some(), &kind),
+        announced,
+        what: kind.to_string(),
+        address: match &kind {
+            Kind::Socket(SocketKind { local, peer, .. }) => {
+                local.as_ref().or(peer.as_ref()).map(ToString::to_string)
+            }
+            _ => None,
+        },
+        target: target.ok().map(|target| target.to_string_lossy().into_owned()),
+    }
+}
+
+fn note(fd: i32, announced: bool, kind: &Kind) -> Option<&'static str> {
+    match (announced, kind) {
+        (true, Kind::Closed) => Some("announced, but not open"),
+        (true, Kind::File(_)) => Some("announced, but no socket"),
+        (true, Kind::Socket(socket)) if socket.service().is_none() => {
+            Some("announced, but cannot be served")
+        }
+        (true, Kind::Socket(_)) => Some("as announced"),
+        (false, Kind::Socket(_)) if fd >= LISTEN_FDS_START => {
+            Some("a socket that LISTEN_FDS does not announce")
+        }
+        (false, Kind::File(_)) if fd >= LISTEN_FDS_START => {
+            Some("not announced: something before us left it open")
+        }
+        (false, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(fds: &str, names: Option<&str>) -> Environment {
+        Environment {
+            listen_fds: Some(fds.into()),
+            listen_fdnames: names.map(Into::into),
+            ..Environment::default()
+        }
+    }
+
+    #[test]
+    fn what_is_announced() {
+        let named = |fds, names| announced(&environment(fds, names));
+        assert_eq!(named("2", Some("a")), [(3, "a".to_owned()), (4, "unknown".to_owned())]);
+        assert_eq!(named("1", None), [(3, "unknown".to_owned())]);
+        for count in ["0", "-1", "x", ""] {
+            assert!(named(count, None).is_empty(), "{count}");
+        }
+        assert_eq!(named("2000000000", None).len(), ANNOUNCED_MAX);
+    }
+
+    #[test]
+    fn the_list_has_what_is_open_and_not_its_own_descriptor() {
+        let rows = list(&Environment::default());
+        assert!(!rows.is_empty());
+        assert!(rows.iter().all(|row| row.what != CLOSED), "{rows:?}");
+    }
+}

@@ -1,0 +1,117 @@
+//! What `inspect` has found out. The fields are those of its JSON document, see docs/inspect.md.
+
+use serde::Serialize;
+
+/// The version of the document: it changes when a field changes its meaning or goes away.
+pub(super) const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) schema: u32,
+    pub(super) serve: Serve,
+    pub(super) fds: Vec<Inherited>,
+    pub(super) open: Vec<Open>,
+    pub(super) environment: Vec<Variable>,
+    pub(super) activator: Activator,
+    pub(super) confinement: Confinement,
+}
+
+/// What `serve` would do.
+#[derive(Debug, Serialize)]
+pub(super) struct Serve {
+    pub(super) exit_status: u8,
+    pub(super) error: Option<String>,
+}
+
+/// A descriptor that was handed over.
+#[derive(Debug, Serialize)]
+pub(super) struct Inherited {
+    pub(super) fd: i32,
+    pub(super) name: String,
+    pub(super) origin: &'static str,
+    pub(super) what: String,
+    pub(super) socket: Option<Socket>,
+    pub(super) serve: bool,
+    pub(super) service: Option<&'static str>,
+    pub(super) refusal: Option<String>,
+}
+
+/// What the kernel says of a socket.
+#[derive(Debug, Serialize)]
+pub(super) struct Socket {
+    pub(super) family: String,
+    pub(super) r#type: String,
+    pub(super) protocol: Option<String>,
+    pub(super) role: String,
+    pub(super) local: Option<String>,
+    pub(super) peer: Option<String>,
+    pub(super) options: Options,
+}
+
+/// The options that matter; `None` where the socket does not have the option.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Options {
+    pub(super) v6only: Option<bool>,
+    pub(super) reuseaddr: Option<bool>,
+    pub(super) reuseport: Option<bool>,
+    pub(super) passcred: Option<bool>,
+    pub(super) pktinfo: Option<bool>,
+    pub(super) nonblock: Option<bool>,
+    pub(super) readable: Option<bool>,
+    pub(super) waiting: Option<u32>,
+    pub(super) backlog: Option<u32>,
+    pub(super) rcvbuf: Option<usize>,
+    pub(super) sndbuf: Option<usize>,
+    pub(super) congestion: Option<String>,
+    pub(super) cookie: Option<u64>,
+    pub(super) mode: Option<String>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+/// A descriptor number that is open, or that was announced: expected against actual.
+#[derive(Debug, Serialize)]
+pub(super) struct Open {
+    pub(super) fd: i32,
+    pub(super) announced: Option<String>,
+    pub(super) what: String,
+    pub(super) address: Option<String>,
+    pub(super) target: Option<String>,
+    pub(super) note: Option<&'static str>,
+}
+
+/// An environment variable that activation has to do with.
+#[derive(Debug, Serialize)]
+pub(super) struct Variable {
+    pub(super) name: &'static str,
+    pub(super) value: Option<String>,
+    pub(super) ok: bool,
+    pub(super) note: String,
+}
+
+/// Who seems to have started us.
+#[derive(Debug, Serialize)]
+pub(super) struct Activator {
+    pub(super) guess: String,
+    pub(super) cgroup: Option<String>,
+    pub(super) ancestry: Vec<Process>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) parent: u32,
+    pub(super) name: String,
+}
+
+/// What may forbid an operation on a socket.
+#[derive(Debug, Serialize)]
+pub(super) struct Confinement {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) container: Option<String>,
+    pub(super) security_label: Option<String>,
+    pub(super) seccomp: Option<&'static str>,
+    pub(super) no_new_privileges: Option<bool>,
+    pub(super) capabilities: Option<String>,
+}

@@ -1,0 +1,180 @@
+//! Who seems to have started us, and what may forbid what we try.
+
+use std::fs;
+
+use super::report::{Activator, Confinement, Process};
+use crate::activation::{Ancestor, Environment, Inherited, Origin, ancestry};
+
+pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>) -> Activator {
+    let pid = std::process::id();
+    let chain = ancestry(pid);
+    let is_standard_input = inherited.is_some_and(|inherited| {
+        inherited.fds.iter().any(|fd| fd.origin() == Origin::StandardInput)
+    });
+    let clues = Clues {
+        pid,
+        container: text("container"),
+        systemd_exec_pid: text("SYSTEMD_EXEC_PID").and_then(|pid| pid.parse().ok()),
+        invocation: text("INVOCATION_ID").is_some(),
+        listen_pid: environment.listen_pid.is_some() && inherited.is_some(),
+        is_standard_input,
+        parent: chain.get(1).map(|parent| parent.name.clone()),
+    };
+    Activator {
+        guess: clues.guess(),
+        cgroup: cgroup(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()),
+        ancestry: chain.into_iter().map(process).collect(),
+    }
+}
+
+fn process(Ancestor { pid, parent, name }: Ancestor) -> Process {
+    Process { pid, parent, name }
+}
+
+fn text(variable: &str) -> Option<String> {
+    std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// What the environment and /proc give away.
+struct Clues {
+    pid: u32,
+    container: Option<String>,
+    systemd_exec_pid: Option<u32>,
+    invocation: bool,
+    /// Descriptors were handed over through `LISTEN_FDS`.
+    listen_pid: bool,
+    /// A socket was handed over as standard input.
+    is_standard_input: bool,
+    parent: Option<String>,
+}
+
+impl Clues {
+    fn guess(&self) -> String {
+        let parent = self.parent.as_deref().unwrap_or("a process outside of this PID namespace");
+        let Self { pid, .. } = self;
+        if let Some(container) = &self.container {
+            return if self.listen_pid {
+                format!("{container}, which passes on what it was handed itself")
+            } else {
+                format!(
+                    "{container}, without sockets: it was not activated itself, or does not pass \
+                     them on"
+                )
+            };
+        }
+        match self.systemd_exec_pid {
+            Some(exec) if exec == *pid => return "systemd, as a process of a unit".to_owned(),
+            Some(exec) if self.invocation && !self.listen_pid => {
+                return format!(
+                    "{parent}, in a unit whose process is {exec}: something forked in between"
+                );
+            }
+            _ => {}
+        }
+        if self.is_standard_input {
+            return "systemd with StandardInput=socket, inetd, or systemd-socket-activate --inetd"
+                .to_owned();
+        }
+        if self.listen_pid {
+            return "an activator that runs the program in its own place, as \
+                    systemd-socket-activate and `socket-activate-echo activate` do"
+                .to_owned();
+        }
+        format!("none: {parent} started it, without sockets")
+    }
+}
+
+/// The control group, which under systemd ends with the unit's name. A container that has its own
+/// view of the groups sees just the root.
+fn cgroup(text: &str) -> Option<String> {
+    let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
+    let systemd = || text.lines().find_map(|line| line.split_once(":name=systemd:").map(|l| l.1));
+    match unified {
+        None | Some("/") => systemd(),
+        found => found,
+    }
+    .map(str::to_owned)
+}
+
+pub(super) fn confinement() -> Confinement {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    Confinement {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        container: text("container"),
+        security_label: fs::read_to_string("/proc/self/attr/current")
+            .ok()
+            .map(|label| label.trim_end_matches(['\0', '\n']).to_owned())
+            .filter(|label| !label.is_empty()),
+        seccomp: field(&status, "Seccomp").and_then(|mode| match mode {
+            "0" => Some("off"),
+            "1" => Some("strict"),
+            "2" => Some("filter"),
+            _ => None,
+        }),
+        no_new_privileges: field(&status, "NoNewPrivs").map(|value| value == "1"),
+        capabilities: field(&status, "CapEff").map(str::to_owned),
+    }
+}
+
+/// A field of /proc/PID/status, see proc_pid_status(5).
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clues() -> Clues {
+        Clues {
+            pid: 7,
+            container: None,
+            systemd_exec_pid: None,
+            invocation: false,
+            listen_pid: false,
+            is_standard_input: false,
+            parent: Some("bash".into()),
+        }
+    }
+
+    #[test]
+    fn guesses() {
+        for (clues, guess) in [
+            (clues(), "none: bash started it"),
+            (Clues { parent: None, ..clues() }, "outside of this PID namespace"),
+            (Clues { listen_pid: true, ..clues() }, "in its own place"),
+            (Clues { is_standard_input: true, ..clues() }, "StandardInput=socket"),
+            (Clues { systemd_exec_pid: Some(7), ..clues() }, "systemd, as a process of a unit"),
+            (
+                Clues { systemd_exec_pid: Some(5), invocation: true, ..clues() },
+                "whose process is 5: something forked",
+            ),
+            (
+                Clues { container: Some("podman".into()), listen_pid: true, ..clues() },
+                "podman, which passes on",
+            ),
+            (Clues { container: Some("podman".into()), ..clues() }, "podman, without sockets"),
+        ] {
+            assert!(clues.guess().contains(guess), "{guess}: {}", clues.guess());
+        }
+    }
+
+    #[test]
+    fn control_groups() {
+        for (text, group) in [
+            ("0::/system.slice/e.service\n", Some("/system.slice/e.service")),
+            ("3:cpu:/x\n1:name=systemd:/user.slice\n0::/\n", Some("/user.slice")),
+            ("", None),
+        ] {
+            assert_eq!(cgroup(text).as_deref(), group, "{text}");
+        }
+    }
+
+    #[test]
+    fn fields_of_status() {
+        let status = "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+        assert_eq!(field(status, "Seccomp"), Some("2"));
+        assert_eq!(field(status, "CapEff"), None);
+    }
+}

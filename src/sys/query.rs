@@ -1,0 +1,75 @@
+//! What the kernel tells of a socket, and of a descriptor that is only known by its number.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// A duplicate of descriptor `number`, close-on-exec; `None` if it is not open.
+///
+/// # Errors
+///
+/// Those of fcntl(2) other than `EBADF`.
+pub(crate) fn duplicate(number: RawFd) -> io::Result<Option<OwnedFd>> {
+    if number < 0 {
+        return Ok(None);
+    }
+    // SAFETY: the number is not negative, and nothing reads or writes through it: fcntl(2) says
+    // whether it is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    match rustix::io::fcntl_dupfd_cloexec(borrowed, 3) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(rustix::io::Errno::BADF) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// getsockopt(2) of an option that is an `int`.
+///
+/// # Errors
+///
+/// Those of getsockopt(2).
+pub(crate) fn int_option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value is an int that lives through the call, and its size is given.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
+/// The accept queue of a listening TCP socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AcceptQueue {
+    /// Connections that wait to be accepted.
+    pub(crate) waiting: u32,
+    /// How many may wait: the backlog of listen(2), as far as `net.core.somaxconn` lets it.
+    pub(crate) backlog: u32,
+}
+
+/// What `TCP_INFO` says of a listening socket: there it reports the accept queue in the fields
+/// that count segments otherwise (Linux's `tcp_get_info`).
+///
+/// # Errors
+///
+/// Those of getsockopt(2).
+pub(crate) fn accept_queue(fd: BorrowedFd<'_>) -> io::Result<AcceptQueue> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the buffer lives through the call, and its size is given.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: every field is an integer; the kernel wrote some, the others are zero.
+    let info = unsafe { info.assume_init() };
+    Ok(AcceptQueue { waiting: info.tcpi_unacked, backlog: info.tcpi_sacked })
+}
