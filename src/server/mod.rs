@@ -2,7 +2,7 @@
 //! parses arguments or reads the environment.
 //!
 //! One worker is one thread with one epoll instance. What it does for a socket depends on the
-//! socket's [`Service`](crate::activation::Service):
+//! socket's [`Service`]:
 //!
 //! | service | file |
 //! |---|---|
