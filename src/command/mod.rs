@@ -3,6 +3,7 @@
 mod activate;
 mod inspect;
 mod logging;
+mod probe;
 mod serve;
 
 use std::process::ExitCode;
@@ -43,9 +44,8 @@ fn run() -> Outcome {
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Activate(args)) => activate::run(&args),
         Some(Verb::Inspect(args)) => inspect::run(&args),
-        Some(Verb::Probe(_) | Verb::Bench(_)) => {
-            Err(Error::new(ErrorKind::Usage, "under construction"))
-        }
+        Some(Verb::Probe(args)) => probe::run(&args),
+        Some(Verb::Bench(_)) => Err(Error::new(ErrorKind::Usage, "under construction")),
     }
 }
 
