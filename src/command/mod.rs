@@ -3,6 +3,7 @@
 mod activate;
 mod inspect;
 mod logging;
+mod manager;
 mod probe;
 mod serve;
 
