@@ -17,6 +17,7 @@ mod deferred;
 mod limits;
 mod listener;
 mod peer;
+mod pipe;
 mod poller;
 mod reflection;
 mod shutdown;

@@ -274,7 +274,7 @@ impl<'a> Worker<'a> {
     fn close(&mut self, number: u32, error: Option<&io::Error>) {
         let Some(connection) = self.connections.remove(number) else { return };
         self.space.trace_close(connection.source(), &connection, error);
-        connection.close();
+        connection.close(&mut self.space);
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         // Somebody may be waiting for the room that there is now.
         if self.backoff.due().is_some() && self.drains_until.is_none() {
