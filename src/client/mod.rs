@@ -10,7 +10,6 @@ mod deadline;
 mod diagnosis;
 mod failure;
 mod mux;
-mod permission;
 
 pub use connect::connect;
 pub use connection::Connection;

@@ -1,10 +1,9 @@
 //! The verbs: thin adapters between the command line, the terminal and the library.
 
 mod activate;
+mod bench;
 mod inspect;
 mod logging;
-mod manager;
-mod probe;
 mod serve;
 
 use std::process::ExitCode;
@@ -45,8 +44,8 @@ fn run() -> Outcome {
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Activate(args)) => activate::run(&args),
         Some(Verb::Inspect(args)) => inspect::run(&args),
-        Some(Verb::Probe(args)) => probe::run(&args),
-        Some(Verb::Bench(_)) => Err(Error::new(ErrorKind::Usage, "under construction")),
+        Some(Verb::Bench(args)) => bench::run(&args),
+        Some(Verb::Probe(_)) => Err(Error::new(ErrorKind::Usage, "under construction")),
     }
 }
 

@@ -1,5 +1,4 @@
 //! The tests of the program through its activators, on real sockets.
 
-mod activate;
-mod kit;
+mod bench;
 mod notify;

@@ -1,0 +1,181 @@
+//! The clock of one round, and what it counted.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::progress::Progress;
+use super::server::{Cpu, Server};
+use super::settings::Settings;
+use super::wait::TICK;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Latencies above this are recorded as this much: longer than any timeout in use.
+const LATENCY_MAX_NS: u64 = 600_000_000_000;
+
+/// What one round counted between the end of its warm-up and its end.
+#[derive(Debug)]
+pub(super) struct Sample {
+    /// How long it was measured.
+    pub(super) seconds: f64,
+    /// Messages that came back whole; for a flood, datagrams.
+    pub(super) round_trips: u64,
+    /// Bytes that came back.
+    pub(super) bytes: u64,
+    /// From send to the last byte of the reply, in nanoseconds; with `--rate`, from the time at
+    /// which the message was due.
+    pub(super) latency_ns: Histogram<u64>,
+    /// Connections that ended, or calls that failed.
+    pub(super) errors: u64,
+    /// Replies that differ from what was sent.
+    pub(super) wrong: u64,
+    /// Datagrams that did not come back in time.
+    pub(super) lost: u64,
+    /// Messages that were due by the schedule of `--rate` and had not come back at the end.
+    pub(super) unfinished: u64,
+    /// The first error, in words.
+    pub(super) first_error: Option<String>,
+    /// What the server's process used.
+    pub(super) cpu: Option<Cpu>,
+    /// The congestion control of a TCP connection.
+    pub(super) congestion: Option<String>,
+    /// What [`super::idle`] found.
+    pub(super) memory: Option<super::idle::Memory>,
+}
+
+impl Sample {
+    fn new() -> Result<Self> {
+        let latency_ns = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)
+            .map_err(|error| Error::new(ErrorKind::Other, format!("make a histogram: {error}")))?;
+        Ok(Self {
+            seconds: 0.0,
+            round_trips: 0,
+            bytes: 0,
+            latency_ns,
+            errors: 0,
+            wrong: 0,
+            lost: 0,
+            unfinished: 0,
+            first_error: None,
+            cpu: None,
+            congestion: None,
+            memory: None,
+        })
+    }
+
+    /// Counts a message that came back.
+    pub(super) fn round_trip(&mut self, latency_ns: u64, bytes: usize) {
+        self.round_trips += 1;
+        self.bytes += bytes as u64;
+        self.latency_ns.saturating_record(latency_ns);
+    }
+
+    /// Counts a failure; the first one is kept in words.
+    pub(super) fn error(&mut self, describe: impl FnOnce() -> String) {
+        self.errors += 1;
+        if self.first_error.is_none() {
+            self.first_error = Some(describe());
+        }
+    }
+
+    /// Forgets what the warm-up counted, but not what it found wrong.
+    fn restart(&mut self) {
+        self.round_trips = 0;
+        self.bytes = 0;
+        self.lost = 0;
+        self.unfinished = 0;
+        self.latency_ns.reset();
+    }
+
+    /// Messages a second.
+    pub(super) fn per_second(&self) -> f64 {
+        self.round_trips as f64 / self.seconds.max(1e-9)
+    }
+
+    /// Bytes a second that came back.
+    pub(super) fn bytes_per_second(&self) -> f64 {
+        self.bytes as f64 / self.seconds.max(1e-9)
+    }
+}
+
+/// Runs the warm-up and the measurement on one clock.
+pub(super) struct Meter<'a> {
+    origin: Instant,
+    /// When the measurement began; `None` during the warm-up.
+    began: Option<u64>,
+    next_look: u64,
+    phase_end: u64,
+    duration: Duration,
+    server: Option<Server>,
+    cpu_at_start: Option<Cpu>,
+    progress: &'a mut Progress,
+    /// What was counted.
+    pub(super) sample: Sample,
+}
+
+impl<'a> Meter<'a> {
+    /// A meter whose warm-up begins now.
+    pub(super) fn new(
+        settings: &Settings,
+        server: Option<Server>,
+        progress: &'a mut Progress,
+    ) -> Result<Self> {
+        Ok(Self {
+            origin: Instant::now(),
+            began: None,
+            next_look: 0,
+            phase_end: settings.warmup.as_nanos() as u64,
+            duration: settings.duration,
+            server,
+            cpu_at_start: None,
+            progress,
+            sample: Sample::new()?,
+        })
+    }
+
+    /// Nanoseconds since the meter was made.
+    pub(super) fn now(&self) -> u64 {
+        self.origin.elapsed().as_nanos() as u64
+    }
+
+    /// Whether the round goes on at time `now`. Cheap enough to be asked for each message.
+    pub(super) fn goes_on(&mut self, now: u64) -> bool {
+        now < self.next_look || self.look(now)
+    }
+
+    /// Whether the warm-up is over.
+    pub(super) fn is_measuring(&self) -> bool {
+        self.began.is_some()
+    }
+
+    fn look(&mut self, now: u64) -> bool {
+        self.progress.at(now);
+        if now < self.phase_end {
+            self.next_look = self.phase_end.min(now + TICK.as_nanos() as u64);
+            return true;
+        }
+        if self.began.is_some() {
+            return false;
+        }
+        self.sample.restart();
+        self.cpu_at_start = self.server.as_ref().and_then(Server::cpu);
+        let began = self.now();
+        self.began = Some(began);
+        self.phase_end = began + self.duration.as_nanos() as u64;
+        self.next_look = began;
+        true
+    }
+
+    /// Ends the measurement while the connections are still open, because the server's threads
+    /// and children for them end with them.
+    pub(super) fn stop(&mut self) {
+        let now = self.now();
+        self.sample.seconds = now.saturating_sub(self.began.unwrap_or(0)) as f64 / 1e9;
+        let end = self.server.as_ref().and_then(Server::cpu);
+        self.sample.cpu = match (self.cpu_at_start, end) {
+            (Some(start), Some(end)) => Some(end.since(start)),
+            _ => None,
+        };
+        self.progress.round_done(now);
+    }
+}

@@ -1,0 +1,135 @@
+//! What to do, from the command line: every combination that has no meaning is refused here.
+
+use std::time::Duration;
+
+use super::target::Target;
+use crate::address::{Address, Style};
+use crate::cli::{BenchArgs, BenchMode};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The kinds of load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// One message in flight on each connection.
+    PingPong,
+    /// Streams, written and read as fast as they go.
+    Bulk,
+    /// Datagrams with many in flight.
+    Flood,
+    /// Connections that do nothing.
+    Idle,
+}
+
+/// What to do in one round, and how often.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    /// The kind of load.
+    pub(super) load: Load,
+    /// Connections, or datagram sockets.
+    pub(super) connections: usize,
+    /// Bytes of a message; for bulk, of a write.
+    pub(super) size: usize,
+    /// How long a round is measured.
+    pub(super) duration: Duration,
+    /// How long it runs before that.
+    pub(super) warmup: Duration,
+    /// Rounds against each server.
+    pub(super) rounds: usize,
+    /// Messages a second over all connections, sent on schedule whatever the server does.
+    pub(super) rate: Option<f64>,
+    /// Whether the client polls instead of sleeping.
+    pub(super) busy: bool,
+    /// Whether floods are sent as trains of equal datagrams, `UDP_SEGMENT` of udp(7).
+    pub(super) gso: bool,
+    /// Datagrams in flight during a flood; 0 is no limit.
+    pub(super) window: usize,
+    /// Whether bulk data is compared byte for byte.
+    pub(super) verify: bool,
+    /// How long to wait for a connection and for a reply.
+    pub(super) timeout: Duration,
+    /// The congestion control of our own end.
+    pub(super) congestion: Option<String>,
+    /// The server's process, if it is not to be looked for.
+    pub(super) server_pid: Option<u32>,
+    /// Whether the servers are compared, round by round.
+    pub(super) compare: bool,
+}
+
+/// A write of this size amortises the system call; larger ones leave the processor's cache.
+const BULK_SIZE: usize = 64 * 1024;
+/// Fits the default receive buffer of a datagram socket, so that a flood loses nothing by itself.
+const WINDOW: usize = 256;
+/// A train takes the place of one datagram in the buffers, so more may be in flight.
+const WINDOW_GSO: usize = 4096;
+impl Settings {
+    pub(super) fn from_args(args: &BenchArgs) -> Result<Self> {
+        let load = match args.mode {
+            BenchMode::Pingpong => Load::PingPong,
+            BenchMode::Bulk => Load::Bulk,
+            BenchMode::Flood => Load::Flood,
+            BenchMode::Idle => Load::Idle,
+        };
+        let size = args.size.unwrap_or(if load == Load::Bulk { BULK_SIZE } else { 64 });
+        let window = args.window.unwrap_or(if args.gso { WINDOW_GSO } else { WINDOW });
+        Ok(Self {
+            load,
+            connections: args.connections as usize,
+            size,
+            duration: args.duration,
+            warmup: args.warmup,
+            rounds: args.rounds.map_or(if args.compare { 5 } else { 1 }, |n| n as usize),
+            rate: args.rate,
+            busy: args.busy,
+            gso: args.gso,
+            window,
+            verify: args.verify,
+            timeout: args.timeout,
+            congestion: args.congestion.clone(),
+            server_pid: args.server_pid,
+            compare: args.compare,
+        })
+    }
+
+    /// Refuses what has no meaning for the addresses.
+    pub(super) fn check(&self, targets: &[Target]) -> Result<()> {
+        if self.server_pid.is_some() && targets.len() > 1 {
+            return usage("--server-pid names one process, but there are several servers");
+        }
+        if self.rate.is_some() && self.load != Load::PingPong {
+            return usage("--rate is for --mode pingpong");
+        }
+        targets.iter().try_for_each(|target| self.check_one(&target.address))
+    }
+
+    fn check_one(&self, address: &Address) -> Result<()> {
+        let style = address.style();
+        match (self.load, style) {
+            (Load::Bulk, Style::Datagram | Style::Seqpacket) => {
+                return usage(format!("--mode bulk is for streams, and {address} is none"));
+            }
+            (Load::Flood, Style::Stream | Style::Seqpacket) => {
+                return usage(format!("--mode flood is for datagrams, and {address} is a stream"));
+            }
+            (Load::Idle, Style::Datagram) => {
+                return usage(format!("--mode idle is for connections, and {address} has none"));
+            }
+            _ => {}
+        }
+        if self.size == 0 && style != Style::Datagram {
+            return usage(format!("an empty message cannot be told from the end on {address}"));
+        }
+        if self.size == 0 && self.load == Load::Flood {
+            return usage("--mode flood needs datagrams of at least one byte to count them");
+        }
+        Ok(())
+    }
+
+    /// How long everything takes, for the progress bar.
+    pub(super) fn seconds_of_all(&self, targets: usize) -> f64 {
+        (self.duration + self.warmup).as_secs_f64() * (self.rounds * targets) as f64
+    }
+}
+
+fn usage<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::new(ErrorKind::Usage, message))
+}

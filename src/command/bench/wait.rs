@@ -1,0 +1,110 @@
+//! Waiting for sockets: one epoll instance, or for a single connection the receive call itself.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use socket2::SockRef;
+
+use crate::error::{Context, Result};
+
+/// How often a wait that nothing ends looks at the clock.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+
+/// The events that one wait brings at most.
+const EVENTS: usize = 1024;
+
+/// How the client waits.
+pub(super) struct Wait {
+    /// `None`: the receive call waits, which saves a system call for each message.
+    epoll: Option<OwnedFd>,
+    events: Vec<epoll::Event>,
+    busy: bool,
+}
+
+/// Whether a wait repeats what it said before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// Each arrival is said once.
+    Edge,
+    /// Said as long as it holds, for reading and for writing.
+    Level,
+}
+
+impl Wait {
+    /// The receive call waits, or with `busy` is called again and again.
+    pub(super) fn in_receive(fd: &OwnedFd, busy: bool) -> Result<Self> {
+        let socket = SockRef::from(fd);
+        socket.set_nonblocking(busy).context("set O_NONBLOCK")?;
+        socket.set_read_timeout(Some(TICK)).context("set SO_RCVTIMEO")?;
+        socket.set_write_timeout(Some(TICK)).context("set SO_SNDTIMEO")?;
+        let events = vec![event(epoll::EventFlags::IN, 0)];
+        Ok(Self { epoll: None, events, busy })
+    }
+
+    /// One epoll instance for all of them; with `busy` it is asked again and again.
+    pub(super) fn on_all<'a>(
+        fds: impl Iterator<Item = &'a OwnedFd>,
+        busy: bool,
+        trigger: Trigger,
+    ) -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create1")?;
+        for (index, fd) in fds.enumerate() {
+            SockRef::from(fd).set_nonblocking(true).context("set O_NONBLOCK")?;
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::add(&epoll, fd, data, trigger.flags()).context("epoll_ctl")?;
+        }
+        let events = vec![event(epoll::EventFlags::empty(), 0); EVENTS];
+        Ok(Self { epoll: Some(epoll), events, busy })
+    }
+
+    /// Also says when `fd` can be written to, or no longer.
+    pub(super) fn set_writing(&self, fd: &OwnedFd, index: usize, on: bool) -> io::Result<()> {
+        let Some(epoll) = &self.epoll else { return Ok(()) };
+        let mut flags = Trigger::Edge.flags();
+        flags.set(epoll::EventFlags::OUT, on);
+        epoll::modify(epoll, fd, epoll::EventData::new_u64(index as u64), flags)?;
+        Ok(())
+    }
+
+    /// Stops watching `fd`.
+    pub(super) fn forget(&self, fd: &OwnedFd) {
+        if let Some(epoll) = &self.epoll {
+            let _ = epoll::delete(epoll, fd);
+        }
+    }
+
+    /// The number of sockets that [`Self::event`] describes, after `timeout` at most.
+    pub(super) fn wait(&mut self, timeout: Duration) -> Result<usize> {
+        let Some(epoll) = &self.epoll else { return Ok(1) };
+        let timeout = if self.busy { Duration::ZERO } else { timeout };
+        let timeout =
+            Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
+        match epoll::wait(epoll.as_fd(), self.events.as_mut_slice(), Some(&timeout)) {
+            Ok(count) => Ok(count),
+            Err(Errno::INTR) => Ok(0),
+            Err(error) => Err(error).context("epoll_wait"),
+        }
+    }
+
+    /// The socket that event number `at` is about, and what it is ready for.
+    pub(super) fn event(&self, at: usize) -> (usize, epoll::EventFlags) {
+        let event = self.events[at];
+        (event.data.u64() as usize, event.flags)
+    }
+}
+
+impl Trigger {
+    fn flags(self) -> epoll::EventFlags {
+        match self {
+            Self::Edge => epoll::EventFlags::IN | epoll::EventFlags::ET,
+            Self::Level => epoll::EventFlags::IN | epoll::EventFlags::OUT,
+        }
+    }
+}
+
+fn event(flags: epoll::EventFlags, index: u64) -> epoll::Event {
+    epoll::Event { flags, data: epoll::EventData::new_u64(index) }
+}

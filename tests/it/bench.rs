@@ -1,0 +1,227 @@
+//! The load generator against small servers in this process: what it counts, never how fast.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Command, Output};
+use std::thread;
+
+use serde_json::Value;
+
+/// An echo of stream after stream; `spoil` changes each byte that comes back.
+fn echo(mut stream: impl Read + Write, spoil: u8) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        buffer[..count].iter_mut().for_each(|byte| *byte ^= spoil);
+        if stream.write_all(&buffer[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+fn tcp_server(spoil: u8) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || echo(stream, spoil));
+        }
+    });
+    address
+}
+
+fn unix_server(path: &std::path::Path) {
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || echo(stream, 0));
+        }
+    });
+}
+
+/// Answers datagrams, but not each `drop_each`-th one.
+fn udp_server(drop_each: usize) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        for number in 1.. {
+            let (count, sender) = socket.recv_from(&mut buffer).unwrap();
+            if drop_each == 0 || number % drop_each != 0 {
+                let _ = socket.send_to(&buffer[..count], sender);
+            }
+        }
+    });
+    address
+}
+
+fn unix_datagram_server(path: &std::path::Path) {
+    let socket = UnixDatagram::bind(path).unwrap();
+    thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let (count, sender) = socket.recv_from(&mut buffer).unwrap();
+            let _ = socket.send_to_addr(&buffer[..count], &sender);
+        }
+    });
+}
+
+fn bench(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_socket-activate-echo"))
+        .arg("bench")
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+/// The JSON document of a run that has to end with `status`.
+fn document(arguments: &str, status: i32) -> Value {
+    let output = bench(&format!("--json -d 0.2 -w 0.05 {arguments}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{arguments}\n{text}\n{errors}");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments}: {error}\n{text}"))
+}
+
+#[test]
+fn every_kind_of_load_counts_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    unix_server(&path("stream"));
+    unix_datagram_server(&path("datagram"));
+    let tcp = format!("tcp:{}", tcp_server(0));
+    let udp = format!("udp:{}", udp_server(0));
+    let unix = format!("unix:{}", path("stream").display());
+    let unix_dgram = format!("unix-dgram:{}", path("datagram").display());
+    for (flags, address) in [
+        ("", &tcp),
+        ("--busy", &tcp),
+        ("-c 10 -s 1000", &tcp),
+        ("-c 3 --busy", &tcp),
+        ("-c 2 -s 300000", &tcp),
+        ("-c 4 --rate 500", &tcp),
+        ("", &unix),
+        ("-c 10", &unix),
+        ("", &udp),
+        ("-s 0", &udp),
+        ("-c 10 -s 1", &udp),
+        ("-s 65507", &udp),
+        ("-c 3 --rate 500", &udp),
+        ("-c 4 -s 2000", &unix_dgram),
+    ] {
+        let line = format!("{flags} {address}");
+        let server = &document(&line, 0)["servers"][0];
+        let messages = server["messages"].as_u64().unwrap();
+        assert!(messages > 0, "{line}: {server:#}");
+        for count in ["errors", "wrong", "lost"] {
+            assert_eq!(server[count], 0, "{line}: {server:#}");
+        }
+        let latency = |name: &str| server["latency_us"][name]["median"].as_f64().unwrap();
+        assert!(latency("p50") > 0.0 && latency("p50") <= latency("max"), "{line}: {server:#}");
+    }
+}
+
+#[test]
+fn bulk_comes_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stream");
+    unix_server(&path);
+    let unix = format!("unix:{}", path.display());
+    for address in [format!("tcp:{}", tcp_server(0)), unix] {
+        for flags in ["", "--verify", "--verify -c 5 -s 1000"] {
+            let line = format!("-m bulk {flags} {address}");
+            let server = &document(&line, 0)["servers"][0];
+            assert!(server["bytes_per_second"]["median"].as_f64().unwrap() > 0.0, "{line}");
+            assert_eq!(server["errors"], 0, "{line}: {server:#}");
+        }
+    }
+}
+
+#[test]
+fn floods_count_what_comes_back_and_what_does_not() {
+    let whole = format!("udp:{}", udp_server(0));
+    for flags in ["", "-c 3 -s 1000", "--gso", "--gso -s 1400"] {
+        let server = &document(&format!("-m flood {flags} {whole}"), 0)["servers"][0];
+        assert!(server["messages"].as_u64().unwrap() > 0, "{flags}: {server:#}");
+        assert_eq!(server["wrong"], 0, "{flags}: {server:#}");
+    }
+    let lossy = format!("udp:{}", udp_server(10));
+    let server = &document(&format!("-m flood {lossy}"), 0)["servers"][0];
+    assert!(server["lost"].as_u64().unwrap() > 0, "{server:#}");
+}
+
+#[test]
+fn idle_connections_each_answer_in_the_end() {
+    let server = &document(&format!("-m idle -c 20 tcp:{}", tcp_server(0)), 0)["servers"][0];
+    assert_eq!(server["messages"], 20, "{server:#}");
+}
+
+#[test]
+fn a_comparison_has_ratios_to_the_first_server() {
+    let (one, two) = (tcp_server(0), tcp_server(0));
+    let dir = tempfile::tempdir().unwrap();
+    let plot = dir.path().join("latency.svg");
+    let line = format!("--compare -r 3 --plot {} one=tcp:{one} two=tcp:{two}", plot.display());
+    let document = document(&line, 0);
+    assert_eq!(document["rounds"], 3);
+    assert_eq!(document["coordinated_omission"], true);
+    let servers = document["servers"].as_array().unwrap();
+    assert_eq!(servers[0]["name"], "one");
+    assert_eq!(servers[0]["ratio"]["median"], 1.0);
+    let ratio = &servers[1]["ratio"];
+    let end = |name: &str| ratio[name].as_f64().unwrap();
+    assert!(end("min") <= end("median") && end("median") <= end("max"), "{ratio}");
+    let svg = std::fs::read_to_string(plot).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains(">two</text>"), "{svg}");
+    assert_eq!(svg.matches("<polyline").count(), 2, "{svg}");
+}
+
+#[test]
+fn an_open_loop_says_so_and_says_what_is_behind() {
+    let tcp = tcp_server(0);
+    let document = document(&format!("-c 2 --rate 1000 tcp:{tcp}"), 0);
+    assert_eq!(document["coordinated_omission"], false);
+    assert!(document["servers"][0]["unfinished"].is_u64(), "{document:#}");
+    let closed = bench(&format!("-d 0.1 -w 0 tcp:{tcp}"));
+    assert!(String::from_utf8_lossy(&closed.stdout).contains("coordinated omission"));
+}
+
+#[test]
+fn wrong_bytes_and_a_closed_connection_are_the_exit_status() {
+    for mode in ["", "-m bulk --verify"] {
+        let line = format!("{mode} tcp:{}", tcp_server(1));
+        let server = &document(&line, 8)["servers"][0];
+        assert!(server["wrong"].as_u64().unwrap() > 0, "{line}: {server:#}");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    let server = &document(&format!("tcp:{address}"), 7)["servers"][0];
+    assert_eq!(server["errors"], 1, "{server:#}");
+    assert!(server["first_error"].is_string(), "{server:#}");
+}
+
+#[test]
+fn what_has_no_meaning_is_refused() {
+    for (arguments, word) in [
+        ("", "ADDR"),
+        ("tcp:127.0.0.1", "no port"),
+        ("-s 0 tcp:127.0.0.1:1", "empty message"),
+        ("-m bulk udp:127.0.0.1:1", "streams"),
+        ("-m flood tcp:127.0.0.1:1", "datagrams"),
+        ("-m idle udp:127.0.0.1:1", "connections"),
+        ("-m bulk --rate 5 tcp:127.0.0.1:1", "--rate"),
+        ("--rate 0 tcp:127.0.0.1:1", "--rate"),
+        ("--compare a=tcp:127.0.0.1:1 a=tcp:127.0.0.1:2", "`a`"),
+        ("--cpu 100000 tcp:127.0.0.1:1", "CPU"),
+        ("-s 65508 udp:127.0.0.1:1", "65507"),
+    ] {
+        let output = bench(arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
+        assert!(message.contains(word), "{arguments}: {message}");
+    }
+    let output = bench("tcp:127.0.0.1:1");
+    assert_eq!(output.status.code(), Some(6));
+}
