@@ -97,30 +97,79 @@ pub struct ActivateArgs {
     pub command: Vec<OsString>,
 }
 
+/// The largest message that `probe` sends over a stream.
+const PROBE_SIZE_MAX: u64 = 1 << 30;
+
 /// The flags of `probe`.
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = PROBE_EXAMPLES, after_long_help = PROBE_HELP)]
 pub struct ProbeArgs {
     /// Where to send [default: the demo set of `activate`]
     #[arg(value_name = "ADDR")]
     pub addresses: Vec<Address>,
-    /// Messages to send to each address
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Messages to send to each address, over one connection
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
-    /// Bytes of each message
-    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
+    /// Bytes of each message: over a stream up to 1073741824, else as many as one packet of the
+    /// family takes (UDP: 65507 over IPv4, 65527 over IPv6; unix: the send buffer); 0 is an empty
+    /// datagram
+    #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = probe_size)]
     pub size: usize,
-    /// How long to wait for each reply; the first may start a container or pull its image
+    /// How long to wait for a connection, and for each reply to begin and to go on: the first may
+    /// start a container or pull its image
     #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
-    /// Retry until something listens
+    /// Retry until something listens, for at most --timeout; the wait for the reply comes after
     #[arg(short, long)]
     pub wait: bool,
     /// Print one JSON document instead of rows
     #[arg(long)]
     pub json: bool,
-    /// Send the lines of standard input, and show the echo of each with its time
+    /// Send the lines of standard input to one ADDR, and show the echo of each with its time
     #[arg(short, long, conflicts_with_all = ["count", "size", "json"])]
     pub interactive: bool,
+}
+
+const PROBE_EXAMPLES: &str = "\
+Examples:
+  socket-activate-echo probe                               the demo set, a row for each socket
+  socket-activate-echo probe tcp:127.0.0.1:3000 -c 1000    a thousand round trips
+  socket-activate-echo probe unix:/run/echo.sock -s 268435456
+  socket-activate-echo probe --wait --timeout 120 vsock:20:3000
+  socket-activate-echo probe -i vsock-mux:/run/vm.vsock:3000";
+
+const PROBE_HELP: &str = "\
+Examples:
+  socket-activate-echo probe
+      The demo set: a row for each socket.
+  socket-activate-echo probe tcp:127.0.0.1:3000 --count 1000
+      A thousand round trips over one connection: their minimum and median.
+  socket-activate-echo probe unix:/run/echo.sock --size 268435456
+      256 MiB there and back, every byte verified.
+  socket-activate-echo probe --wait --timeout 120 vsock:20:3000
+      A virtual machine that is still booting.
+  socket-activate-echo probe -i vsock-mux:/run/vm.vsock:3000
+      Type lines, see their echoes.
+
+The row has the time of connect(2), the time to the first byte of the first reply, the shortest and
+the median round trip, and the verdict. What is wrong follows on standard error, with its likely
+cause and the next command to run. The exit status is that of the first address that failed; a
+socket of the demo set that this kernel cannot have, such as vsock without its loopback transport,
+is skipped and counts as no failure.
+
+The JSON document is an object with exit_status, message_size and results, an array in the order of
+the addresses. Each result has address, verdict (echoed, skipped, or the name of the failure),
+exit_status, messages_echoed, connect_ns, first_reply_ns, round_trip_min_ns, round_trip_median_ns,
+round_trip_max_ns (nanoseconds, null where it did not come to it), message and remedy (text or
+null).";
+
+fn probe_size(text: &str) -> Result<usize, String> {
+    let expected = || format!("a number of bytes from 0 to {PROBE_SIZE_MAX} is expected");
+    let size: u64 = text.parse().map_err(|_| expected())?;
+    if size > PROBE_SIZE_MAX {
+        return Err(expected());
+    }
+    usize::try_from(size).map_err(|_| expected())
 }
 
 /// The flags of `inspect`.

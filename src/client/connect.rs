@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Connection, Deadline, Failure, Symptom, mux};
-use crate::address::{Address, Cid, Style, domain_of};
+use super::{Connection, Deadline, Failure, Symptom, mux, permission};
+use crate::address::{Address, Cid, Inet, Style, UnixName, domain_of};
 
 /// Connects to `address`: to each address of a host name in turn, until one answers.
 ///
@@ -70,7 +70,11 @@ fn connect_to(
 ) -> Result<Connection, Failure> {
     let failure = |error: io::Error| {
         let symptom = Symptom::of_connect(address, &error);
-        Failure::new(symptom, address, format!("connect to {address}")).because(error)
+        let mut message = format!("connect to {address}");
+        if let (Symptom::PermissionDenied, Some(obstacle)) = (symptom, obstacle_to(address)) {
+            message = format!("{message}: {obstacle}");
+        }
+        Failure::new(symptom, address, message).because(error)
     };
     require_loopback(address)?;
     let started = Instant::now();
@@ -80,6 +84,11 @@ fn connect_to(
         _ => connect_in_background(&socket, target, deadline),
     }
     .map_err(failure)?;
+    if let Address::Inet(Inet::Tcp | Inet::Mptcp, ..) = address {
+        // Nagle's algorithm would hold the end of a message back until the rest is acknowledged.
+        // Without the option the echo is as right, only slower.
+        let _ = socket.set_tcp_nodelay(true);
+    }
     let mut connection =
         Connection { socket, address: address.clone(), connect_time: Duration::ZERO };
     if let Address::VsockMux(_, port) = address {
@@ -87,6 +96,15 @@ fn connect_to(
     }
     connection.connect_time = started.elapsed();
     Ok(connection)
+}
+
+fn obstacle_to(address: &Address) -> Option<String> {
+    match address {
+        Address::Unix(_, UnixName::Path(path)) | Address::VsockMux(UnixName::Path(path), _) => {
+            permission::obstacle(path)
+        }
+        _ => None,
+    }
 }
 
 fn new_socket(address: &Address, domain: Domain) -> io::Result<Socket> {

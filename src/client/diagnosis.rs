@@ -39,7 +39,12 @@ pub(super) fn remedy(failure: &Failure) -> String {
                                 instead of vsock-mux:"
             .to_owned(),
         Symptom::TooLarge => "choose a smaller --size, or a stream".to_owned(),
-        Symptom::NoReply | Symptom::Stalled => no_reply(address),
+        Symptom::NoReply => no_reply(address),
+        Symptom::Stalled => format!(
+            "the server stopped in the middle: one that does not read while it writes blocks on a \
+             message larger than the buffers, so try a smaller --size; see {}",
+            journal(address)
+        ),
         Symptom::Closed | Symptom::Reset => format!(
             "the server, or a proxy before it, gave up: {}; a unit that hit its trigger limit \
              needs `systemctl --user reset-failed`",
@@ -112,9 +117,9 @@ fn permission_denied(address: &Address) -> String {
     match address {
         Address::Unix(_, UnixName::Path(path)) | Address::VsockMux(UnixName::Path(path), _) => {
             format!(
-                "write permission on the socket and search permission on its directories are \
-                 needed: see `namei -l {}`, set SocketMode= in the .socket unit; if the modes \
-                 allow it, SELinux may not: `ausearch -m avc -ts recent`",
+                "SocketMode=, SocketUser= and DirectoryMode= of the .socket unit set the modes \
+                 that `namei -l {}` shows; where they allow it, SELinux does not: `ausearch -m \
+                 avc -ts recent`",
                 path.display()
             )
         }

@@ -10,6 +10,7 @@ mod deadline;
 mod diagnosis;
 mod failure;
 mod mux;
+mod permission;
 
 pub use connect::connect;
 pub use connection::Connection;

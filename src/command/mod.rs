@@ -4,6 +4,8 @@ mod activate;
 mod bench;
 mod inspect;
 mod logging;
+mod manager;
+mod probe;
 mod serve;
 
 use std::process::ExitCode;
@@ -44,8 +46,8 @@ fn run() -> Outcome {
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Activate(args)) => activate::run(&args),
         Some(Verb::Inspect(args)) => inspect::run(&args),
+        Some(Verb::Probe(args)) => probe::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
-        Some(Verb::Probe(_)) => Err(Error::new(ErrorKind::Usage, "under construction")),
     }
 }
 

@@ -1,18 +1,83 @@
 //! `serve`: echo on the sockets that were handed over.
 
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::manager::Manager;
 use super::{Outcome, logging};
 use crate::activation::Inherited;
 use crate::cli::ServeArgs;
+use crate::error::{Context, Result};
 use crate::server::{self, Config, Limits, Shutdown};
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
     logging::init(args.debug);
     let sockets = Inherited::take()?.into_sockets()?;
     let shutdown = Shutdown::on_signals()?;
+    let manager = Manager::find(args.sdnotify)?;
+    if sleep(args.start_sleep, &shutdown)? == Wake::Shutdown {
+        return Ok(0);
+    }
+    manager.ready(&sockets);
     let mut limits = Limits::default();
     if let Some(connections_max) = args.connections_max {
         limits.connections_max = connections_max;
     }
-    server::run(sockets, Config { limits, ..Config::default() }, &shutdown)?;
+    let config = Config {
+        limits,
+        heartbeat: manager.heartbeat(),
+        on_shutdown: manager.stopping(),
+        ..Config::default()
+    };
+    server::run(sockets, config, &shutdown)?;
     Ok(0)
+}
+
+/// What ended a sleep.
+#[derive(Debug, PartialEq, Eq)]
+enum Wake {
+    TimeIsOver,
+    Shutdown,
+}
+
+/// Leaves everything that clients send in the kernel's queues, for as long as was asked for.
+fn sleep(time: Duration, shutdown: &Shutdown) -> Result<Wake> {
+    let end = Instant::now().checked_add(time);
+    loop {
+        let left = match end {
+            Some(end) => end.saturating_duration_since(Instant::now()),
+            None => time,
+        };
+        if left.is_zero() {
+            return Ok(Wake::TimeIsOver);
+        }
+        // More seconds than the kernel counts are for ever.
+        let timeout = Timespec::try_from(left).ok();
+        let mut fds = [PollFd::new(shutdown, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(Wake::Shutdown),
+            Err(error) => return Err(error).context("wait for the end of --start-sleep"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_ends_with_its_time_or_with_a_shutdown() {
+        let (trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
+        for millis in [0, 3] {
+            let (start, time) = (Instant::now(), Duration::from_millis(millis));
+            assert_eq!(sleep(time, &shutdown).expect("sleeps"), Wake::TimeIsOver);
+            assert!(start.elapsed() >= time);
+        }
+        trigger.pull();
+        for time in [Duration::from_secs(3600), Duration::MAX] {
+            assert_eq!(sleep(time, &shutdown).expect("sleeps"), Wake::Shutdown);
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
+use super::pipe::Pipe;
 use super::workspace::Workspace;
 use crate::sys::message::receive_packet;
 
@@ -16,9 +17,29 @@ pub(super) struct Connection {
     /// Which inherited socket it came through.
     source: u16,
     protocol: Protocol,
+    bulk: Bulk,
     /// What was received and not yet sent back; only while the peer does not read.
     backlog: Option<Box<Backlog>>,
 }
+
+/// Whether bytes are copied through the worker's buffer or spliced through a pipe.
+///
+/// Splicing costs two calls more a round and saves both copies: it pays for bulk data over unix
+/// streams, and over TCP where the kernel paces the sender (docs/benchmarks.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bulk {
+    /// They are copied, and so many receives in a row have filled the buffer.
+    Copied(u8),
+    /// They are spliced.
+    Spliced,
+    /// They are copied, whatever comes: splicing does not pay, or does not work.
+    Never,
+}
+
+/// After so many receives that filled the buffer a connection is taken for a bulk transfer.
+const FULL_RECEIVES: u8 = 8;
+/// A spliced turn that moves less than this was the last one.
+const SPLICED_BYTES_MIN: usize = 64 * 1024;
 
 /// How the kernel hands over what a peer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +57,9 @@ pub(super) enum Protocol {
 }
 
 #[derive(Debug)]
-struct Backlog {
-    bytes: Vec<u8>,
-    sent: usize,
+enum Backlog {
+    Bytes { bytes: Vec<u8>, sent: usize },
+    Pipe(Pipe),
 }
 
 /// What an event said beside "readable" and "writable".
@@ -88,7 +109,12 @@ impl Connection {
             Protocol::UnixSeqpacket => rustix::net::sockopt::set_socket_passcred(&fd, true)?,
             Protocol::UnixStream | Protocol::OtherStream | Protocol::VsockSeqpacket => {}
         }
-        Ok(Self { fd, source, protocol, backlog: None })
+        // Splicing waits for a socket that is blocking, as an inherited connection may be; the
+        // flag is shared with whoever else holds it, so it is not ours to set.
+        let may_splice = matches!(protocol, Protocol::Tcp | Protocol::UnixStream)
+            && rustix::fs::fcntl_getfl(&fd)?.contains(rustix::fs::OFlags::NONBLOCK);
+        let bulk = if may_splice { Bulk::Copied(0) } else { Bulk::Never };
+        Ok(Self { fd, source, protocol, bulk, backlog: None })
     }
 
     pub(super) fn source(&self) -> usize {
@@ -113,6 +139,15 @@ impl Connection {
             // the kernel takes it out (tcp(7), unix(7)).
             rustix::net::sockopt::set_socket_oobinline(&self.fd, true)?;
         }
+        if self.bulk == Bulk::Spliced && !signs.urgent {
+            if let Some(pipe) = space.pipes.take() {
+                return Ok(self.splice_turn(pipe, space));
+            }
+        }
+        self.copy_turn(signs, space)
+    }
+
+    fn copy_turn(&mut self, signs: Signs, space: &mut Workspace<'_>) -> io::Result<Turn> {
         let is_last_word_unclear = signs.end || signs.urgent || signs.unknown;
         let mut echoed = 0;
         while echoed < space.limits.turn_bytes {
@@ -123,6 +158,7 @@ impl Connection {
                 Received::Message(len) => (len, true),
             };
             space.trace_receive(self.source(), &self.fd, len);
+            self.watch_for_bulk(len == space.limits.stream_buffer_bytes);
             if !self.echo(len, space)? {
                 return Ok(Turn::Blocked);
             }
@@ -133,6 +169,60 @@ impl Connection {
             echoed += len.max(1);
         }
         Ok(Turn::More)
+    }
+
+    fn watch_for_bulk(&mut self, is_full: bool) {
+        let Bulk::Copied(count) = self.bulk else { return };
+        self.bulk = match count + 1 {
+            _ if !is_full => Bulk::Copied(0),
+            FULL_RECEIVES if self.protocol == Protocol::UnixStream || is_paced(&self.fd) => {
+                Bulk::Spliced
+            }
+            FULL_RECEIVES => Bulk::Never,
+            count => Bulk::Copied(count),
+        };
+    }
+
+    fn splice_turn(&mut self, mut pipe: Pipe, space: &mut Workspace<'_>) -> Turn {
+        let mut moved = 0;
+        let turn = loop {
+            match pipe.fill(self) {
+                Ok(0) => break Turn::Ended,
+                Ok(len) => space.trace_receive(self.source(), &self.fd, len),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => break Turn::Idle,
+                Err(Errno::INVAL) => {
+                    self.bulk = Bulk::Never;
+                    break Turn::More;
+                }
+                Err(error) => break Turn::Broken(error.into()),
+            }
+            while !pipe.is_empty() {
+                match pipe.drain(self) {
+                    Ok(len) => {
+                        space.trace_send(self.source(), &self.fd, len);
+                        moved += len;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN | Errno::NOBUFS) => {
+                        self.backlog = Some(Box::new(Backlog::Pipe(pipe)));
+                        return Turn::Blocked;
+                    }
+                    Err(error) => {
+                        space.pipes.give_back(pipe);
+                        return Turn::Broken(error.into());
+                    }
+                }
+            }
+            if moved >= space.limits.turn_bytes {
+                break Turn::More;
+            }
+        };
+        space.pipes.give_back(pipe);
+        if moved < SPLICED_BYTES_MIN && self.bulk == Bulk::Spliced {
+            self.bulk = Bulk::Copied(0);
+        }
+        turn
     }
 
     fn receive(&mut self, space: &mut Workspace<'_>) -> io::Result<Received> {
@@ -184,7 +274,7 @@ impl Connection {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN | Errno::NOBUFS) => {
                     let bytes = space.buffer[sent..len].to_vec();
-                    self.backlog = Some(Box::new(Backlog { bytes, sent: 0 }));
+                    self.backlog = Some(Box::new(Backlog::Bytes { bytes, sent: 0 }));
                     return Ok(false);
                 }
                 Err(error) => return Err(error.into()),
@@ -195,20 +285,28 @@ impl Connection {
 
     /// Sends what an earlier turn kept. Gives whether there is nothing left of it.
     fn flush(&mut self, space: &mut Workspace<'_>) -> io::Result<bool> {
-        let Some(backlog) = &mut self.backlog else { return Ok(true) };
+        let Some(mut backlog) = self.backlog.take() else { return Ok(true) };
         loop {
-            match rustix::net::send(&self.fd, &backlog.bytes[backlog.sent..], SEND) {
+            let sent = match &mut *backlog {
+                Backlog::Bytes { bytes, sent } => {
+                    rustix::net::send(&self.fd, &bytes[*sent..], SEND)
+                }
+                Backlog::Pipe(pipe) => pipe.drain(self),
+            };
+            match sent {
                 Ok(count) => {
-                    backlog.sent += count;
-                    let is_done = backlog.sent == backlog.bytes.len();
-                    space.trace_send(usize::from(self.source), &self.fd, count);
-                    if is_done {
-                        self.backlog = None;
+                    space.trace_send(self.source(), &self.fd, count);
+                    if let Some(rest) = backlog.less(count, space) {
+                        backlog = rest;
+                    } else {
                         return Ok(true);
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(false),
+                Err(Errno::AGAIN | Errno::NOBUFS) => {
+                    self.backlog = Some(backlog);
+                    return Ok(false);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -216,10 +314,38 @@ impl Connection {
 
     /// Says goodbye: whoever else holds the socket, as a service manager or an inetd may, the peer
     /// sees the end.
-    pub(super) fn close(self) {
+    pub(super) fn close(self, space: &mut Workspace<'_>) {
         // A connection that is already broken has nobody to say it to.
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+        if let Some(Backlog::Pipe(pipe)) = self.backlog.map(|backlog| *backlog) {
+            space.pipes.give_back(pipe);
+        }
     }
+}
+
+impl Backlog {
+    /// What is left after `count` bytes were sent; a pipe has already taken them off.
+    fn less(mut self: Box<Self>, count: usize, space: &mut Workspace<'_>) -> Option<Box<Self>> {
+        let is_done = match &mut *self {
+            Self::Bytes { bytes, sent } => {
+                *sent += count;
+                *sent == bytes.len()
+            }
+            Self::Pipe(pipe) => pipe.is_empty(),
+        };
+        if !is_done {
+            return Some(self);
+        }
+        if let Self::Pipe(pipe) = *self {
+            space.pipes.give_back(pipe);
+        }
+        None
+    }
+}
+
+/// Whether the kernel spreads what is sent over time: BBR does.
+fn is_paced(fd: &OwnedFd) -> bool {
+    rustix::net::sockopt::tcp_congestion(fd).is_ok_and(|name| name.starts_with("bbr"))
 }
 
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);

@@ -16,6 +16,8 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Bytes that one connection echoes before the others have their turn.
     pub turn_bytes: usize,
+    /// Pipes for bulk data, for each worker; connections beyond them are served by copying.
+    pub pipes_max: usize,
     /// Connections that are accepted from one listener before the others have their turn.
     pub turn_accepts: usize,
     /// Datagrams that are received with one call.
@@ -35,6 +37,7 @@ impl Default for Limits {
             stream_buffer_bytes: 256 * 1024,
             message_bytes_max: 4 * 1024 * 1024 + 128 * 1024,
             turn_bytes: 1024 * 1024,
+            pipes_max: 32,
             turn_accepts: 64,
             batch_datagrams: 64,
             deferred_replies_max: 256,

@@ -2,7 +2,7 @@
 //! parses arguments or reads the environment.
 //!
 //! One worker is one thread with one epoll instance. What it does for a socket depends on the
-//! socket's [`Service`](crate::activation::Service):
+//! socket's [`Service`]:
 //!
 //! | service | file |
 //! |---|---|
@@ -17,6 +17,7 @@ mod deferred;
 mod limits;
 mod listener;
 mod peer;
+mod pipe;
 mod poller;
 mod reflection;
 mod shutdown;
@@ -37,7 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 use worker::{Part, Worker};
 
 /// How a server runs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Config {
     /// What peers can grow, and how far.
     pub limits: Limits,
@@ -48,6 +49,8 @@ pub struct Config {
     pub workers: usize,
     /// Called from the event loop of the first worker.
     pub heartbeat: Option<Heartbeat>,
+    /// Called once, from the event loop of the first worker, when a shutdown begins.
+    pub on_shutdown: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// Something to do again and again, for as long as the event loop is alive: a watchdog.
@@ -114,27 +117,34 @@ pub fn run(
         connections: AtomicU32::new(0),
         shutdown,
     };
-    run_workers(&shared, dealt, config.heartbeat)
+    run_workers(
+        &shared,
+        dealt,
+        Calls { heartbeat: config.heartbeat, on_shutdown: config.on_shutdown },
+    )
 }
 
-fn run_workers(
-    shared: &Shared<'_>,
-    mut dealt: Vec<Vec<Part>>,
-    heartbeat: Option<Heartbeat>,
-) -> Result<Statistics> {
+fn run_workers(shared: &Shared<'_>, mut dealt: Vec<Vec<Part>>, calls: Calls) -> Result<Statistics> {
     let first = dealt.remove(0);
     std::thread::scope(|scope| {
         let others: Vec<_> = dealt
             .into_iter()
-            .map(|parts| scope.spawn(move || Worker::new(shared, parts, None)?.run()))
+            .map(|parts| scope.spawn(move || Worker::new(shared, parts, Calls::default())?.run()))
             .collect();
-        let mut total = Worker::new(shared, first, heartbeat)?.run()?;
+        let mut total = Worker::new(shared, first, calls)?.run()?;
         for other in others {
             let result = other.join().map_err(|_| Error::new(ErrorKind::Other, "a worker died"))?;
             total += result?;
         }
         Ok(total)
     })
+}
+
+/// What the first worker calls back.
+#[derive(Default)]
+struct Calls {
+    heartbeat: Option<Heartbeat>,
+    on_shutdown: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// A listening socket that every worker accepts from.

@@ -14,7 +14,7 @@ use super::listener::{Accepted, Listener};
 use super::poller::{Poller, Wait};
 use super::table::Table;
 use super::workspace::Workspace;
-use super::{Heartbeat, Shared, Statistics};
+use super::{Calls, Heartbeat, Shared, Statistics};
 use crate::activation::{Family, Service, SocketKind};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::message::Batch;
@@ -47,6 +47,7 @@ pub(super) struct Worker<'a> {
     large_batch: Option<Batch>,
     backoff: Backoff,
     heartbeat: Option<(Heartbeat, Instant)>,
+    on_shutdown: Option<Box<dyn FnOnce() + Send>>,
     /// When a shutdown stops waiting for peers; `None` until there is a shutdown.
     drains_until: Option<Instant>,
 }
@@ -69,11 +70,7 @@ const CONNECTION_EVENTS: EventFlags = EventFlags::IN
 const END_EVENTS: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(
-        shared: &'a Shared<'a>,
-        parts: Vec<Part>,
-        heartbeat: Option<Heartbeat>,
-    ) -> Result<Self> {
+    pub(super) fn new(shared: &'a Shared<'a>, parts: Vec<Part>, calls: Calls) -> Result<Self> {
         let mut worker = Self {
             shared,
             poller: Poller::new(shared.busy_poll)?,
@@ -86,10 +83,11 @@ impl<'a> Worker<'a> {
             ip_batch: None,
             large_batch: None,
             backoff: Backoff::default(),
-            heartbeat: heartbeat.map(|heartbeat| {
+            heartbeat: calls.heartbeat.map(|heartbeat| {
                 let due = Instant::now() + heartbeat.interval;
                 (heartbeat, due)
             }),
+            on_shutdown: calls.on_shutdown,
             drains_until: None,
         };
         worker
@@ -276,7 +274,7 @@ impl<'a> Worker<'a> {
     fn close(&mut self, number: u32, error: Option<&io::Error>) {
         let Some(connection) = self.connections.remove(number) else { return };
         self.space.trace_close(connection.source(), &connection, error);
-        connection.close();
+        connection.close(&mut self.space);
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         // Somebody may be waiting for the room that there is now.
         if self.backoff.due().is_some() && self.drains_until.is_none() {
@@ -409,6 +407,9 @@ impl<'a> Worker<'a> {
     fn begin_to_drain(&mut self) {
         if self.drains_until.is_some() {
             return;
+        }
+        if let Some(on_shutdown) = self.on_shutdown.take() {
+            on_shutdown();
         }
         self.drains_until = Some(Instant::now() + self.shared.limits.drain_time_max);
         // The event stays, and would not let us sleep.

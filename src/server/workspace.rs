@@ -6,10 +6,12 @@ use std::os::fd::AsFd;
 use super::Statistics;
 use super::limits::Limits;
 use super::peer::Peer;
+use super::pipe::Pipes;
 
 pub(super) struct Workspace<'a> {
     /// Its memory costs nothing until a message that long arrives.
     pub(super) buffer: Vec<u8>,
+    pub(super) pipes: Pipes,
     pub(super) limits: &'a Limits,
     pub(super) statistics: Statistics,
     /// The name of each inherited socket.
@@ -22,6 +24,7 @@ impl<'a> Workspace<'a> {
     pub(super) fn new(limits: &'a Limits, names: &'a [String]) -> Self {
         Self {
             buffer: vec![0; limits.stream_buffer_bytes.max(limits.message_bytes_max)],
+            pipes: Pipes::new(limits.pipes_max),
             limits,
             statistics: Statistics::default(),
             names,

@@ -50,8 +50,8 @@ pub(super) fn bind_all(
 
 /// The address itself or, for a host name, the addresses that it stands for.
 fn numeric(address: &Address) -> Result<Vec<Address>> {
-    let Address::Inet(inet, Host::Name(_), _) = address else { return Ok(vec![address.clone()]) };
     let resolved = address.resolve().map_err(|error| error.of_kind(ErrorKind::Bind))?;
+    let Address::Inet(inet, Host::Name(_), _) = address else { return Ok(vec![address.clone()]) };
     let ips = resolved.iter().filter_map(SockAddr::as_socket);
     Ok(ips.map(|ip| Address::from_ip(*inet, ip)).collect())
 }

@@ -1,0 +1,121 @@
+//! One address from the connect to its verdict.
+
+use std::time::{Duration, Instant};
+
+use super::exchange::Plan;
+use super::notice::{Notice, Phase};
+use super::report::{Measured, Report, Verdict};
+use crate::address::{Address, Style};
+use crate::client::{Connection, Deadline, Failure, Symptom, connect};
+
+/// How often something that nobody listens on is tried again.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What is done at each address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Task {
+    pub(super) plan: Plan,
+    pub(super) count: u32,
+    /// Whether to retry until something listens.
+    pub(super) wait: bool,
+}
+
+/// Where an address comes from: what a kernel does not have is no failure of the demo set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    User,
+    DemoSet,
+}
+
+impl Task {
+    pub(super) fn run(self, address: &Address, origin: Origin) -> Report {
+        if let Some(reason) = self.nothing_to_send(address) {
+            return Report::new(address, Measured::default(), Verdict::Skipped(reason.to_owned()));
+        }
+        let mut measured = Measured::default();
+        let verdict = match self.measure(address, &mut measured) {
+            Ok(note) => Verdict::Echoed { note },
+            Err(failure) => match (origin, skip_reason(&failure)) {
+                (Origin::DemoSet, Some(reason)) => Verdict::Skipped(reason),
+                _ => Verdict::Failed(failure),
+            },
+        };
+        Report::new(address, measured, verdict)
+    }
+
+    /// Why messages of no bytes cannot be probed there.
+    pub(super) fn nothing_to_send(self, address: &Address) -> Option<&'static str> {
+        match address.style() {
+            Style::Datagram => None,
+            _ if self.plan.size > 0 => None,
+            Style::Stream => Some("a stream has no empty messages"),
+            Style::Seqpacket => Some("an empty message means the end of the connection"),
+        }
+    }
+
+    fn measure(
+        self,
+        address: &Address,
+        measured: &mut Measured,
+    ) -> Result<Option<&'static str>, Failure> {
+        let started = Instant::now();
+        let patience = Deadline::after(self.plan.timeout);
+        let notice = Notice::start(address, self.plan.timeout);
+        let connection = loop {
+            *measured = Measured::default();
+            let failure = match self.first_reply(address, patience, &notice, measured) {
+                Ok(connection) => break connection,
+                Err(failure) => failure,
+            };
+            let retry = self.wait && failure.symptom.is_nobody_listens() && !patience.is_over();
+            if !retry {
+                return Err(failure);
+            }
+            notice.phase(Phase::Listener(failure.symptom), started);
+            std::thread::sleep(RETRY_AFTER);
+        };
+        for message in 1..self.count {
+            notice.phase(Phase::Reply { first: false }, Instant::now());
+            let times = self.plan.exchange(&connection, message)?;
+            measured.round_trips.push(times.round_trip);
+        }
+        self.plan.finish(&connection)
+    }
+
+    fn first_reply(
+        self,
+        address: &Address,
+        patience: Deadline,
+        notice: &Notice,
+        measured: &mut Measured,
+    ) -> Result<Connection, Failure> {
+        let timeout = patience.remaining().unwrap_or(self.plan.timeout);
+        let connection = connect(address, timeout)?;
+        measured.connect = Some(connection.connect_time());
+        connection.reserve(self.plan.size)?;
+        notice.phase(Phase::Reply { first: true }, Instant::now());
+        let times = self.plan.exchange(&connection, 0)?;
+        measured.first_reply = Some(times.first);
+        measured.round_trips.push(times.round_trip);
+        Ok(connection)
+    }
+}
+
+/// Why a failure does not count in the demo set: `activate` leaves out what the kernel does not
+/// have, and what one packet cannot carry is known before anything is sent.
+fn skip_reason(failure: &Failure) -> Option<String> {
+    let left_out = match (&failure.address, failure.symptom) {
+        (_, Symptom::TooLarge) => true,
+        (Address::Vsock(..), Symptom::NoTransport | Symptom::Unsupported) => true,
+        (Address::Inet(..), Symptom::Unsupported) => true,
+        // [::1] is no local address where IPv6 is switched off by sysctl.
+        (Address::Inet(..), Symptom::Unreachable) => failure
+            .source
+            .as_ref()
+            .is_some_and(|source| source.kind() == std::io::ErrorKind::AddrNotAvailable),
+        _ => false,
+    };
+    // The row names the address already.
+    let attempted = format!("connect to {}: ", failure.address);
+    left_out.then(|| failure.to_string().replacen(&attempted, "", 1))
+}

@@ -1,0 +1,100 @@
+//! `probe`: send to echo servers, verify what comes back, say what is wrong and what to do.
+
+mod exchange;
+mod interactive;
+mod measure;
+mod notice;
+mod pattern;
+mod report;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use super::{Outcome, logging};
+use crate::address::{Address, demo_set};
+use crate::cli::ProbeArgs;
+use crate::error::{Context, Error, ErrorKind, Result};
+use exchange::Plan;
+use measure::{Origin, Task};
+use pattern::Pattern;
+use report::Layout;
+
+pub(super) fn run(args: &ProbeArgs) -> Outcome {
+    if args.interactive {
+        return interact(args);
+    }
+    let (addresses, origin) = addresses(args)?;
+    let plan = Plan { pattern: Pattern::random(), size: args.size, timeout: args.timeout };
+    let task = Task { plan, count: args.count, wait: args.wait };
+    if origin == Origin::User {
+        for address in &addresses {
+            if let Some(reason) = task.nothing_to_send(address) {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("--size 0 for {address}: {reason}"),
+                )
+                .remedy("give a --size of 1 or more"));
+            }
+        }
+    }
+    let result = if args.json {
+        print_document(task, &addresses, origin)
+    } else {
+        print_rows(task, &addresses, origin)
+    };
+    match result {
+        // Who closes the pipe has seen what they wanted to see.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        result => result.context("write to standard output"),
+    }
+}
+
+/// What the user named, each as a client reaches it, or else the demo set.
+fn addresses(args: &ProbeArgs) -> Result<(Vec<Address>, Origin)> {
+    if !args.addresses.is_empty() {
+        return Ok((args.addresses.iter().map(Address::to_client).collect(), Origin::User));
+    }
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "HOME is not set, and the demo set has sockets there")
+            .remedy("set HOME, or name the addresses to probe")
+    })?;
+    let set = demo_set(&PathBuf::from(home));
+    Ok((set.iter().map(|(address, _)| address.to_client()).collect(), Origin::DemoSet))
+}
+
+fn print_rows(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u8> {
+    let mut stdout = io::stdout();
+    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let layout = Layout::for_addresses(addresses.iter(), colour);
+    writeln!(stdout, "{}", layout.header())?;
+    let mut status = 0;
+    for address in addresses {
+        let report = task.run(address, origin);
+        writeln!(stdout, "{}", layout.row(&report))?;
+        stdout.flush()?;
+        if status == 0 {
+            status = report.exit_status();
+        }
+        if let Some(error) = report.into_error() {
+            logging::report(&error);
+        }
+    }
+    Ok(status)
+}
+
+fn print_document(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u8> {
+    let reports: Vec<_> = addresses.iter().map(|address| task.run(address, origin)).collect();
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut stdout, &report::document(&reports, task.plan.size))?;
+    writeln!(stdout)?;
+    Ok(report::exit_status(&reports))
+}
+
+fn interact(args: &ProbeArgs) -> Outcome {
+    let [address] = &args.addresses[..] else {
+        return Err(Error::new(ErrorKind::Usage, "--interactive needs exactly one address")
+            .remedy("name it, for example tcp:127.0.0.1:3000"));
+    };
+    let (input, output) = (io::stdin().lock(), io::stdout().lock());
+    interactive::run(&address.to_client(), args.timeout, args.wait, input, output)
+}

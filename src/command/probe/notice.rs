@@ -1,0 +1,138 @@
+//! After a second of waiting: what is waited for, how long already, and why it may take time.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::address::{Address, Style};
+use crate::client::Symptom;
+
+/// When the first notice is due, and how much later each further one.
+const FIRST_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// What is being waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A connection.
+    Connect,
+    /// That something listens, after this symptom.
+    Listener(Symptom),
+    /// The rest of the first reply, or of a later one.
+    Reply { first: bool },
+}
+
+/// A thread that speaks up on standard error while its owner waits; it ends with it.
+pub(super) struct Notice {
+    phase: Arc<Mutex<(Phase, Instant)>>,
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Notice {
+    pub(super) fn start(address: &Address, limit: Duration) -> Self {
+        let phase = Arc::new(Mutex::new((Phase::Connect, Instant::now())));
+        let (stop, stopped) = mpsc::channel();
+        let (address, shared) = (address.clone(), Arc::clone(&phase));
+        let thread = std::thread::spawn(move || {
+            let mut told: Option<(Instant, Instant)> = None;
+            loop {
+                let (phase, since) = *shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let due = match told {
+                    Some((of, at)) if of == since => at + AGAIN_AFTER,
+                    _ => since + FIRST_AFTER,
+                };
+                let pause = due.saturating_duration_since(Instant::now());
+                if pause.is_zero() {
+                    let text = text(&address, phase, since.elapsed(), limit);
+                    let _ = writeln!(std::io::stderr(), "{text}");
+                    told = Some((since, Instant::now()));
+                } else if stopped.recv_timeout(pause.min(FIRST_AFTER))
+                    != Err(mpsc::RecvTimeoutError::Timeout)
+                {
+                    return;
+                }
+            }
+        });
+        Self { phase, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Says what is waited for, and since when.
+    pub(super) fn phase(&self, phase: Phase, since: Instant) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (phase, since);
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn text(address: &Address, phase: Phase, elapsed: Duration, limit: Duration) -> String {
+    let elapsed = elapsed.as_secs();
+    let limit = limit.as_secs_f32();
+    match phase {
+        Phase::Connect => format!(
+            "{address}: waiting for a connection for {elapsed} s, up to {limit} s: {}",
+            match address {
+                Address::Inet(..) => "the name server or the host is slow, or does not answer",
+                Address::Unix(..) => "the backlog of the socket is full",
+                Address::Vsock(..) | Address::VsockMux(..) => "the virtual machine may be starting",
+            }
+        ),
+        Phase::Listener(symptom) => format!(
+            "{address}: nobody listens yet ({symptom}), retrying for {elapsed} s, up to {limit} s"
+        ),
+        Phase::Reply { first: true } => format!(
+            "{address}: {}, waiting for the first reply for {elapsed} s, up to {limit} s: the \
+             service may be starting, or its image being pulled",
+            if address.style() == Style::Datagram { "sent" } else { "connected" }
+        ),
+        Phase::Reply { first: false } => {
+            format!("{address}: waiting for the next reply for {elapsed} s, up to {limit} s")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_says_for_what_since_when_and_why() {
+        for (address, phase, expected) in [
+            (
+                "tcp:127.0.0.1:3000",
+                Phase::Reply { first: true },
+                "tcp:127.0.0.1:3000: connected, waiting for the first reply for 1 s, up to 30 s: \
+                 the service may be starting, or its image being pulled",
+            ),
+            (
+                "udp:127.0.0.1:3000",
+                Phase::Reply { first: true },
+                "udp:127.0.0.1:3000: sent, waiting for the first reply for 1 s, up to 30 s: the \
+                 service may be starting, or its image being pulled",
+            ),
+            (
+                "unix:/s",
+                Phase::Listener(Symptom::NoSuchPath),
+                "unix:/s: nobody listens yet (no-such-path), retrying for 1 s, up to 30 s",
+            ),
+            (
+                "vsock:20:1",
+                Phase::Connect,
+                "vsock:20:1: waiting for a connection for 1 s, up to 30 s: the virtual machine \
+                 may be starting",
+            ),
+        ] {
+            let address: Address = address.parse().unwrap();
+            let said = text(&address, phase, Duration::from_millis(1010), Duration::from_secs(30));
+            assert_eq!(said, expected);
+        }
+    }
+}

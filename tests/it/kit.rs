@@ -1,0 +1,254 @@
+//! What the tests share: processes whose output is captured, that end with the test, and whose
+//! every wait has a deadline.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// How long a test waits for an event before it fails. Far more than any takes on a busy machine:
+/// it is no measurement.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Our program, without an activation environment or a notify socket of the one that runs the
+/// tests.
+pub(crate) fn program() -> Command {
+    clean(env!("CARGO_BIN_EXE_socket-activate-echo"))
+}
+
+/// Any program, in the same clean environment.
+pub(crate) fn clean(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    for name in [
+        "LISTEN_PID",
+        "LISTEN_PIDFDID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "JOURNAL_STREAM",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The path of our program, for a shell or another activator to run.
+pub(crate) fn program_path() -> &'static str {
+    env!("CARGO_BIN_EXE_socket-activate-echo")
+}
+
+/// Whether a program that a test needs is there. If not, says which test does not run, past the
+/// capture of the test harness, and fails where nothing may be left out.
+pub(crate) fn has_tool(tool: &str, test: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
+    if !found {
+        not_run(test, &format!("{tool} is not installed"), true);
+    }
+    found
+}
+
+/// Says that a test does not run, and why. What this machine's kernel lacks is not `required`: it
+/// is tried in the virtual machine.
+pub(crate) fn not_run(test: &str, why: &str, required: bool) {
+    let line = format!("NOT RUN: {test}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("write to standard error");
+    let strict = std::env::var_os("REQUIRE_SYSTEM_TESTS").is_some_and(|value| value == "1");
+    assert!(!(required && strict), "{line}");
+}
+
+/// What a process has written to one of its streams so far.
+#[derive(Clone)]
+struct Capture(Arc<(Mutex<Captured>, Condvar)>);
+
+#[derive(Default)]
+struct Captured {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Capture {
+    fn of(mut stream: impl Read + Send + 'static) -> Self {
+        let capture = Self(Arc::default());
+        let writer = capture.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            loop {
+                let count = stream.read(&mut buffer).unwrap_or(0);
+                let (captured, changed) = &*writer.0;
+                let mut captured = captured.lock().expect("no panic with the lock");
+                captured.bytes.extend_from_slice(&buffer[..count]);
+                captured.ended |= count == 0;
+                changed.notify_all();
+                if count == 0 {
+                    return;
+                }
+            }
+        });
+        capture
+    }
+
+    fn text(&self) -> String {
+        let captured = self.0.0.lock().expect("no panic with the lock");
+        String::from_utf8_lossy(&captured.bytes).into_owned()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.0.lock().expect("no panic with the lock").ended
+    }
+
+    /// Waits until `find` finds something in the text, or the stream ends.
+    fn wait<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let end = Instant::now() + DEADLINE;
+        let (captured, changed) = &*self.0;
+        let mut captured = captured.lock().expect("no panic with the lock");
+        loop {
+            let found = find(&String::from_utf8_lossy(&captured.bytes));
+            let left = end.saturating_duration_since(Instant::now());
+            if found.is_some() || captured.ended || left.is_zero() {
+                return found;
+            }
+            captured = changed.wait_timeout(captured, left).expect("no panic with the lock").0;
+        }
+    }
+}
+
+/// A running process. It is killed when it goes out of scope; if the test failed, what it wrote is
+/// shown.
+pub(crate) struct Process {
+    child: Child,
+    what: String,
+    stdout: Capture,
+    stderr: Capture,
+}
+
+/// A process that ended.
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    what: String,
+}
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let what = format!("{command:?}");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let stdout = Capture::of(child.stdout.take().expect("a pipe"));
+        let stderr = Capture::of(child.stderr.take().expect("a pipe"));
+        Self { child, what, stdout, stderr }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits for a line of standard error that contains `part`; `None` if the stream ends first.
+    pub(crate) fn stderr_line(&self, part: &str) -> Option<String> {
+        self.stderr.wait(|text| complete_line(text, part))
+    }
+
+    /// What was written to standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("kill(2)");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn terminate(self) -> Finished {
+        self.signal(Signal::TERM);
+        self.finish()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn finish(mut self) -> Finished {
+        let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("pidfd_open(2)");
+        let timeout = Timespec::try_from(DEADLINE).expect("it fits");
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let ended = poll(&mut fds, Some(&timeout)).expect("poll(2)");
+        assert!(ended == 1, "still running: {}", self.describe());
+        let status = self.child.wait().expect("it ended");
+        for stream in [&self.stdout, &self.stderr] {
+            let _: Option<()> = stream.wait(|_| None);
+            assert!(stream.has_ended(), "a child keeps a stream of {}", self.describe());
+        }
+        let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+        Finished { status, stdout, stderr, what: self.what.clone() }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+        format!("{}\n--- stdout\n{stdout}\n--- stderr\n{stderr}", self.what)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "\n{}", self.describe());
+        }
+    }
+}
+
+/// The first line with `part` in it that has its end.
+fn complete_line(text: &str, part: &str) -> Option<String> {
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    lines.map(str::trim_end).find(|line| line.contains(part)).map(str::to_owned)
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Finished {
+    Process::start(command).finish()
+}
+
+impl Finished {
+    /// Checks the exit status; a test that fails shows the command and both streams.
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "{}", self.describe());
+        self
+    }
+
+    /// Checks that standard error contains each part.
+    #[track_caller]
+    pub(crate) fn expect_stderr(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.stderr.contains(part), "no `{part}`: {}", self.describe());
+        }
+        self
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let Self { status, stdout, stderr, what } = self;
+        format!("{what}: {status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    }
+}
+
+/// A temporary directory with a short name: the path of a unix socket has 107 bytes at most.
+pub(crate) struct Dir(tempfile::TempDir);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("sae").tempdir_in("/tmp").expect("a directory"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
