@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::address::{Address, SCHEMES, demo_set};
 use crate::error::ErrorKind;
+use crate::server::BusyPoll;
 
 pub use bench::{BenchArgs, BenchMode};
 
@@ -60,6 +61,28 @@ pub struct ServeArgs {
     /// descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: Option<u32>,
+    /// Before sleeping, look for the next event for a while: `auto` while that has lately paid and
+    /// never when idle, `off`, or always for so many microseconds
+    #[arg(long, value_name = "auto|off|MICROSECONDS", default_value = "auto")]
+    pub busy_poll: BusyPoll,
+    /// Threads that share the listening sockets; `auto` is one for each processor
+    #[arg(long, value_name = "N|auto", default_value = "1", value_parser = workers)]
+    pub workers: Workers,
+}
+
+/// How many threads serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each processor that the process may run on.
+    Auto,
+    /// So many.
+    Number(u16),
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self::Number(1)
+    }
 }
 
 /// The flags of `activate`.
@@ -178,6 +201,16 @@ pub struct InspectArgs {
     /// Print one JSON document instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+fn workers(text: &str) -> Result<Workers, String> {
+    /// Far more than any machine has processors for.
+    const WORKERS_MAX: u16 = 1024;
+    match text.parse() {
+        _ if text == "auto" => Ok(Workers::Auto),
+        Ok(number @ 1..=WORKERS_MAX) => Ok(Workers::Number(number)),
+        _ => Err(format!("auto or a number from 1 to {WORKERS_MAX} is expected")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

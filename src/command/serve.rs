@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::manager::Manager;
 use super::{Outcome, logging};
 use crate::activation::Inherited;
-use crate::cli::ServeArgs;
+use crate::cli::{ServeArgs, Workers};
 use crate::error::{Context, Result};
 use crate::server::{self, Config, Limits, Shutdown};
 
@@ -24,14 +24,31 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     if let Some(connections_max) = args.connections_max {
         limits.connections_max = connections_max;
     }
+    raise_descriptor_limit();
     let config = Config {
         limits,
+        busy_poll: args.busy_poll,
+        workers: match args.workers {
+            Workers::Auto => server::workers_for_all_processors(),
+            Workers::Number(number) => usize::from(number),
+        },
         heartbeat: manager.heartbeat(),
         on_shutdown: manager.stopping(),
-        ..Config::default()
     };
     server::run(sockets, config, &shutdown)?;
     Ok(0)
+}
+
+/// Raises the soft limit of descriptors to the hard one. The soft one is low for the sake of
+/// programs that use select(2), which this one does not: systemd.exec(5), LimitNOFILE=.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // A refusal leaves the limit as it is, and that bounds the connections.
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
 }
 
 /// What ended a sleep.

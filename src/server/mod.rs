@@ -19,6 +19,7 @@ mod listener;
 mod peer;
 mod pipe;
 mod poller;
+mod processors;
 mod reflection;
 mod shutdown;
 mod table;
@@ -59,6 +60,11 @@ pub struct Heartbeat {
     pub interval: Duration,
     /// What to do.
     pub beat: Box<dyn FnMut() + Send>,
+}
+
+/// How many workers use every processor that this process may run on.
+pub fn workers_for_all_processors() -> usize {
+    processors::usable() as usize
 }
 
 /// What a server has done.

@@ -8,6 +8,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
+use super::processors;
 use crate::error::{Context, Result};
 
 /// Whether a worker that has nothing to do looks for the next event for a while before it sleeps.
@@ -23,6 +24,23 @@ pub enum BusyPoll {
     Off,
     /// Look for this long each time.
     For(Duration),
+}
+
+impl std::str::FromStr for BusyPoll {
+    type Err = String;
+
+    /// `auto`, `off`, or a number of microseconds.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            _ => match text.parse() {
+                Ok(0) => Ok(Self::Off),
+                Ok(micros) => Ok(Self::For(Duration::from_micros(micros))),
+                Err(_) => Err("auto, off or a number of microseconds is expected".to_owned()),
+            },
+        }
+    }
 }
 
 /// How many events one wait takes.
@@ -130,23 +148,30 @@ struct Spin {
     /// How many waits to sleep through before looking is tried again, and how many are left.
     pause: u32,
     pause_left: u32,
+    /// Events that looking found, until there are enough of them to ask for the quota.
+    found: u32,
 }
 
 const LONGEST: Duration = Duration::from_micros(50);
 const CREDIT_MAX: u32 = 8;
 const PAUSE_FIRST: u32 = 4;
 const PAUSE_MAX: u32 = 1024;
+/// After so many events the CPU quota is read: a server that answers one client and is done never
+/// pays for that.
+const FOUND_BEFORE_QUOTA: u32 = 64;
 /// A yield that takes longer than this has let somebody else run.
 const YIELD_ALONE: Duration = Duration::from_micros(8);
 
 impl Spin {
     fn new(busy_poll: BusyPoll) -> Self {
         let (longest, is_fixed) = match busy_poll {
-            BusyPoll::Auto if has_processor_to_spare() => (LONGEST, false),
+            // Where there is one processor only, the peer needs it.
+            BusyPoll::Auto if processors::usable() > 1 => (LONGEST, false),
             BusyPoll::Auto | BusyPoll::Off => (Duration::ZERO, false),
             BusyPoll::For(longest) => (longest, true),
         };
-        Self { longest, is_fixed, credit: CREDIT_MAX / 2, pause: PAUSE_FIRST, pause_left: 0 }
+        let credit = CREDIT_MAX / 2;
+        Self { longest, is_fixed, credit, pause: PAUSE_FIRST, pause_left: 0, found: 0 }
     }
 
     fn begins(&mut self) -> bool {
@@ -163,8 +188,19 @@ impl Spin {
     /// An event came. One that was there at once says nothing about looking.
     fn paid(&mut self, at_once: bool) {
         if !at_once {
+            self.mind_the_quota();
             self.credit = (self.credit + 1).min(CREDIT_MAX);
             self.pause = PAUSE_FIRST;
+        }
+    }
+
+    fn mind_the_quota(&mut self) {
+        if self.found == FOUND_BEFORE_QUOTA {
+            return;
+        }
+        self.found += 1;
+        if self.found == FOUND_BEFORE_QUOTA && !self.is_fixed && !processors::one_may_be_busy() {
+            self.longest = Duration::ZERO;
         }
     }
 
@@ -181,10 +217,4 @@ impl Spin {
         }
         true
     }
-}
-
-/// Whether this process may use more than one processor, and may use one of them all the time.
-fn has_processor_to_spare() -> bool {
-    let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
-    processors > 1
 }
