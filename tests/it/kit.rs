@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -126,6 +126,7 @@ impl Capture {
 pub(crate) struct Process {
     child: Child,
     what: String,
+    stdin: Option<ChildStdin>,
     stdout: Capture,
     stderr: Capture,
 }
@@ -145,7 +146,8 @@ impl Process {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
         let stdout = Capture::of(child.stdout.take().expect("a pipe"));
         let stderr = Capture::of(child.stderr.take().expect("a pipe"));
-        Self { child, what, stdout, stderr }
+        let stdin = child.stdin.take();
+        Self { child, what, stdin, stdout, stderr }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -157,9 +159,21 @@ impl Process {
         self.stderr.wait(|text| complete_line(text, part))
     }
 
+    /// Waits until standard output begins with, or is, `expected`.
+    pub(crate) fn expect_stdout(&self, expected: &str) {
+        let seen = self.stdout.wait(|text| text.starts_with(expected).then_some(()));
+        assert!(seen.is_some(), "no `{expected}` from {}", self.describe());
+    }
+
     /// What was written to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
+    }
+
+    /// Writes to standard input, which the command has to have as a pipe.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("standard input is a pipe");
+        stdin.write_all(bytes).expect("write to standard input");
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

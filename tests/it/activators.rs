@@ -1,0 +1,202 @@
+//! Who hands the sockets over: ours, the reference of systemd, and a shell with a socket that was
+//! bound beforehand.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use socket_activate_echo::address::Address;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::kit::{Dir, Process, clean, program, program_path};
+
+/// Every kind of socket that this machine's kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tcp4,
+    Tcp6,
+    TcpDual,
+    Mptcp,
+    Udp4,
+    Udp6,
+    UdpDual,
+    UnixStream,
+    UnixAbstract,
+    UnixDatagram,
+    UnixSeqpacket,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Tcp4,
+        Self::Tcp6,
+        Self::TcpDual,
+        Self::Mptcp,
+        Self::Udp4,
+        Self::Udp6,
+        Self::UdpDual,
+        Self::UnixStream,
+        Self::UnixAbstract,
+        Self::UnixDatagram,
+        Self::UnixSeqpacket,
+    ];
+
+    pub(crate) fn is_datagram(self) -> bool {
+        matches!(self, Self::Udp4 | Self::Udp6 | Self::UdpDual | Self::UnixDatagram)
+    }
+
+    /// The address for our activator, which takes port 0.
+    pub(crate) fn address(self, dir: &Dir) -> String {
+        let path = dir.path("s").display().to_string();
+        match self {
+            Self::Tcp4 => "tcp:127.0.0.1:0".to_owned(),
+            Self::Tcp6 => "tcp:[::1]:0".to_owned(),
+            Self::TcpDual => "tcp:[::]:0".to_owned(),
+            Self::Mptcp => "mptcp:127.0.0.1:0".to_owned(),
+            Self::Udp4 => "udp:127.0.0.1:0".to_owned(),
+            Self::Udp6 => "udp:[::1]:0".to_owned(),
+            Self::UdpDual => "udp:[::]:0".to_owned(),
+            Self::UnixStream => format!("unix:{path}"),
+            Self::UnixAbstract => format!("unix:@{path}"),
+            Self::UnixDatagram => format!("unix-dgram:{path}"),
+            Self::UnixSeqpacket => format!("unix-seqpacket:{path}"),
+        }
+    }
+
+    /// The arguments of systemd-socket-activate(1) and the address that clients use; `None` where
+    /// it has no such socket.
+    fn systemd(self, dir: &Dir) -> Option<(Vec<String>, String)> {
+        let path = dir.path("s").display().to_string();
+        let (flag, listen, address) = match self {
+            Self::Mptcp => return None,
+            Self::Tcp4 | Self::Udp4 => {
+                let addr = unused_port(self.is_datagram(), Ipv4Addr::LOCALHOST.into()).to_string();
+                (None, addr.clone(), addr)
+            }
+            Self::Tcp6 | Self::Udp6 => {
+                let addr = unused_port(self.is_datagram(), Ipv6Addr::LOCALHOST.into()).to_string();
+                (None, addr.clone(), addr)
+            }
+            Self::TcpDual | Self::UdpDual => {
+                let addr = unused_port(self.is_datagram(), Ipv6Addr::UNSPECIFIED.into());
+                (None, addr.port().to_string(), addr.to_string())
+            }
+            Self::UnixStream | Self::UnixDatagram => (None, path.clone(), path),
+            Self::UnixAbstract => (None, format!("@{path}"), format!("@{path}")),
+            Self::UnixSeqpacket => (Some("--seqpacket"), path.clone(), path),
+        };
+        let flag = if self.is_datagram() { Some("--datagram") } else { flag };
+        let mut arguments: Vec<_> = flag.map(str::to_owned).into_iter().collect();
+        arguments.extend(["-l".to_owned(), listen]);
+        let ours = self.address(dir);
+        let scheme = ours.split(':').next().unwrap_or_default();
+        Some((arguments, format!("{scheme}:{address}")))
+    }
+}
+
+/// An address whose port nobody has just now: systemd-socket-activate(1) does not take port 0.
+fn unused_port(datagram: bool, ip: IpAddr) -> SocketAddr {
+    let addr = SocketAddr::new(ip, 0);
+    let r#type = if datagram { Type::DGRAM } else { Type::STREAM };
+    let socket = Socket::new(Domain::for_address(addr), r#type, None).expect("a socket");
+    socket.bind(&addr.into()).expect("bind");
+    socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address")
+}
+
+/// A way to hand a socket over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Activator {
+    pub(crate) who: Who,
+    pub(crate) accept: bool,
+    pub(crate) inetd: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Ours,
+    Systemd,
+}
+
+impl Activator {
+    /// Starts it with the server as its command, and waits until it listens. `None` where it
+    /// cannot do that: systemd's has no Multipath TCP, and datagrams have no connections.
+    pub(crate) fn start(self, kind: Kind) -> Option<Active> {
+        if self.accept && kind.is_datagram() {
+            return None;
+        }
+        match self.who {
+            Who::Ours => Some(self.ours(kind)),
+            Who::Systemd => self.systemd(kind),
+        }
+    }
+
+    fn flags(self) -> impl Iterator<Item = &'static str> {
+        let flags = [(self.accept, "--accept"), (self.inetd, "--inetd")];
+        flags.into_iter().filter_map(|(given, flag)| given.then_some(flag))
+    }
+
+    fn ours(self, kind: Kind) -> Active {
+        let dir = Dir::new();
+        let mut command = program();
+        command.arg("activate").args(self.flags()).args(["-l", &kind.address(&dir)]);
+        Active::ours(dir, &mut command)
+    }
+
+    fn systemd(self, kind: Kind) -> Option<Active> {
+        const ATTEMPTS: usize = 5;
+        for _ in 0..ATTEMPTS {
+            let dir = Dir::new();
+            let (arguments, address) = kind.systemd(&dir)?;
+            let mut command = clean("systemd-socket-activate");
+            command.args(self.flags()).args(arguments).arg(program_path());
+            let process = Process::start(&mut command);
+            // Somebody else may have taken the port in between.
+            if process.stderr_line("Listening on").is_some() {
+                let address = address.parse().expect("an address");
+                return Some(Active { process, address, dir });
+            }
+        }
+        panic!("{self:?} does not start with {kind:?}");
+    }
+}
+
+/// An activator, or the server that took its place, and where it listens.
+pub(crate) struct Active {
+    pub(crate) process: Process,
+    pub(crate) address: Address,
+    pub(crate) dir: Dir,
+}
+
+impl Active {
+    /// A command that runs our activator with one address.
+    pub(crate) fn ours(dir: Dir, command: &mut Command) -> Self {
+        let process = Process::start(command);
+        let line = process.stderr_line("listening: ");
+        let line = line.unwrap_or_else(|| panic!("no address: {}", process.describe()));
+        assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
+        let address = line.rsplit(' ').next().unwrap_or_default();
+        let address = address.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+        Self { process, address, dir }
+    }
+
+    /// A server that was started in another way.
+    pub(crate) fn at(process: Process, address: &str) -> Self {
+        Self { process, address: address.parse().expect("an address"), dir: Dir::new() }
+    }
+
+    /// The address where a client connects.
+    pub(crate) fn sockaddr(&self) -> SockAddr {
+        self.address.to_client().resolve().expect("an address").remove(0)
+    }
+}
+
+/// A shell that hands its standard input over as `fd 3` after `prelude`, and becomes the server.
+/// This is activation with nothing in between: the test decides on everything.
+pub(crate) fn by_hand(socket: impl Into<OwnedFd>, prelude: &str) -> Command {
+    let script = format!(
+        "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; {prelude}; exec \"$0\" \"$@\""
+    );
+    let mut command = clean("bash");
+    command.args(["-c", &script, program_path()]).stdin(Stdio::from(socket.into()));
+    command
+}

@@ -1,0 +1,146 @@
+//! Every kind of socket × every activator × every client.
+
+use std::net::Ipv4Addr;
+use std::net::TcpStream;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::activators::{Activator, Active, Kind, Who, by_hand};
+use crate::clients::Client;
+use crate::kit::{Dir, Process, has_tool, not_run, program};
+
+/// Runs one activator with every kind of socket and every client that there is.
+fn check(activator: Activator) {
+    let tools = [
+        (Client::InProcess, None),
+        (Client::Probe, None),
+        (Client::Socat, Some("socat")),
+        (Client::Ncat, Some("ncat")),
+    ];
+    if activator.who == Who::Systemd && !has_tool("systemd-socket-activate", "its rows") {
+        return;
+    }
+    let mut checked = 0;
+    for kind in Kind::ALL {
+        let Some(active) = activator.start(kind) else { continue };
+        for (client, tool) in tools {
+            if tool.is_some_and(|tool| !has_tool(tool, &format!("{kind:?} with {client:?}"))) {
+                continue;
+            }
+            checked += usize::from(client.check(&active));
+        }
+        if !activator.accept {
+            active.process.terminate().expect_code(0);
+        }
+    }
+    assert!(checked > 0, "{activator:?}");
+}
+
+macro_rules! rows {
+    ($($name:ident: $who:ident $accept:literal $inetd:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            check(Activator { who: Who::$who, accept: $accept, inetd: $inetd });
+        })*
+    };
+}
+
+rows! {
+    ours: Ours false false;
+    ours_inetd: Ours false true;
+    ours_accept: Ours true false;
+    ours_accept_inetd: Ours true true;
+    systemd: Systemd false false;
+    systemd_inetd: Systemd false true;
+    systemd_accept: Systemd true false;
+    systemd_accept_inetd: Systemd true true;
+}
+
+#[test]
+fn an_ipv6_wildcard_takes_ipv4_unless_it_is_v6only() {
+    for v6only in [false, true] {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
+        socket.set_only_v6(v6only).expect("IPV6_V6ONLY");
+        let any: std::net::SocketAddr = "[::]:0".parse().expect("an address");
+        socket.bind(&any.into()).expect("bind");
+        socket.listen(16).expect("listen");
+        let port = socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("IPv6").port();
+        let process = Process::start(&mut by_hand(socket, "true"));
+        let active = Active::at(process, &format!("tcp:[::1]:{port}"));
+        Client::InProcess.check(&active);
+        let v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        assert_eq!(v4.is_ok(), !v6only, "{v4:?}");
+        if v4.is_ok() {
+            let active = Active::at(active.process, &format!("tcp:127.0.0.1:{port}"));
+            Client::InProcess.check(&active);
+        }
+    }
+}
+
+#[test]
+fn sockets_of_every_kind_at_once() {
+    let dir = Dir::new();
+    let mut command = program();
+    command.arg("activate");
+    for (index, kind) in Kind::ALL.into_iter().enumerate() {
+        let address = kind.address(&dir);
+        let address = if address.contains('/') { format!("{address}{index}") } else { address };
+        command.args(["-l", &address]);
+    }
+    let process = Process::start(&mut command);
+    assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
+    let stderr = process.stderr();
+    let addresses: Vec<_> = stderr
+        .lines()
+        .filter(|line| line.starts_with("listening: "))
+        .filter_map(|line| line.rsplit(' ').next())
+        .collect();
+    assert_eq!(addresses.len(), Kind::ALL.len());
+    let mut process = process;
+    for address in addresses {
+        let active = Active::at(process, address);
+        Client::InProcess.check(&active);
+        process = active.process;
+    }
+    process.terminate().expect_code(0);
+}
+
+/// SCTP and the vsock loopback are modules that many kernels do not have; the virtual machine of
+/// the system tests has them. Where they are there, they are tried here too.
+#[test]
+fn sctp_udplite_and_vsock_where_the_kernel_has_them() {
+    /// `VMADDR_PORT_ANY`: the kernel chooses one.
+    const ANY: u32 = u32::MAX;
+    for address in [
+        "sctp:127.0.0.1:0".to_owned(),
+        "udplite:127.0.0.1:0".to_owned(),
+        format!("vsock:any:{ANY}"),
+        format!("vsock-seqpacket:any:{ANY}"),
+    ] {
+        let mut command = program();
+        command.args(["activate", "-l", &address]);
+        let process = Process::start(&mut command);
+        let Some(line) = process.stderr_line("listening: ") else {
+            let finished = process.finish().expect_code(5);
+            not_run(&format!("echo over {address}"), finished.stderr.trim(), false);
+            continue;
+        };
+        assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
+        let active = Active::at(process, line.rsplit(' ').next().unwrap_or_default());
+        let sockaddr = active.sockaddr();
+        let r#type = active.address.style().socket_type();
+        let family = Domain::from(i32::from(sockaddr.family()));
+        let client = Socket::new(family, r#type, active.address.protocol()).expect("a socket");
+        match client.connect(&sockaddr) {
+            Ok(()) => {
+                drop(client);
+                Client::InProcess.check(&active);
+            }
+            Err(error) if sockaddr.as_vsock_address().is_some() => {
+                let why = format!("no loopback transport: {error}");
+                not_run(&format!("echo over {address}"), &why, false);
+            }
+            Err(error) => panic!("{address}: {error}"),
+        }
+    }
+}
