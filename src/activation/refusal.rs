@@ -14,8 +14,11 @@ impl InheritedFd {
                 "something between the service manager and this program closed it, or LISTEN_FDS \
                  is stale: `unset LISTEN_FDS LISTEN_PID` clears it",
             ),
-            Kind::File(file) => (format!("is a {file}, not a socket"), file_remedy(*file)),
-            Kind::Socket(socket) => (format!("is a {}", self.kind()), socket_remedy(socket)),
+            Kind::File(file) => (format!("is a {file}, not a socket,"), file_remedy(*file)),
+            Kind::Socket(socket) => {
+                let article = if socket.role == Role::Unconnected { "an" } else { "a" };
+                (format!("is {article} {}", self.kind()), socket_remedy(socket))
+            }
         };
         Error::new(ErrorKind::Descriptor, format!("{self} {what} and cannot be served"))
             .remedy(remedy)

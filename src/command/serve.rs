@@ -61,6 +61,9 @@ enum Wake {
 /// Leaves everything that clients send in the kernel's queues, for as long as was asked for.
 fn sleep(time: Duration, shutdown: &Shutdown) -> Result<Wake> {
     let end = Instant::now().checked_add(time);
+    if !time.is_zero() {
+        log::debug!("sleeping {time:?} before anything is received");
+    }
     loop {
         let left = match end {
             Some(end) => end.saturating_duration_since(Instant::now()),
