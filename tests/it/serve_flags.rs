@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::Signal;
 
 use crate::handover::{hand_over, hand_over_with};
@@ -259,9 +259,10 @@ fn what_is_no_socket_to_serve_is_refused_with_its_directive() {
     let fifo = dir.path("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).expect("mkfifo");
     let fifo = File::options().read(true).write(true).open(&fifo).expect("open");
-    let (pipe, _write) = rustix::pipe::pipe().expect("pipe");
-    let netlink = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None);
-    let tcp = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
+    let (pipe, _write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
+    let socket = |family, r#type| socket_with(family, r#type, SocketFlags::CLOEXEC, None);
+    let netlink = socket(AddressFamily::NETLINK, SocketType::RAW);
+    let tcp = socket(AddressFamily::INET, SocketType::STREAM);
     for (fd, what, remedy) in [
         (OwnedFd::from(fifo), "is a FIFO", "ListenFIFO="),
         (pipe, "is a FIFO", "ListenStream="),

@@ -1,0 +1,299 @@
+//! The `inspect` verb: what it says of what was handed over, and that it only looks.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::handover::{hand_over, hand_over_with};
+use crate::kit::{Dir, Finished, has_tool, program, run};
+
+/// The JSON document of a run that ends with `status`.
+#[track_caller]
+fn document(finished: Finished, status: i32) -> Value {
+    let finished = finished.expect_code(status);
+    let document: Value = serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", finished.describe()));
+    assert_eq!(document["serve"]["exit_status"], status);
+    document
+}
+
+/// The row of the one socket that is handed over.
+#[track_caller]
+fn only(socket: impl Into<OwnedFd>) -> Value {
+    let document = document(run(&mut hand_over(socket, &["inspect", "--json"])), 0);
+    let rows = document["fds"].as_array().expect("an array");
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["fd"], 3);
+    assert_eq!(rows[0]["name"], "echo.socket");
+    assert_eq!(rows[0]["origin"], "LISTEN_FDS");
+    assert_eq!(rows[0]["serve"], true);
+    rows[0].clone()
+}
+
+#[test]
+fn a_tcp_listener_with_its_queue_and_options() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let _waiting = [TcpStream::connect(address), TcpStream::connect(address)];
+    let row = only(listener.try_clone().expect("dup"));
+    assert_eq!(row["what"], "listening SOCK_STREAM socket of AF_INET");
+    let socket = &row["socket"];
+    assert_eq!(socket["family"], "AF_INET");
+    assert_eq!(socket["type"], "SOCK_STREAM");
+    assert_eq!(socket["protocol"], "TCP");
+    assert_eq!(socket["role"], "listening");
+    assert_eq!(socket["local"], format!("tcp:{address}"));
+    assert_eq!(socket["peer"], Value::Null);
+    let options = &socket["options"];
+    assert_eq!(options["waiting"], 2);
+    assert_eq!(options["readable"], true);
+    assert_eq!(options["reuseaddr"], true);
+    assert_eq!(options["reuseport"], false);
+    assert_eq!(options["nonblock"], false);
+    assert_eq!(options["v6only"], Value::Null);
+    assert!(options["backlog"].as_u64() >= Some(1), "{options}");
+    assert!(options["rcvbuf"].as_u64() > Some(0), "{options}");
+    assert!(options["congestion"].is_string(), "{options}");
+    assert!(options["cookie"].is_u64(), "{options}");
+    // Both connections are still there to be accepted, and the socket still blocks.
+    for _ in 0..2 {
+        listener.accept().expect("it was not accepted by anybody else");
+    }
+    let flags = rustix::fs::fcntl_getfl(&listener).expect("fcntl");
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+}
+
+#[test]
+fn a_datagram_that_waits_is_left_for_the_server() {
+    let socket = UdpSocket::bind("[::1]:0").expect("bind");
+    let client = UdpSocket::bind("[::1]:0").expect("bind");
+    client.send_to(b"x", socket.local_addr().expect("address")).expect("send");
+    let row = only(socket.try_clone().expect("dup"));
+    assert_eq!(row["service"], "echoes each datagram to its sender");
+    assert_eq!(row["socket"]["family"], "AF_INET6");
+    assert_eq!(row["socket"]["protocol"], "UDP");
+    assert_eq!(row["socket"]["options"]["pktinfo"], false);
+    // The kernel sets it in bind(2) for an address that is not the wildcard.
+    assert_eq!(row["socket"]["options"]["v6only"], true);
+    assert_eq!(row["socket"]["options"]["readable"], true);
+    socket.set_nonblocking(true).expect("non-blocking");
+    assert_eq!(socket.recv(&mut [0; 8]).expect("it is still there"), 1);
+}
+
+#[test]
+fn unix_sockets_with_the_right_to_connect() {
+    let dir = Dir::new();
+    let path = dir.path("s");
+    let listener = UnixListener::bind(&path).expect("bind");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o620)).expect("chmod");
+    let row = only(listener);
+    assert_eq!(row["socket"]["local"], format!("unix:{}", path.display()));
+    let options = &row["socket"]["options"];
+    assert_eq!(options["mode"], "0620");
+    assert_eq!(options["uid"], rustix::process::geteuid().as_raw());
+    assert_eq!(options["passcred"], false);
+
+    let (_client, connection) = UnixStream::pair().expect("socketpair");
+    let row = only(connection);
+    assert_eq!(row["socket"]["role"], "connected");
+    assert_eq!(row["service"], "echoes bytes on this connection, then ends");
+
+    let datagram = UnixDatagram::bind(dir.path("d")).expect("bind");
+    assert_eq!(only(datagram)["socket"]["type"], "SOCK_DGRAM");
+}
+
+#[test]
+fn a_connection_as_standard_input_gets_the_report() {
+    let (mut client, connection) = UnixStream::pair().expect("socketpair");
+    client.write_all(b"unread").expect("send");
+    let mut command = program();
+    command.args(["inspect", "--json"]);
+    command.stdin(OwnedFd::from(connection.try_clone().expect("dup")));
+    let document = document(run(&mut command), 0);
+    assert_eq!(document["fds"][0]["origin"], "standard input");
+    assert_eq!(document["fds"][0]["fd"], 0);
+    let guess = document["activator"]["guess"].as_str().expect("text");
+    assert!(guess.contains("StandardInput=socket"), "{guess}");
+    let mut rest = [0; 6];
+    (&connection).read_exact(&mut rest).expect("nothing was read");
+}
+
+#[test]
+fn without_an_activator_it_explains_how_to_get_one() {
+    let finished = run(program().arg("inspect")).expect_code(3);
+    for part in [
+        "`serve` would exit with status 3: no sockets were handed over",
+        "`socket-activate-echo activate`",
+        "LISTEN_FDS is not set",
+        "Expected against actual",
+        "activator",
+        "ancestry",
+    ] {
+        assert!(finished.stdout.contains(part), "no `{part}`: {}", finished.describe());
+    }
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn a_broken_environment_is_explained_variable_by_variable() {
+    let ours = "LISTEN_PID=$$";
+    for (environment, redirections, status, parts) in [
+        (
+            "LISTEN_PID=1 LISTEN_FDS=1".to_owned(),
+            "",
+            3,
+            &["LISTEN_PID=1", "WRONG", "process 1 is ", "as announced", "< 1 ("][..],
+        ),
+        (
+            "LISTEN_PID=4194305 LISTEN_FDS=1".to_owned(),
+            "",
+            3,
+            &["LISTEN_PID=4194305", "there is no process 4194305"],
+        ),
+        (
+            format!("{ours} LISTEN_FDS=3"),
+            "4</dev/null",
+            4,
+            &[
+                "fd 3 to fd 5, not open: 5; a stale value",
+                "fd 4 (unknown) is a character device",
+                "announced, but no socket",
+                "announced, but not open",
+            ],
+        ),
+        (format!("{ours} LISTEN_FDS=x"), "", 3, &["LISTEN_FDS=x", "expected a count of 1 or more"]),
+        (ours.to_owned(), "", 3, &["LISTEN_FDS is not set", "does not announce"]),
+        (
+            format!("{ours} LISTEN_FDS=1 LISTEN_FDNAMES=a:b"),
+            "",
+            3,
+            &["expected 1 name(s), there are 2"],
+        ),
+        (format!("{ours} LISTEN_FDS=1 NOTIFY_SOCKET=x"), "", 0, &["NOTIFY_SOCKET=x is no address"]),
+        (
+            format!("{ours} LISTEN_FDS=1 WATCHDOG_USEC=2000000"),
+            "",
+            0,
+            &["WATCHDOG_USEC=2000000", "a keep-alive is due every 2s"],
+        ),
+        (
+            format!("{ours} LISTEN_FDS=1 container=podman"),
+            "",
+            0,
+            &["podman, which passes on what it was handed itself"],
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let mut command = hand_over_with(listener, &environment, redirections, &["inspect"]);
+        let finished = run(&mut command).expect_code(status);
+        for part in parts {
+            assert!(finished.stdout.contains(part), "no `{part}`: {}", finished.describe());
+        }
+    }
+}
+
+#[test]
+fn what_serve_would_refuse_has_the_reason() {
+    let (read, _write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
+    let document = document(run(&mut hand_over(read, &["inspect", "--json"])), 4);
+    let row = &document["fds"][0];
+    assert_eq!(row["what"], "FIFO");
+    assert_eq!(row["serve"], false);
+    assert_eq!(row["socket"], Value::Null);
+    let refusal = row["refusal"].as_str().expect("text");
+    assert!(refusal.starts_with("fd 3 (echo.socket) is a FIFO"), "{refusal}");
+    assert_eq!(document["serve"]["error"], refusal);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
+    drop(read);
+    let status =
+        program().arg("inspect").stdout(write).stderr(Stdio::null()).status().expect("start");
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
+fn our_own_activator_hands_over_what_it_says() {
+    let dir = Dir::new();
+    let unix = format!("unix-seqpacket:{}", dir.path("q").display());
+    let sockets = ["-l", "tcp:127.0.0.1:0", "-l", "udp:[::1]:0", "-l", &unix];
+    let mut command = program();
+    command.args(["activate", "--now"]).args(sockets);
+    command.args(["--", crate::kit::program_path(), "inspect", "--json"]);
+    let finished = run(&mut command);
+    let document = document(finished, 0);
+    let types: Vec<_> = document["fds"]
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|row| row["socket"]["type"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(types, ["SOCK_STREAM", "SOCK_DGRAM", "SOCK_SEQPACKET"]);
+    let notes = document["open"].as_array().expect("an array").iter();
+    let announced = notes.filter(|row| row["note"] == "as announced").count();
+    assert_eq!(announced, 3, "{}", document["open"]);
+}
+
+/// Every path of an object in the document, with `[]` for an element.
+fn paths(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path =
+                    if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                paths(value, &path, found);
+            }
+        }
+        Value::Array(elements) => {
+            found.insert(format!("{prefix}[]"));
+            elements.iter().for_each(|value| paths(value, &format!("{prefix}[]"), found));
+        }
+        _ => {
+            found.insert(prefix.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_every_field_and_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let mut found = BTreeSet::new();
+    paths(&document(run(&mut hand_over(listener, &["inspect", "--json"])), 0), "", &mut found);
+    let manual = include_str!("../../docs/inspect.md");
+    let documented: BTreeSet<_> = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(field, _)| field.to_owned())
+        .filter(|field| field != "fds[].socket")
+        .collect();
+    assert_eq!(documented, found.into_iter().filter(|path| !path.ends_with("[][]")).collect());
+}
+
+#[test]
+fn systemd_socket_activate_hands_over_what_it_says() {
+    let test = "inspect::systemd_socket_activate_hands_over_what_it_says";
+    if !has_tool("systemd-socket-activate", test) {
+        return;
+    }
+    let dir = Dir::new();
+    let path = dir.path("s");
+    let mut command = crate::kit::clean("systemd-socket-activate");
+    command.arg("-l").arg(&path).args(["--fdname", "demo", crate::kit::program_path()]);
+    command.args(["inspect", "--json"]);
+    let process = crate::kit::Process::start(&mut command);
+    assert!(process.stderr_line("Listening on").is_some(), "{}", process.describe());
+    let _client = UnixStream::connect(&path).expect("connect");
+    let document = document(process.finish(), 0);
+    assert_eq!(document["fds"][0]["name"], "demo");
+    assert_eq!(document["fds"][0]["socket"]["options"]["readable"], true);
+    let guess = document["activator"]["guess"].as_str().expect("text");
+    assert!(guess.contains("systemd-socket-activate"), "{guess}");
+}
