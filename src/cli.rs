@@ -140,7 +140,7 @@ pub struct ProbeArgs {
     pub size: usize,
     /// How long to wait for a connection, and for each reply to begin and to go on: the first may
     /// start a container or pull its image
-    #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = seconds, allow_negative_numbers = true)]
     pub timeout: Duration,
     /// Retry until something listens, for at most --timeout; the wait for the reply comes after
     #[arg(short, long)]

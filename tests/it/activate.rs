@@ -292,6 +292,7 @@ fn the_demo_set_leaves_out_ipv6_where_there_is_none() {
         return;
     }
     let dir = Dir::new();
+    let Some(_turn) = crate::kit::demo_set_turn(test) else { return };
     // A network namespace of its own, so that nobody's port 3000 is in the way.
     let script = "ip link set lo up && ip address del ::1/128 dev lo && exec \"$0\" activate";
     let mut command = clean("unshare");

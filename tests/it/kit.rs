@@ -266,3 +266,29 @@ impl Dir {
         self.0.path().join(name)
     }
 }
+
+/// The turn of a test that binds the demo set: held until it is dropped. A network namespace gives
+/// each its own port 3000 of TCP and UDP, but vsock has none, and nextest runs each test as a
+/// process. Another program may hold the port too, such as the echo@demo.socket of this machine's
+/// user or of a container; no event tells when it lets go.
+pub(crate) fn demo_set_turn(test: &str) -> Option<std::fs::File> {
+    let path = std::env::temp_dir().join("socket-activate-echo-demo-set.lock");
+    let turn = std::fs::File::options().create(true).append(true).open(path).expect("open");
+    rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).expect("flock(2)");
+    let end = Instant::now() + Duration::from_secs(10);
+    while vsock_port_is_taken() {
+        if Instant::now() > end {
+            not_run(test, "another program listens on vsock port 3000", true);
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Some(turn)
+}
+
+fn vsock_port_is_taken() -> bool {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let bound = Socket::new(Domain::VSOCK, Type::STREAM, None)
+        .and_then(|socket| socket.bind(&SockAddr::vsock(libc::VMADDR_CID_ANY, 3000)));
+    bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}

@@ -8,5 +8,6 @@ mod handover;
 mod inspect;
 mod kit;
 mod notify;
+mod probe;
 mod serve_flags;
 mod table;

@@ -1,0 +1,321 @@
+//! Every way in which an echo can fail, by real means: the verdict, the exit status, and what the
+//! user is told to do next.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::servers::{self, SIZE, message, reply_and_wait};
+use super::{probe, verdict};
+use crate::kit::{self, Dir, Finished};
+
+#[track_caller]
+fn expect(finished: Finished, address: &str, name: &str, code: i32, parts: &[&str]) {
+    let finished = finished.expect_code(code).expect_stderr(parts);
+    assert_eq!(verdict(&finished, address), name, "{}", finished.describe());
+}
+
+/// A connection's server, the verdict, the exit status, and a part of the message.
+type StreamFault = (fn(&mut UnixStream), &'static str, i32, &'static str);
+
+#[test]
+fn streams() {
+    let faults: [StreamFault; 11] = [
+        (servers::wait_for_end, "no-reply", 7, "no reply within 0.5 s; something holds the socket"),
+        (|c| drop(message(c)), "closed", 7, "the connection ended after 0 of 64 bytes came back"),
+        (
+            |c| {
+                let bytes = message(c);
+                c.write_all(&bytes[..32]).expect("write");
+            },
+            "closed",
+            7,
+            "the connection ended after 32 of 64 bytes came back",
+        ),
+        (
+            |c| {
+                let bytes = message(c);
+                reply_and_wait(c, &[&bytes[..32]]);
+            },
+            "stalled",
+            7,
+            "32 of 64 bytes came back, then nothing for 0.5 s; the server stopped in the middle",
+        ),
+        (
+            |c| {
+                let mut bytes = message(c);
+                bytes[40] ^= 0x80;
+                reply_and_wait(c, &[&bytes]);
+            },
+            "wrong-bytes",
+            8,
+            "message 1 differs at offset 40 of 64: 0x",
+        ),
+        (
+            |c| {
+                let bytes = message(c);
+                reply_and_wait(c, &[&bytes[..16], &bytes[24..]]);
+            },
+            "wrong-bytes",
+            8,
+            "differs at offset 16 of 64",
+        ),
+        (
+            |c| {
+                let bytes = message(c);
+                reply_and_wait(c, &[&[&bytes[..16], &bytes[24..]].concat()]);
+            },
+            "wrong-bytes",
+            8,
+            "(8 bytes are missing there)",
+        ),
+        (
+            |c| {
+                let bytes = message(c);
+                reply_and_wait(c, &[&[&bytes[..32], &bytes[..32]].concat()]);
+            },
+            "wrong-bytes",
+            8,
+            "(bytes from offset 0 on come again)",
+        ),
+        (
+            |c| reply_and_wait(c, &[b"SSH-2.0-server\r\n"]),
+            "wrong-bytes",
+            8,
+            "differs at offset 0 of 64",
+        ),
+        (
+            |c| {
+                let bytes = message(c);
+                c.write_all(&bytes).expect("write");
+                servers::wait_for_end(c);
+                c.write_all(b"bye").expect("write");
+            },
+            "surplus",
+            8,
+            "3 bytes more came back than were sent; that server does not echo",
+        ),
+        (
+            |c| {
+                let bytes = message(c);
+                reply_and_wait(c, &[&bytes, b"!"]);
+            },
+            "surplus",
+            8,
+            "1 bytes more came back than were sent",
+        ),
+    ];
+    let dir = Dir::new();
+    for (index, (serve, name, code, part)) in faults.into_iter().enumerate() {
+        let address = servers::stream(&dir.path(&index.to_string()), serve);
+        let finished = probe(&[&address, "--timeout", "0.5"]);
+        expect(finished, &address, name, code, &[part]);
+    }
+    let address = servers::resets();
+    let parts = ["Connection reset by peer", "journalctl --user", "reset-failed"];
+    expect(probe(&[&address]), &address, "reset", 7, &parts);
+}
+
+#[test]
+fn a_reply_that_comes_twice_is_recognised() {
+    let dir = Dir::new();
+    let address = servers::stream(&dir.path("s"), |connection| {
+        let first = message(connection);
+        message(connection);
+        // Whatever else comes is of no interest.
+        connection.write_all(&[&first[..], &first[..]].concat()).expect("write");
+        servers::wait_for_end(connection);
+    });
+    // The second message is sent only after the first came back, so a server that waits for both
+    // is one that does not answer.
+    let finished = probe(&[&address, "--count", "2", "--timeout", "0.2"]);
+    expect(finished, &address, "no-reply", 7, &["no reply within 0.2 s"]);
+
+    let twice = servers::datagram(|datagram| vec![datagram.to_vec(), datagram.to_vec()]);
+    let finished = probe(&[&twice, "--count", "2"]);
+    expect(finished, &twice, "wrong-bytes", 8, &["it is the reply to message 1 again"]);
+}
+
+#[test]
+fn datagrams() {
+    type Answer = fn(&[u8]) -> Vec<Vec<u8>>;
+    let faults: [(Answer, &str, i32, &str); 6] = [
+        (|_| vec![], "no-reply", 7, "a packet filter may also drop the datagram"),
+        (|d| vec![d[..10].to_vec()], "truncated", 8, "10 of 64 bytes came back in one message"),
+        (|_| vec![vec![]], "truncated", 8, "0 of 64 bytes came back in one message"),
+        (|d| vec![[d, b"!"].concat()], "surplus", 8, "1 bytes more came back"),
+        (|d| vec![d.to_vec(), d.to_vec()], "surplus", 8, "another datagram followed"),
+        (
+            |d| vec![d.iter().rev().copied().collect()],
+            "wrong-bytes",
+            8,
+            "differs at offset 0 of 64: 0x",
+        ),
+    ];
+    for (answer, name, code, part) in faults {
+        let address = servers::datagram(answer);
+        let finished = probe(&[&address, "--timeout", "0.5"]);
+        expect(finished, &address, name, code, &[part]);
+    }
+}
+
+#[test]
+fn nobody_to_connect_to() {
+    let dir = Dir::new();
+    let path = |name: &str| dir.path(name).display().to_string();
+    let _stream = UnixListener::bind(dir.path("stream")).expect("bind");
+    drop(UnixDatagram::bind(dir.path("stale")).expect("bind"));
+    for (address, name, parts) in [
+        ("tcp:127.0.0.1:1".to_owned(), "refused", &["Connection refused", "`ss -lnt`"][..]),
+        ("tcp:[::1]:1".to_owned(), "refused", &["activate -l tcp:[::1]:1"]),
+        ("udp:127.0.0.1:1".to_owned(), "refused", &["send to udp:127.0.0.1:1", "`ss -lnu`"]),
+        ("unix:@nobody".to_owned(), "refused", &["nobody listens there", "`ss -lxn`"]),
+        (format!("unix-dgram:{}", path("stale")), "refused", &["the file is left over"]),
+        (format!("unix:{}", path("none")), "no-such-path", &["No such file", "unix:@NAME"]),
+        (format!("unix-dgram:{}", path("stream")), "wrong-type", &["another type: try unix:/"]),
+        ("tcp:no-such-name.invalid:1".to_owned(), "not-resolved", &["getent ahosts"]),
+        ("tcp:[fe80::1%nowhere]:1".to_owned(), "not-resolved", &["`ip link`"]),
+    ] {
+        expect(probe(&[&address]), &address, name, 6, parts);
+    }
+}
+
+/// As another user: root passes every mode.
+#[test]
+fn permission_denied() {
+    let test = "permission_denied";
+    let dir = Dir::new();
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("chmod");
+    };
+    mode(&dir.path(""), 0o755);
+    let program = dir.path("program");
+    std::fs::copy(kit::program_path(), &program).expect("copy");
+    std::fs::create_dir(dir.path("private")).expect("mkdir");
+    let closed = servers::stream(&dir.path("closed"), servers::echo);
+    let inside = servers::stream(&dir.path("private/s"), servers::echo);
+    mode(&dir.path("closed"), 0o600);
+    mode(&dir.path("private"), 0o700);
+    if !rustix::process::geteuid().is_root() {
+        return kit::not_run(test, "only root can become another user", true);
+    }
+    for (address, part) in
+        [(&closed, "write permission on socket /"), (&inside, "search permission on directory /")]
+    {
+        let finished =
+            kit::run(kit::clean(&program).args(["probe", address]).uid(65534).gid(65534));
+        let parts = [part, "is denied to uid 65534", "Permission denied", "SocketMode="];
+        expect(finished, address, "permission-denied", 6, &parts);
+    }
+}
+
+#[test]
+fn no_way_to_the_network() {
+    let test = "no_way_to_the_network";
+    if !kit::has_tool("unshare", test) {
+        return;
+    }
+    let address = "tcp:192.0.2.1:3000";
+    let mut command = kit::clean("unshare");
+    command.args(["--map-root-user", "--net", kit::program_path(), "probe", address]);
+    let finished = kit::run(&mut command);
+    if finished.stderr.contains("unshare failed") {
+        return kit::not_run(test, "network namespaces are not allowed here", true);
+    }
+    expect(finished, address, "unreachable", 6, &["Network is unreachable", "--network=none"]);
+}
+
+/// Whether the kernel lets a socket be bound to CID 1.
+fn has_vsock_loopback() -> bool {
+    Socket::new(Domain::VSOCK, Type::STREAM, None)
+        .and_then(|socket| socket.bind(&SockAddr::vsock(1, libc::VMADDR_PORT_ANY)))
+        .is_ok()
+}
+
+#[test]
+fn vsock_on_this_kernel() {
+    let address = "vsock:local:4000000000";
+    let finished = probe(&[address]);
+    if has_vsock_loopback() {
+        expect(finished, address, "refused", 6, &["nobody listens there", "--vsock"]);
+    } else if Socket::new(Domain::VSOCK, Type::STREAM, None).is_ok() {
+        let parts = ["no vsock loopback transport", "modprobe vsock_loopback"];
+        expect(finished, address, "no-transport", 6, &parts);
+    } else {
+        expect(finished, address, "unsupported", 6, &["modprobe vsock"]);
+    }
+}
+
+#[test]
+fn a_vsock_multiplexer_is_asked_for_the_port() {
+    type Mux = fn(&mut UnixStream);
+    let muxes: [(Mux, &str, i32, &[&str]); 8] = [
+        (
+            |c| {
+                assert_eq!(servers::line(c), "CONNECT 3000\n");
+                c.write_all(b"OK 1073741824\n").expect("write");
+                servers::echo(c);
+            },
+            "echoed",
+            0,
+            &[],
+        ),
+        // The guest's first byte comes with the answer: none of it is lost.
+        (
+            |c| {
+                servers::line(c);
+                reply_and_wait(c, &[b"OK 1\nhello"]);
+            },
+            "wrong-bytes",
+            8,
+            &["differs at offset 0 of 64", "0x68 came back"],
+        ),
+        (|c| drop(servers::line(c)), "mux-refused", 6, &["closed the connection", "--wait"]),
+        (|_| (), "mux-refused", 6, &["CONNECT 3000 on vsock-mux:/"]),
+        (servers::echo, "mux-garbled", 6, &["`CONNECT 3000\\n` came", "use unix:"]),
+        (
+            |c| reply_and_wait(c, &[b"\xff\x00garbage\n"]),
+            "mux-garbled",
+            6,
+            &["`OK PORT` was expected, `\\xff\\x00garbage\\n` came"],
+        ),
+        (|c| reply_and_wait(c, &[&[b'x'; 100]]), "mux-garbled", 6, &["was expected"]),
+        (servers::wait_for_end, "connect-timeout", 6, &["does not answer"]),
+    ];
+    let dir = Dir::new();
+    for (index, (serve, name, code, parts)) in muxes.into_iter().enumerate() {
+        let path = dir.path(&index.to_string());
+        servers::stream(&path, serve);
+        let address = format!("vsock-mux:{}:3000", path.display());
+        expect(probe(&[&address, "--timeout", "0.5"]), &address, name, code, parts);
+    }
+}
+
+#[test]
+fn the_first_failure_gives_the_exit_status_and_the_rest_is_probed_too() {
+    let dir = Dir::new();
+    let good = servers::stream(&dir.path("good"), servers::echo);
+    let wrong = servers::datagram(|_| vec![vec![0; SIZE]]);
+    let finished = probe(&[&good, &wrong, "tcp:127.0.0.1:1"]).expect_code(8);
+    assert_eq!(verdict(&finished, &good), "echoed");
+    assert_eq!(verdict(&finished, &wrong), "wrong-bytes");
+    assert_eq!(verdict(&finished, "tcp:127.0.0.1:1"), "refused");
+}
+
+#[test]
+fn a_server_that_keeps_a_half_closed_connection_open_is_noted() {
+    let dir = Dir::new();
+    let address = servers::stream(&dir.path("s"), |connection| {
+        let bytes = message(connection);
+        connection.write_all(&bytes).expect("write");
+        // It is closed only after the client has gone, which the probe does not wait for.
+        servers::wait_for_end(connection);
+        std::mem::forget(connection.try_clone().expect("dup"));
+    });
+    let finished = probe(&[&address, "--timeout", "0.2"]).expect_code(0);
+    let noted = verdict(&finished, &address);
+    assert_eq!(noted, "echoed (the connection stays open after a half-close)");
+}
