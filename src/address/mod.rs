@@ -188,7 +188,14 @@ impl fmt::Display for UnixName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::os::unix::ffi::OsStrExt;
         match self {
-            Self::Path(path) => parse::escape(path.as_os_str().as_bytes(), f),
+            Self::Path(path) => match path.as_os_str().as_bytes() {
+                // A bare @ in front would mean the abstract namespace.
+                [b'@', rest @ ..] => {
+                    f.write_str("\\x40")?;
+                    parse::escape(rest, f)
+                }
+                name => parse::escape(name, f),
+            },
             Self::Abstract(name) => {
                 f.write_str("@")?;
                 parse::escape(name, f)
