@@ -23,9 +23,9 @@ impl Manager {
     /// that sd_notify(3) does not define.
     pub(super) fn find(is_wanted: bool) -> Result<Self> {
         let watchdog = Watchdog::from_env()
-            .map_err(|error| Error::new(ErrorKind::Environment, error.to_string()))?;
+            .map_err(|error| Error::new(ErrorKind::Environment, error.to_string()));
         if !is_wanted {
-            if watchdog.is_some() {
+            if let Ok(Some(_)) = watchdog {
                 log::warn!(
                     "WATCHDOG_USEC is set but --sdnotify is not given: the service manager will \
                      miss the keep-alive and stop us; add --sdnotify or remove WatchdogSec="
@@ -40,7 +40,7 @@ impl Manager {
                  in the unit, and `podman run --sdnotify=container` (Notify=true) for a container"
             );
         }
-        Ok(Self { notifier, watchdog })
+        Ok(Self { notifier, watchdog: watchdog? })
     }
 
     /// Reports that the sockets are served: READY=1 first and alone, because runc and crun look
