@@ -16,8 +16,8 @@ use crate::error::{Context, Result};
 /// A wake-up costs tens of microseconds, most of the time of a small round trip.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BusyPoll {
-    /// Look while looking has lately paid; never while idle, and never where only one processor
-    /// may be used.
+    /// Look while looking has lately paid, and nobody else wants the processor; never while idle,
+    /// and never where there is only one processor or less than one to use.
     #[default]
     Auto,
     /// Always sleep at once.
@@ -102,14 +102,21 @@ impl Poller {
         let mut before = start;
         loop {
             if self.look()? > 0 {
-                self.spin.paid(start == before);
+                // One that was there at once says nothing about looking.
+                if before != start {
+                    self.spin.paid();
+                }
                 return Ok(self.events.len());
             }
             // Another process on this processor may be the very one that we wait for.
             rustix::thread::sched_yield();
             let now = Instant::now();
-            if self.spin.gives_up(now - start, now - before) {
-                return Ok(0);
+            let is_alone = now - before < ALONE;
+            if !is_alone || now - start >= self.spin.longest {
+                self.spin.failed();
+                if !self.spin.is_fixed || now - start >= self.spin.longest {
+                    return Ok(0);
+                }
             }
             before = now;
         }
@@ -156,18 +163,18 @@ const LONGEST: Duration = Duration::from_micros(50);
 const CREDIT_MAX: u32 = 8;
 const PAUSE_FIRST: u32 = 4;
 const PAUSE_MAX: u32 = 1024;
+/// A look and a yield take less than this, unless the yield lets somebody else run. Then the
+/// processor is needed: by the peer, as like as not, and sleeping gives it to them sooner.
+const ALONE: Duration = Duration::from_micros(4);
 /// After so many events the CPU quota is read: a server that answers one client and is done never
 /// pays for that.
 const FOUND_BEFORE_QUOTA: u32 = 64;
-/// A yield that takes longer than this has let somebody else run.
-const YIELD_ALONE: Duration = Duration::from_micros(8);
 
 impl Spin {
     fn new(busy_poll: BusyPoll) -> Self {
         let (longest, is_fixed) = match busy_poll {
-            // Where there is one processor only, the peer needs it.
-            BusyPoll::Auto if processors::usable() > 1 => (LONGEST, false),
-            BusyPoll::Auto | BusyPoll::Off => (Duration::ZERO, false),
+            BusyPoll::Auto => (LONGEST, false),
+            BusyPoll::Off => (Duration::ZERO, false),
             BusyPoll::For(longest) => (longest, true),
         };
         let credit = CREDIT_MAX / 2;
@@ -185,36 +192,79 @@ impl Spin {
         self.pause_left == 0
     }
 
-    /// An event came. One that was there at once says nothing about looking.
-    fn paid(&mut self, at_once: bool) {
-        if !at_once {
-            self.mind_the_quota();
-            self.credit = (self.credit + 1).min(CREDIT_MAX);
-            self.pause = PAUSE_FIRST;
-        }
+    /// Looking has found an event.
+    fn paid(&mut self) {
+        self.mind_the_machine();
+        self.credit = (self.credit + 1).min(CREDIT_MAX);
+        self.pause = PAUSE_FIRST;
     }
 
-    fn mind_the_quota(&mut self) {
-        if self.found == FOUND_BEFORE_QUOTA {
+    fn mind_the_machine(&mut self) {
+        if self.is_fixed || self.found == FOUND_BEFORE_QUOTA {
             return;
         }
         self.found += 1;
-        if self.found == FOUND_BEFORE_QUOTA && !self.is_fixed && !processors::one_may_be_busy() {
+        if self.found == FOUND_BEFORE_QUOTA && !processors::one_may_be_busy() {
             self.longest = Duration::ZERO;
         }
     }
 
-    /// Whether enough time is gone, `last` of it in the last yield. Time that somebody else had on
-    /// this processor is time that we took from them by asking for it.
-    fn gives_up(&mut self, spent: Duration, last: Duration) -> bool {
-        if spent < self.longest && (self.is_fixed || last < YIELD_ALONE) {
-            return false;
-        }
+    /// Looking has found nothing, or has kept somebody else from running.
+    fn failed(&mut self) {
         self.credit = self.credit.saturating_sub(1);
         if self.credit == 0 {
             self.pause_left = self.pause;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
         }
-        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_stops_when_it_does_not_pay_and_is_tried_again_ever_more_rarely() {
+        let mut spin = Spin::new(BusyPoll::Auto);
+        let (mut waits, mut looks) = (0, Vec::new());
+        while waits < 10_000 {
+            if spin.begins() {
+                looks.push(waits);
+                spin.failed();
+            }
+            waits += 1;
+        }
+        assert_eq!(looks[..5], [0, 1, 2, 3, 7]);
+        assert!(looks.len() < 24, "{looks:?}");
+        assert!(looks.windows(2).all(|pair| pair[1] - pair[0] <= PAUSE_MAX));
+    }
+
+    #[test]
+    fn looking_goes_on_while_it_pays_more_often_than_not() {
+        let mut spin = Spin::new(BusyPoll::For(LONGEST));
+        spin.is_fixed = false;
+        for _ in 0..1000 {
+            assert!(spin.begins());
+            spin.paid();
+            assert!(spin.begins());
+            spin.paid();
+            assert!(spin.begins());
+            spin.failed();
+        }
+    }
+
+    #[test]
+    fn words_and_numbers() {
+        for (text, busy_poll) in [
+            ("auto", Ok(BusyPoll::Auto)),
+            ("off", Ok(BusyPoll::Off)),
+            ("0", Ok(BusyPoll::Off)),
+            ("50", Ok(BusyPoll::For(LONGEST))),
+        ] {
+            assert_eq!(text.parse(), busy_poll);
+        }
+        for text in ["", "on", "-1", "1.5"] {
+            assert!(text.parse::<BusyPoll>().is_err(), "{text}");
+        }
     }
 }

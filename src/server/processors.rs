@@ -8,9 +8,15 @@ pub(super) fn usable() -> u32 {
     rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count())
 }
 
-/// Whether the control groups of this process let it keep one processor busy all the time. Without
-/// a quota, or where it cannot be read, they do.
+/// Whether one processor may be kept busy all the time: there is another one for everybody else,
+/// and no quota is in the way. What cannot be read is not in the way.
 pub(super) fn one_may_be_busy() -> bool {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online");
+    let is_only_one = online.is_ok_and(|online| !online.contains(['-', ',']));
+    !is_only_one && quotas_allow_one()
+}
+
+fn quotas_allow_one() -> bool {
     let Ok(membership) = fs::read_to_string("/proc/self/cgroup") else { return true };
     let Some(path) = unified_path(&membership) else { return true };
     // A limit of any ancestor counts. A container sees its own group as the root.
