@@ -33,6 +33,7 @@ impl Manager {
             }
             return Ok(Self { notifier: None, watchdog: None });
         }
+        let watchdog = watchdog?;
         let notifier = Notifier::from_env()?.map(Arc::new);
         if notifier.is_none() {
             log::warn!(
@@ -40,7 +41,7 @@ impl Manager {
                  in the unit, and `podman run --sdnotify=container` (Notify=true) for a container"
             );
         }
-        Ok(Self { notifier, watchdog: watchdog? })
+        Ok(Self { notifier, watchdog })
     }
 
     /// Reports that the sockets are served: READY=1 first and alone, because runc and crun look

@@ -94,6 +94,12 @@ fn variables_of_the_manager_that_are_wrong_end_it() {
         let finished = run(hand_over(listener, &["-s"]).env(variable, value)).expect_code(3);
         assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.describe());
         finished.expect_stderr(&[line]);
+
+        // Without --sdnotify they mean nothing.
+        let (listener, mut client) = self::listener();
+        let process = Process::start(hand_over(listener, &[]).env(variable, value));
+        echo(&mut client);
+        process.terminate().expect_code(0);
     }
 }
 
