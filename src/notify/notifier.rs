@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
 use socket2::{Domain, SockAddr, SockRef, Socket};
@@ -257,13 +257,11 @@ fn hang_up(read: BorrowedFd<'_>, timeout: Duration) -> Result<(), Errno> {
     let start = std::time::Instant::now();
     loop {
         let left = timeout.saturating_sub(start.elapsed());
-        let left = rustix::event::Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        // More seconds than the kernel counts are for ever.
+        let left = Timespec::try_from(left).ok();
         // Nothing is asked for: the hang-up is reported all the same, see poll(2).
         let mut fds = [PollFd::from_borrowed_fd(read, PollFlags::empty())];
-        match rustix::event::poll(&mut fds, Some(&left)) {
+        match rustix::event::poll(&mut fds, left.as_ref()) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
             Ok(0) => return Err(Errno::TIMEDOUT),

@@ -1,7 +1,6 @@
 //! What the kernel tells of a socket, and of a descriptor that is only known by its number.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A duplicate of descriptor `number`, close-on-exec; `None` if it is not open.
@@ -54,9 +53,11 @@ pub(crate) struct AcceptQueue {
 ///
 /// Those of getsockopt(2).
 pub(crate) fn accept_queue(fd: BorrowedFd<'_>) -> io::Result<AcceptQueue> {
-    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
-    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: the buffer lives through the call, and its size is given.
+    // The first eight words of `struct tcp_info`, up to `tcpi_unacked` and `tcpi_sacked`; the
+    // kernel writes no more than it is given room for.
+    let mut info = [0u32; 8];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the array lives through the call, and its size is given.
     let result = unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),
@@ -69,7 +70,6 @@ pub(crate) fn accept_queue(fd: BorrowedFd<'_>) -> io::Result<AcceptQueue> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: every field is an integer; the kernel wrote some, the others are zero.
-    let info = unsafe { info.assume_init() };
-    Ok(AcceptQueue { waiting: info.tcpi_unacked, backlog: info.tcpi_sacked })
+    let [.., waiting, backlog] = info;
+    Ok(AcceptQueue { waiting, backlog })
 }

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::handover::{hand_over, hand_over_with};
-use crate::kit::{Dir, Finished, has_tool, program, run};
+use crate::kit::{Dir, Finished, has_tool, not_run, program, run};
 
 /// The JSON document of a run that ends with `status`.
 #[track_caller]
@@ -36,6 +36,17 @@ fn only(socket: impl Into<OwnedFd>) -> Value {
     rows[0].clone()
 }
 
+/// Checks how many connections wait, where the kernel tells. An emulator of another processor may
+/// not hand the question on.
+#[track_caller]
+fn check_queue(test: &str, options: &Value, waiting: u64) {
+    if options["waiting"].is_null() {
+        return not_run(test, "the kernel does not tell the accept queue", false);
+    }
+    assert_eq!(options["waiting"], waiting);
+    assert!(options["backlog"].as_u64() >= Some(waiting), "{options}");
+}
+
 #[test]
 fn a_tcp_listener_with_its_queue_and_options() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -51,13 +62,12 @@ fn a_tcp_listener_with_its_queue_and_options() {
     assert_eq!(socket["local"], format!("tcp:{address}"));
     assert_eq!(socket["peer"], Value::Null);
     let options = &socket["options"];
-    assert_eq!(options["waiting"], 2);
     assert_eq!(options["readable"], true);
     assert_eq!(options["reuseaddr"], true);
     assert_eq!(options["reuseport"], false);
     assert_eq!(options["nonblock"], false);
     assert_eq!(options["v6only"], Value::Null);
-    assert!(options["backlog"].as_u64() >= Some(1), "{options}");
+    check_queue("inspect::a_tcp_listener_with_its_queue_and_options", options, 2);
     assert!(options["rcvbuf"].as_u64() > Some(0), "{options}");
     assert!(options["congestion"].is_string(), "{options}");
     assert!(options["cookie"].is_u64(), "{options}");
@@ -92,12 +102,14 @@ fn unix_sockets_with_the_right_to_connect() {
     let path = dir.path("s");
     let listener = UnixListener::bind(&path).expect("bind");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o620)).expect("chmod");
+    let _waiting = UnixStream::connect(&path).expect("connect");
     let row = only(listener);
     assert_eq!(row["socket"]["local"], format!("unix:{}", path.display()));
     let options = &row["socket"]["options"];
     assert_eq!(options["mode"], "0620");
     assert_eq!(options["uid"], rustix::process::geteuid().as_raw());
     assert_eq!(options["passcred"], false);
+    check_queue("inspect::unix_sockets_with_the_right_to_connect", options, 1);
 
     let (_client, connection) = UnixStream::pair().expect("socketpair");
     let row = only(connection);

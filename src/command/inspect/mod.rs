@@ -4,6 +4,7 @@
 //! is changed.
 
 mod descriptors;
+mod diag;
 mod environment;
 mod open;
 mod options;

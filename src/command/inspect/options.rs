@@ -7,10 +7,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt;
 use socket2::{Protocol, Type};
 
+use super::diag;
 use super::report::Options;
 use crate::activation::{Family, Role, SocketKind};
 use crate::address::{Address, UnixName};
-use crate::sys::query;
+use crate::sys::query::{self, AcceptQueue};
 
 pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
     let ip = matches!(kind.family, Family::Inet | Family::Inet6);
@@ -36,12 +37,20 @@ pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
     }
     if matches!(kind.protocol, Some(Protocol::TCP | Protocol::MPTCP)) {
         options.congestion = sockopt::tcp_congestion(fd).ok();
-        if let (Role::Listening, Ok(queue)) = (kind.role, query::accept_queue(fd)) {
-            options.waiting = Some(queue.waiting);
-            options.backlog = Some(queue.backlog);
-        }
+    }
+    if let Some(queue) = accept_queue(fd, kind) {
+        options.waiting = Some(queue.waiting);
+        options.backlog = Some(queue.backlog);
     }
     options
+}
+
+fn accept_queue(fd: BorrowedFd<'_>, kind: &SocketKind) -> Option<AcceptQueue> {
+    match (kind.role, kind.family, kind.protocol) {
+        (Role::Listening, Family::Unix, _) => diag::accept_queue(fd),
+        (Role::Listening, _, Some(Protocol::TCP | Protocol::MPTCP)) => query::accept_queue(fd).ok(),
+        _ => None,
+    }
 }
 
 /// Whether a connection or a message waits at this moment.
