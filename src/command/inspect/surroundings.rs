@@ -13,7 +13,7 @@ pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>
     });
     let clues = Clues {
         pid,
-        container: text("container"),
+        container: container(),
         systemd_exec_pid: text("SYSTEMD_EXEC_PID").and_then(|pid| pid.parse().ok()),
         invocation: text("INVOCATION_ID").is_some(),
         listen_pid: environment.listen_pid.is_some() && inherited.is_some(),
@@ -33,6 +33,20 @@ fn process(Ancestor { pid, parent, name }: Ancestor) -> Process {
 
 fn text(variable: &str) -> Option<String> {
     std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The engine of the container that this is: the variable of systemd's container interface, or the
+/// file that Podman and Docker put into each of theirs.
+fn container() -> Option<String> {
+    text("container")
+        .or_else(|| fs::read_to_string("/run/.containerenv").ok().map(|file| engine(&file)))
+        .or_else(|| fs::exists("/.dockerenv").ok()?.then(|| "docker".to_owned()))
+}
+
+/// The engine of podman-run(1)'s containerenv; the file is empty for an unprivileged container.
+fn engine(containerenv: &str) -> String {
+    let named = containerenv.lines().find_map(|line| line.strip_prefix("engine="));
+    named.map_or("podman", |name| name.trim_matches('"')).to_owned()
 }
 
 /// What the environment and /proc give away.
@@ -101,7 +115,7 @@ pub(super) fn confinement() -> Confinement {
     Confinement {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
-        container: text("container"),
+        container: container(),
         security_label: fs::read_to_string("/proc/self/attr/current")
             .ok()
             .map(|label| label.trim_end_matches(['\0', '\n']).to_owned())
@@ -158,6 +172,12 @@ mod tests {
         ] {
             assert!(clues.guess().contains(guess), "{guess}: {}", clues.guess());
         }
+    }
+
+    #[test]
+    fn engines() {
+        assert_eq!(engine(""), "podman");
+        assert_eq!(engine("engine=\"podman-5.4.2\"\nname=\"x\"\n"), "podman-5.4.2");
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn verdict(report: &Report, text: &mut String) {
     let count = report.fds.len();
     let line = match (&report.serve.error, count) {
         (None, 1) => "`serve` would take the socket that was handed over".to_owned(),
-        (None, _) => format!("`serve` would take all {count} sockets that were handed over"),
+        (None, _) => format!("`serve` would take the {count} sockets that were handed over"),
         (Some(error), _) => {
             format!("`serve` would exit with status {}: {error}", report.serve.exit_status)
         }
