@@ -49,8 +49,9 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
     while let Some((level, r#type, data, rest)) = split(control) {
         match (level, r#type) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                if let Some(ip) = array::<4>(data, 4) {
-                    received.packet_info = Some(PacketInfo::V4(ip.into()));
+                if let (Some(local), Some(destination)) = (array(data, 4), array(data, 8)) {
+                    let ip = local_address(local, destination);
+                    received.packet_info = Some(PacketInfo::V4(ip));
                 }
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
@@ -68,6 +69,15 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
         control = rest;
     }
     received
+}
+
+/// The local address that an IPv4 datagram is answered from: `ipi_spec_dst`. The kernel finds it
+/// when it queues the datagram, and only for a socket that asks for it by then. Those that came
+/// before, the one that activated us among them, have just their destination, `ipi_addr`.
+fn local_address(local: [u8; 4], destination: [u8; 4]) -> Ipv4Addr {
+    let (local, destination) = (Ipv4Addr::from(local), Ipv4Addr::from(destination));
+    let is_one_host = !destination.is_multicast() && !destination.is_broadcast();
+    if local.is_unspecified() && is_one_host { destination } else { local }
 }
 
 fn split(control: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
@@ -153,6 +163,23 @@ mod tests {
         assert_eq!(parse(&control[..len]).packet_info, Some(PacketInfo::V4(ip)));
         for cut in 0..len {
             parse(&control[..cut]);
+        }
+    }
+
+    #[test]
+    fn a_datagram_from_before_the_option_is_answered_from_its_destination() {
+        let local = Ipv4Addr::new(10, 0, 0, 1);
+        let (none, other) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(10, 0, 0, 2));
+        let group = Ipv4Addr::new(224, 0, 0, 1);
+        for (spec_dst, addr, from) in [
+            (local, local, local),
+            (local, group, local),
+            (none, other, other),
+            (none, group, none),
+            (none, Ipv4Addr::BROADCAST, none),
+        ] {
+            let from_kernel = local_address(spec_dst.octets(), addr.octets());
+            assert_eq!(from_kernel, from, "{spec_dst} {addr}");
         }
     }
 
