@@ -238,9 +238,11 @@ impl<'a> Worker<'a> {
 
     fn connection_event(&mut self, number: u32, flags: EventFlags) {
         let Some(connection) = self.connections.get(number) else { return };
-        // A connection that waits for its peer to read has nothing to do until the peer does.
+        // A connection that waits for its peer to read has nothing to do until the peer does; that
+        // a peer has read is nothing to any other.
         let can_send = flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP);
-        if connection.is_blocked() && !can_send {
+        let has_work = if connection.is_blocked() { can_send } else { flags != EventFlags::OUT };
+        if !has_work {
             return;
         }
         let signs = Signs {
