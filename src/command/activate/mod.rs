@@ -49,7 +49,7 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
         bind::bind_all(&args.listen, &names, args.backlog)?
     };
     if args.inetd && !args.accept && sockets.len() != 1 {
-        return Err(one_socket_for_inetd(sockets.len()));
+        return Err(one_socket_for_inetd());
     }
     let signals = Signals::block()?;
     announce::announce(&sockets, args);
@@ -68,8 +68,9 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
 /// Refuses what cannot work before anything is bound; gives the names of `--fdname`.
 fn check(args: &ActivateArgs) -> Result<Vec<String>> {
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
-    if args.inetd && !args.accept && args.listen.len() > 1 {
-        return Err(one_socket_for_inetd(args.listen.len()));
+    if args.inetd && !args.accept && args.listen.len() != 1 {
+        // Without any, it is the demo set.
+        return Err(one_socket_for_inetd());
     }
     if args.accept && args.listen.is_empty() {
         return Err(usage("--accept with the demo set: it has datagram sockets".to_owned())
@@ -101,9 +102,9 @@ fn check(args: &ActivateArgs) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn one_socket_for_inetd(sockets: usize) -> Error {
-    let message = format!("--inetd with {sockets} sockets: standard input is only one");
-    Error::new(ErrorKind::Usage, message).remedy("give one -l, or --accept")
+fn one_socket_for_inetd() -> Error {
+    Error::new(ErrorKind::Usage, "--inetd with several sockets: standard input is only one")
+        .remedy("give one -l, or --accept")
 }
 
 /// SCTP's one-to-many style has one socket for all associations (RFC 6458, section 3).
