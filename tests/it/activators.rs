@@ -1,9 +1,7 @@
-//! Who hands the sockets over: ours, the reference of systemd, and a shell with a socket that was
-//! bound beforehand.
+//! Who hands the sockets over: ours and the reference of systemd.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use socket_activate_echo::address::Address;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -168,6 +166,11 @@ pub(crate) struct Active {
 }
 
 impl Active {
+    /// Our activator with the server as its command.
+    pub(crate) fn server(address: &str) -> Self {
+        Self::ours(Dir::new(), program().args(["activate", "-l", address]))
+    }
+
     /// A command that runs our activator with one address.
     pub(crate) fn ours(dir: Dir, command: &mut Command) -> Self {
         let process = Process::start(command);
@@ -188,15 +191,4 @@ impl Active {
     pub(crate) fn sockaddr(&self) -> SockAddr {
         self.address.to_client().resolve().expect("an address").remove(0)
     }
-}
-
-/// A shell that hands its standard input over as `fd 3` after `prelude`, and becomes the server.
-/// This is activation with nothing in between: the test decides on everything.
-pub(crate) fn by_hand(socket: impl Into<OwnedFd>, prelude: &str) -> Command {
-    let script = format!(
-        "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; {prelude}; exec \"$0\" \"$@\""
-    );
-    let mut command = clean("bash");
-    command.args(["-c", &script, program_path()]).stdin(Stdio::from(socket.into()));
-    command
 }

@@ -15,6 +15,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 /// it is no measurement.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The same for poll(2).
+pub(crate) fn deadline() -> Timespec {
+    Timespec::try_from(DEADLINE).expect("it fits")
+}
+
 /// Our program, without an activation environment or a notify socket of the one that runs the
 /// tests.
 pub(crate) fn program() -> Command {
@@ -189,9 +194,8 @@ impl Process {
     /// Waits for the end.
     pub(crate) fn finish(mut self) -> Finished {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("pidfd_open(2)");
-        let timeout = Timespec::try_from(DEADLINE).expect("it fits");
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        let ended = poll(&mut fds, Some(&timeout)).expect("poll(2)");
+        let ended = poll(&mut fds, Some(&deadline())).expect("poll(2)");
         assert!(ended == 1, "still running: {}", self.describe());
         let status = self.child.wait().expect("it ended");
         for stream in [&self.stdout, &self.stderr] {
@@ -291,4 +295,39 @@ fn vsock_port_is_taken() -> bool {
     let bound = Socket::new(Domain::VSOCK, Type::STREAM, None)
         .and_then(|socket| socket.bind(&SockAddr::vsock(libc::VMADDR_CID_ANY, 3000)));
     bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
+impl Process {
+    /// A line of /proc/PID/status in KiB, for example `VmHWM`, the most memory that was resident.
+    pub(crate) fn memory_kib(&self, line: &str) -> u64 {
+        let pid = self.pid().as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let value = status.lines().find_map(|status| status.strip_prefix(line)?.strip_prefix(':'));
+        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("no {line}:\n{status}"))
+    }
+
+    /// The time that all of its threads were on a processor, in the scheduler's nanoseconds:
+    /// /proc/PID/stat counts ticks of 10 ms.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let pid = self.pid().as_raw_nonzero();
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+        let nanoseconds = tasks.map(|task| {
+            let schedstat = std::fs::read_to_string(task.path().join("schedstat"));
+            let schedstat = schedstat.expect("a kernel with scheduler statistics");
+            let on_cpu = schedstat.split(' ').next().and_then(|field| field.parse::<u64>().ok());
+            on_cpu.expect("nanoseconds")
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+}
+
+/// Lets this process, which holds the clients' ends, have as many descriptors as it may; tells how
+/// many these are.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .expect("up to the hard limit");
+    maximum.unwrap_or(u64::MAX)
 }

@@ -5,8 +5,9 @@ use std::net::TcpStream;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::activators::{Activator, Active, Kind, Who, by_hand};
+use crate::activators::{Activator, Active, Kind, Who};
 use crate::clients::Client;
+use crate::handover::hand_over;
 use crate::kit::{Dir, Process, has_tool, not_run, program};
 
 /// Runs one activator with every kind of socket and every client that there is.
@@ -65,7 +66,7 @@ fn an_ipv6_wildcard_takes_ipv4_unless_it_is_v6only() {
         socket.bind(&any.into()).expect("bind");
         socket.listen(16).expect("listen");
         let port = socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("IPv6").port();
-        let process = Process::start(&mut by_hand(socket, "true"));
+        let process = Process::start(&mut hand_over(socket, &[]));
         let active = Active::at(process, &format!("tcp:[::1]:{port}"));
         Client::InProcess.check(&active);
         let v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port));

@@ -1,0 +1,40 @@
+//! A daemon of your own that takes its sockets from systemd, with every mistake explained:
+//!
+//!     systemd-socket-activate -l 4000 target/debug/examples/activated-daemon
+//!
+//! It tells each client which socket it came in through.
+
+use std::{io::Write, net::TcpListener};
+
+use socket_activate_echo::activation::{Family, Inherited, Service};
+use socket_activate_echo::error::{Error, ErrorKind, Result};
+
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "activated-daemon: {error}");
+            std::process::ExitCode::from(error.kind().exit_status())
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    for socket in Inherited::take()?.into_sockets()? {
+        let is_ip = matches!(socket.kind.family, Family::Inet | Family::Inet6);
+        if !is_ip || socket.service != Service::StreamListener {
+            let message = format!("{} is no TCP listener", socket.name);
+            return Err(Error::new(ErrorKind::Descriptor, message).remedy("use ListenStream=PORT"));
+        }
+        let listener = TcpListener::from(socket.fd);
+        let name = socket.name;
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _ = writeln!(client, "welcome to {name}");
+            }
+        });
+    }
+    loop {
+        std::thread::park();
+    }
+}

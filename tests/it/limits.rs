@@ -1,0 +1,228 @@
+//! What is bounded: descriptors, memory, and the processor's time while the server waits.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crate::activators::{Activator, Active, Kind, Who};
+use crate::clients::{connect, pattern};
+use crate::kit::{
+    DEADLINE, Dir, Process, clean, not_run, program, program_path, raise_descriptor_limit,
+};
+
+/// The most memory that a server may have resident, whatever one peer does.
+const RSS_MAX_KIB: u64 = 8 * 1024;
+
+fn tcp_server() -> Active {
+    let ours = Activator { who: Who::Ours, accept: false, inetd: false };
+    ours.start(Kind::Tcp4).expect("it starts")
+}
+
+fn unix_server() -> Active {
+    let ours = Activator { who: Who::Ours, accept: false, inetd: false };
+    ours.start(Kind::UnixStream).expect("it starts")
+}
+
+fn tcp(active: &Active) -> TcpStream {
+    connect(&active.address, &active.dir).into()
+}
+
+#[test]
+fn out_of_descriptors_all_are_served_in_the_end() {
+    const CLIENTS: usize = 500;
+    raise_descriptor_limit();
+    let script = "ulimit -n 64; exec \"$0\" activate -l tcp:127.0.0.1:0";
+    let active = Active::ours(Dir::new(), clean("sh").args(["-c", script, program_path()]));
+    let address = active.sockaddr().as_socket().expect("an IP address");
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| greet(address)).collect();
+    // The first is served, so that the server runs and has taken all that it can.
+    expect_greeting(&mut clients[0]);
+    assert_idle(&active.process, clients.last_mut().expect("clients"));
+    for mut client in clients {
+        client.shutdown(Shutdown::Write).expect("shutdown");
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).expect("receive until the end");
+        assert_eq!(reply, "hello");
+    }
+    active.process.terminate().expect_code(0);
+}
+
+fn greet(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).expect("connect");
+    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    client.write_all(b"hello").expect("send");
+    client
+}
+
+/// Expects the greeting, and leaves it there.
+fn expect_greeting(client: &mut TcpStream) {
+    let mut reply = [0; 5];
+    let count = client.peek(&mut reply).expect("a reply");
+    assert_eq!(&reply[..count], b"hello");
+}
+
+/// While a client waits in vain, the server uses next to no processor time.
+fn assert_idle(process: &Process, client: &mut TcpStream) {
+    const WINDOW: Duration = Duration::from_secs(1);
+    client.set_read_timeout(Some(WINDOW)).expect("a timeout");
+    let before = process.cpu_time();
+    let error = client.read(&mut [0]).expect_err("no descriptor is left for it");
+    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    let used = process.cpu_time() - before;
+    assert!(used < WINDOW / 20, "{used:?} of {WINDOW:?} while it waits");
+    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+}
+
+#[test]
+fn connections_past_the_limit_wait_in_the_backlog() {
+    let mut command = program();
+    command.args(["activate", "-l", "tcp:127.0.0.1:0", "--"]);
+    command.args([program_path(), "serve", "--connections-max", "3"]);
+    let active = Active::ours(Dir::new(), &mut command);
+    let address = active.sockaddr().as_socket().expect("an IP address");
+    let mut clients: Vec<_> = (0..20).map(|_| greet(address)).collect();
+    expect_greeting(&mut clients[0]);
+    assert_idle(&active.process, clients.last_mut().expect("clients"));
+    for mut client in clients {
+        expect_greeting(&mut client);
+    }
+    active.process.terminate().expect_code(0);
+}
+
+#[test]
+fn a_large_stream_comes_back_whole_in_bounded_memory() {
+    for active in [tcp_server(), unix_server()] {
+        const FAST: usize = 1 << 18;
+        let fast = bulk(&active, FAST);
+        // Small steps, each a system call, make the reader many times slower than the writer.
+        const SLOW: usize = 256;
+        let slow = bulk(&active, SLOW);
+        let ratio = slow.as_secs_f64() / fast.as_secs_f64();
+        assert!(ratio > 1.0, "{slow:?} against {fast:?}");
+        let peak = active.process.memory_kib("VmHWM");
+        assert!(peak < RSS_MAX_KIB, "{peak} KiB, {}", active.address);
+    }
+}
+
+/// Sends 256 MiB and verifies each byte that comes back, read in steps of `step` bytes.
+fn bulk(active: &Active, step: usize) -> Duration {
+    const BYTES: usize = 256 << 20;
+    // A prime length, so that no multiple of a buffer's size repeats the pattern.
+    const PERIOD: usize = 1_048_573;
+    let socket = connect(&active.address, &active.dir);
+    let (mut writer, mut reader) = (&socket, &socket);
+    let pattern = pattern(PERIOD);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut left = BYTES;
+            while left > 0 {
+                let count = left.min(PERIOD);
+                writer.write_all(&pattern[..count]).expect("send");
+                left -= count;
+            }
+            writer.shutdown(Shutdown::Write).expect("shutdown");
+        });
+        let mut buffer = vec![0; step];
+        let (mut received, mut at) = (0, 0);
+        loop {
+            let count = reader.read(&mut buffer[..step.min(PERIOD - at)]).expect("receive");
+            if count == 0 {
+                break;
+            }
+            assert!(buffer[..count] == pattern[at..at + count], "wrong bytes at {received}");
+            received += count;
+            at = (at + count) % PERIOD;
+        }
+        assert_eq!(received, BYTES);
+    });
+    start.elapsed()
+}
+
+#[test]
+fn idle_connections_cost_next_to_nothing() {
+    const FEW: usize = 100;
+    const MANY: usize = 10_000;
+    let limit = raise_descriptor_limit();
+    let needed = 2 * MANY as u64;
+    if limit < needed {
+        let why = format!("RLIMIT_NOFILE is {limit} and cannot be raised to {needed}");
+        return not_run("10,000 idle connections", &why, true);
+    }
+    for active in [unix_server(), tcp_server()] {
+        let mut idle = Vec::with_capacity(MANY);
+        let mut grow = |count: usize| {
+            while idle.len() < count {
+                idle.push(used_once(&active));
+            }
+            active.process.memory_kib("VmRSS")
+        };
+        let few = grow(FEW);
+        let many = grow(MANY);
+        assert!(many < few + 1024, "{few} KiB with {FEW}, {many} KiB with {MANY} connections");
+        drop(idle);
+        active.process.terminate().expect_code(0);
+    }
+}
+
+/// A connection that had a buffer once, and has none any more.
+fn used_once(active: &Active) -> socket2::Socket {
+    let socket = connect(&active.address, &active.dir);
+    crate::clients::messages(&socket, &[64]);
+    socket
+}
+
+#[test]
+fn a_peer_that_never_reads_stops_nobody_and_is_bounded() {
+    const PEERS: usize = 8;
+    let active = tcp_server();
+    let chunk = pattern(1 << 16);
+    let deaf: Vec<_> = (0..PEERS).map(|_| fill(&active, &chunk)).collect();
+    let peak = active.process.memory_kib("VmHWM");
+    assert!(peak < RSS_MAX_KIB, "{peak} KiB");
+    // Nothing is lost: all that was taken from them comes back once they read.
+    for (mut peer, sent) in deaf {
+        peer.set_nonblocking(false).expect("O_NONBLOCK");
+        peer.shutdown(Shutdown::Write).expect("shutdown");
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).expect("receive until the end");
+        assert_eq!(received.len(), sent);
+        assert!(received.iter().zip(chunk.iter().cycle()).all(|(a, b)| a == b));
+    }
+    active.process.terminate().expect_code(0);
+}
+
+/// A peer that sends until nobody takes any more, and how much that was. While the server is busy
+/// with it, the round trip of another connection is the event to wait for.
+fn fill(active: &Active, chunk: &[u8]) -> (TcpStream, usize) {
+    const ROUNDS_WITHOUT_PROGRESS: usize = 20;
+    let mut peer = tcp(active);
+    peer.set_nonblocking(true).expect("O_NONBLOCK");
+    let (mut sent, mut stuck) = (0, 0);
+    while stuck < ROUNDS_WITHOUT_PROGRESS {
+        match peer.write(&chunk[sent % chunk.len()..]) {
+            Ok(count) => (sent, stuck) = (sent + count, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                stuck += 1;
+                drop(used_once(active));
+            }
+            Err(error) => panic!("after {sent} bytes: {error}"),
+        }
+    }
+    (peer, sent)
+}
+
+#[test]
+fn an_idle_server_uses_no_processor_time() {
+    let active = unix_server();
+    let mut client = UnixStream::connect(active.dir.path("s")).expect("connect");
+    client.write_all(b"hello").expect("send");
+    client.read_exact(&mut [0; 5]).expect("receive");
+    const WINDOW: Duration = Duration::from_secs(1);
+    client.set_read_timeout(Some(WINDOW)).expect("a timeout");
+    let before = active.process.cpu_time();
+    client.read(&mut [0]).expect_err("nothing was sent");
+    let used = active.process.cpu_time() - before;
+    assert!(used < WINDOW / 100, "{used:?} of {WINDOW:?}");
+}

@@ -1,0 +1,123 @@
+//! The steady state and the end: what a round trip costs, and what a signal loses.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
+
+use crate::activators::{Activator, Active, Kind, Who};
+use crate::clients::{connect, messages, pattern, receive};
+use crate::kit::{Dir, clean, has_tool, program_path};
+
+const OURS: Activator = Activator { who: Who::Ours, accept: false, inetd: false };
+
+/// What was received before SIGTERM or SIGINT is sent back, and then comes the end: no reset.
+#[test]
+fn a_signal_loses_nothing_that_was_received() {
+    for kind in [Kind::Tcp4, Kind::UnixStream, Kind::Mptcp] {
+        for signal in [Signal::TERM, Signal::INT] {
+            let active = OURS.start(kind).expect("it starts");
+            let mut client: TcpStream = connect(&active.address, &active.dir).into();
+            let sent = pattern(20_000);
+            client.write_all(&sent).expect("send");
+            // The first byte says that it was received: the kernel takes so little at once.
+            let mut received = vec![0];
+            client.read_exact(&mut received).expect("receive");
+            active.process.signal(signal);
+            client.read_to_end(&mut received).expect("the end, and no reset");
+            assert!(received == sent, "{kind:?}: {} of {} bytes", received.len(), sent.len());
+            let refused = connect_again(&active);
+            active.process.finish().expect_code(0);
+            assert!(refused, "{kind:?}: accepted after {signal:?}");
+        }
+    }
+}
+
+/// Whether a connection after the end is refused or at least gets nothing.
+fn connect_again(active: &Active) -> bool {
+    let sockaddr = active.sockaddr();
+    let domain = Domain::from(i32::from(sockaddr.family()));
+    let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
+    socket.connect(&sockaddr).is_err() || (&socket).read(&mut [0]).map_or(true, |count| count == 0)
+}
+
+/// A peer that does not read cannot keep the server from its end.
+#[test]
+fn a_signal_ends_it_although_a_peer_never_reads() {
+    let active = OURS.start(Kind::UnixStream).expect("it starts");
+    let mut deaf: TcpStream = connect(&active.address, &active.dir).into();
+    deaf.set_nonblocking(true).expect("O_NONBLOCK");
+    while deaf.write(&pattern(65_536)).is_ok() {}
+    messages(&connect(&active.address, &active.dir), &[64]);
+    active.process.terminate().expect_code(0);
+}
+
+#[test]
+fn a_round_trip_is_one_receive_and_one_send_without_an_allocation() {
+    if !has_tool("strace", "the system calls of a round trip") {
+        return;
+    }
+    const WARM_UP: usize = 200;
+    const ROUND_TRIPS: usize = 1000;
+    for kind in [Kind::Tcp4, Kind::UnixStream, Kind::Udp4, Kind::UnixDatagram, Kind::UnixSeqpacket]
+    {
+        let dir = Dir::new();
+        let log = dir.path("strace");
+        let mut command = clean("strace");
+        command.args(["-f", "-qq", "-o"]).arg(&log);
+        command.args([program_path(), "activate", "-l", &kind.address(&dir)]);
+        let active = Active::ours(dir, &mut command);
+        let client = connect(&active.address, &active.dir);
+        messages(&client, &[64; WARM_UP]);
+        exchange(&client, FIRST_MARK);
+        messages(&client, &[64; ROUND_TRIPS]);
+        exchange(&client, LAST_MARK);
+        // strace ends with what it traces; a signal would only detach it.
+        end_children(&active);
+        active.process.finish().expect_code(0);
+        let log = std::fs::read_to_string(&log).expect("the log");
+        let count = |names: &[&str]| calls(&log).filter(|call| names.contains(call)).count();
+        // Each mark is one of the messages too, and the first has been received already.
+        let receives = count(&["read", "readv", "recvfrom", "recvmsg", "recvmmsg"]);
+        // One that crosses with the peer's next message may find nothing.
+        let most = ROUND_TRIPS + ROUND_TRIPS / 50;
+        assert!((ROUND_TRIPS + 1..most).contains(&receives), "{kind:?}: {receives} receives");
+        let sends = count(&["write", "writev", "sendto", "sendmsg", "sendmmsg"]);
+        assert_eq!(sends, ROUND_TRIPS + 1, "{kind:?}");
+        let memory = count(&["brk", "mmap", "munmap", "mremap", "madvise"]);
+        assert_eq!(memory, 0, "{kind:?}");
+    }
+}
+
+const FIRST_MARK: &[u8] = b"first mark";
+const LAST_MARK: &[u8] = b"last mark";
+
+fn exchange(client: &Socket, message: &[u8]) {
+    client.send(message).expect("send");
+    assert_eq!(receive(client, message.len()), message);
+}
+
+/// The names of the system calls after the receipt of the first mark, up to that of the last one.
+fn calls(log: &str) -> impl Iterator<Item = &str> {
+    let has = |line: &str, mark: &[u8]| line.contains(std::str::from_utf8(mark).expect("ASCII"));
+    let lines = log.lines().skip_while(move |line| !has(line, FIRST_MARK)).skip(1);
+    let mut ended = false;
+    let lines = lines.take_while(move |line| {
+        let goes_on = !ended;
+        ended |= has(line, LAST_MARK);
+        goes_on
+    });
+    lines.filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('(').map(|call| call.0))
+}
+
+/// Sends SIGTERM to the children of the activator's process.
+fn end_children(active: &Active) {
+    let pid = active.process.pid().as_raw_nonzero();
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).expect("the kernel lists children");
+    for child in children.split_ascii_whitespace() {
+        let child = child.parse().ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(child, Signal::TERM).expect("kill(2)");
+    }
+}
