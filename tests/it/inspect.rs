@@ -198,7 +198,7 @@ fn a_broken_environment_is_explained_variable_by_variable() {
             format!("{ours} LISTEN_FDS=1 container=podman"),
             "",
             0,
-            &["podman, which passes on what it was handed itself"],
+            &["container=podman", "the engine whose container this is"],
         ),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");

@@ -66,15 +66,10 @@ impl Clues {
     fn guess(&self) -> String {
         let parent = self.parent.as_deref().unwrap_or("a process outside of this PID namespace");
         let Self { pid, .. } = self;
-        if let Some(container) = &self.container {
-            return if self.listen_pid {
-                format!("{container}, which passes on what it was handed itself")
-            } else {
-                format!(
-                    "{container}, without sockets: it was not activated itself, or does not pass \
-                     them on"
-                )
-            };
+        // What an engine hands over is for the first process of the container; an activator that
+        // runs inside has another number.
+        if let (Some(container), 1, true) = (&self.container, *pid, self.listen_pid) {
+            return format!("{container}, which passes on what it was handed itself");
         }
         match self.systemd_exec_pid {
             Some(exec) if exec == *pid => return "systemd, as a process of a unit".to_owned(),
@@ -94,7 +89,13 @@ impl Clues {
                     systemd-socket-activate and `socket-activate-echo activate` do"
                 .to_owned();
         }
-        format!("none: {parent} started it, without sockets")
+        match &self.container {
+            Some(container) => format!(
+                "none: {parent} started it, without sockets; {container} was not activated itself, \
+                 or does not pass them on"
+            ),
+            None => format!("none: {parent} started it, without sockets"),
+        }
     }
 }
 
@@ -165,10 +166,17 @@ mod tests {
                 "whose process is 5: something forked",
             ),
             (
-                Clues { container: Some("podman".into()), listen_pid: true, ..clues() },
+                Clues { container: Some("podman".into()), pid: 1, listen_pid: true, ..clues() },
                 "podman, which passes on",
             ),
-            (Clues { container: Some("podman".into()), ..clues() }, "podman, without sockets"),
+            (
+                Clues { container: Some("podman".into()), listen_pid: true, ..clues() },
+                "in its own place",
+            ),
+            (
+                Clues { container: Some("podman".into()), ..clues() },
+                "bash started it, without sockets; podman was not activated itself",
+            ),
         ] {
             assert!(clues.guess().contains(guess), "{guess}: {}", clues.guess());
         }

@@ -176,6 +176,7 @@ fn process(report: &Report) -> Vec<Row> {
     let no_new_privileges =
         confinement.no_new_privileges.map(|is_on| if is_on { "set" } else { "not set" }.to_owned());
     for (name, value) in [
+        ("container", &confinement.container),
         ("cgroup", &activator.cgroup),
         ("security label", &confinement.security_label),
         ("seccomp", &seccomp),
