@@ -1,0 +1,127 @@
+"""Starts and stops the servers, each pinned to the server's CPU."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+SERVER_CPU = 0
+CLIENT_CPU = 1
+
+
+class Servers:
+    """Every server that runs, with its address; the end of the `with` block ends them."""
+
+    def __init__(self, binaries: Path):
+        self.binaries = binaries
+        self.ours = str(binaries / "socket-activate-echo")
+        self.folder = tempfile.TemporaryDirectory(prefix="echo-bench-")
+        self.running: dict[tuple[str, str], tuple[str, subprocess.Popen]] = {}
+        self.port = 7000
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for _, process in self.running.values():
+            stop(process)
+        self.folder.cleanup()
+
+    def address(self, name: str, scheme: str) -> str:
+        """The address of server `name`, which is started if it does not run."""
+        if (name, scheme) not in self.running:
+            self.running[name, scheme] = self.start(name, scheme)
+        return self.running[name, scheme][0]
+
+    def restart(self, name: str, scheme: str) -> str:
+        """A server that nobody has used yet."""
+        if (name, scheme) in self.running:
+            stop(self.running.pop((name, scheme))[1])
+        return self.address(name, scheme)
+
+    def start(self, name: str, scheme: str) -> tuple[str, subprocess.Popen]:
+        address = self.new_address(name, scheme)
+        command = self.command(name, address)
+        # A process group of its own: forking servers are ended with all their children. Not a
+        # session, because each session is a scheduling group of its own (sched(7), autogroup).
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, process_group=0,
+        )
+        probe = [self.ours, "probe", "--wait", "--timeout", "10", address]
+        seen = subprocess.run(probe, capture_output=True, text=True)
+        if seen.returncode != 0:
+            stop(process)
+            raise RuntimeError(f"{' '.join(command)}: {seen.stdout}{seen.stderr}")
+        # Only now: a server that asks at its start how many CPUs it may use sees all of them, as
+        # it would if it were not measured. Later threads and children inherit the CPU.
+        for thread in Path(f"/proc/{process.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {SERVER_CPU})
+        return address, process
+
+    def new_address(self, name: str, scheme: str) -> str:
+        if scheme.startswith("unix"):
+            return f"{scheme}:{self.folder.name}/{name}-{scheme}"
+        self.port += 1
+        return f"{scheme}:127.0.0.1:{self.port}"
+
+    def command(self, name: str, address: str) -> list[str]:
+        port = address.rsplit(":", 1)[-1]
+        match name:
+            case "ours":
+                return [self.ours, "activate", "--now", "-l", address]
+            case "blocking" | "epoll" | "tokio" | "io_uring":
+                binary = {"io_uring": "uring"}.get(name, name)
+                return [str(self.binaries / f"{binary}-echo"), address]
+            case "cat":
+                return [self.ours, "activate", "--accept", "--inetd", "-l", address, "--", "cat"]
+            case "Accept-yes":
+                return ["systemd-socket-activate", "--accept", "--inetd",
+                        "-l", f"127.0.0.1:{port}", "/bin/cat"]
+            case "socat":
+                return ["socat", "-b", "65536",
+                        f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=4096",
+                        "PIPE"]
+            case "ncat":
+                return ["ncat", "-l", "-k", "-m", "4096", "--exec", "/bin/cat", "127.0.0.1", port]
+            case "xinetd":
+                return ["xinetd", "-dontfork", "-f", self.xinetd(port)]
+        raise ValueError(name)
+
+    def xinetd(self, port: str) -> str:
+        path = Path(self.folder.name) / f"xinetd-{port}.conf"
+        path.write_text(f"""defaults
+{{
+    instances = UNLIMITED
+    per_source = UNLIMITED
+    cps = 100000 1
+}}
+service bench
+{{
+    type = UNLISTED
+    port = {port}
+    bind = 127.0.0.1
+    socket_type = stream
+    protocol = tcp
+    wait = no
+    user = root
+    server = /bin/cat
+}}
+""")
+        return str(path)
+
+
+def available(name: str) -> bool:
+    """Whether a server from Debian's packages is installed."""
+    program = {"Accept-yes": "systemd-socket-activate"}.get(name, name)
+    return shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is not None
+
+
+def stop(process: subprocess.Popen):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
