@@ -19,6 +19,8 @@ pub enum BenchMode {
     Flood,
     /// Connections that do nothing: memory of each, then whether each still answers
     Idle,
+    /// Starts: from fork to the first echo, through activation, of each --run; ADDR is what to bind
+    Cold,
 }
 
 /// The flags of `bench`.
@@ -26,7 +28,7 @@ pub enum BenchMode {
 #[command(after_help = BENCH_EXAMPLES)]
 pub struct BenchArgs {
     /// The servers to put load on; NAME is for the tables
-    #[arg(value_name = "[NAME=]ADDR", required = true)]
+    #[arg(value_name = "[NAME=]ADDR")]
     pub targets: Vec<String>,
     /// The kind of load
     #[arg(short, long, value_name = "MODE", default_value = "pingpong")]
@@ -43,7 +45,7 @@ pub struct BenchArgs {
     /// How long a round runs before it is measured
     #[arg(short, long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     pub warmup: Duration,
-    /// Rounds against each server [default: 1; with --compare 5]
+    /// Rounds against each server [default: 1; with --compare 5; cold: 100 starts]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
     /// Take turns between the servers, and report each one's ratio to the first, round by round
@@ -77,6 +79,10 @@ pub struct BenchArgs {
     /// The server's process, for its CPU time and memory [default: who holds the socket]
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
+    /// With --mode cold: a server to start, in words, without a shell; may be repeated [default:
+    /// our own `serve`]
+    #[arg(long, value_name = "[NAME=]COMMAND")]
+    pub run: Vec<String>,
     /// Print one JSON document instead of tables
     #[arg(long)]
     pub json: bool,
@@ -97,6 +103,8 @@ Examples:
     socket-activate-echo bench -m flood --gso udp:127.0.0.1:3000
   The latency of 1000 requests a second, stalls included:
     socket-activate-echo bench -c 10 --rate 1000 tcp:127.0.0.1:3000
+  How long the first client of an activated service waits:
+    socket-activate-echo bench -m cold
   Two servers, in turns:
     socket-activate-echo bench --compare host=tcp:127.0.0.1:3000 container=tcp:127.0.0.1:4000";
 

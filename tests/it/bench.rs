@@ -225,3 +225,25 @@ fn what_has_no_meaning_is_refused() {
     let output = bench("tcp:127.0.0.1:1");
     assert_eq!(output.status.code(), Some(6));
 }
+
+#[test]
+fn a_cold_start_ends_with_the_first_echo() {
+    let exe = env!("CARGO_BIN_EXE_socket-activate-echo");
+    for address in ["", "udp:127.0.0.1:0", "unix:@bench-cold-start"] {
+        let line = format!("--json -m cold -r 3 --run a={exe} --run {exe} {address}");
+        let output = bench(&line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{line}: {errors}");
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let servers = document["servers"].as_array().unwrap();
+        assert_eq!((servers.len(), &servers[0]["name"]), (2, &Value::from("a")));
+        for server in servers {
+            assert_eq!(server["starts"], 3, "{document:#}");
+            assert!(server["milliseconds"]["median"].as_f64().unwrap() > 0.0, "{document:#}");
+        }
+    }
+    let silent = bench("-m cold -r 1 -t 0.2 --run /bin/true");
+    assert_eq!(silent.status.code(), Some(7));
+    let missing = bench("-m cold -r 1 --run /no/such/program");
+    assert_eq!(missing.status.code(), Some(127));
+}

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod hand_over;
 mod holder;
+pub(super) mod prepared;
 mod target;
 mod unix_file;
 mod wait;

@@ -84,7 +84,7 @@ impl Rounds {
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         if values.iter().any(|value| !value.is_finite()) {
             return None;
         }

@@ -6,6 +6,7 @@
 //! [`server`] sees the server's process, [`compare`] interleaves, [`report`] prints.
 
 mod bulk;
+mod cold;
 mod compare;
 mod flood;
 mod idle;
@@ -22,7 +23,7 @@ mod target;
 mod wait;
 
 use super::Outcome;
-use crate::cli::BenchArgs;
+use crate::cli::{BenchArgs, BenchMode};
 use crate::error::{Context, Error, ErrorKind, Result};
 use meter::Sample;
 use progress::Progress;
@@ -31,6 +32,9 @@ use target::Target;
 
 /// Runs the verb.
 pub(super) fn run(args: &BenchArgs) -> Outcome {
+    if args.mode == BenchMode::Cold {
+        return cold::run(args);
+    }
     let settings = Settings::from_args(args)?;
     let targets = Target::parse_all(&args.targets)?;
     settings.check(&targets)?;

@@ -259,12 +259,12 @@ fn heading(settings: &Settings) -> Vec<String> {
     row
 }
 
-fn ratio(spread: Option<Spread>) -> String {
+pub(super) fn ratio(spread: Option<Spread>) -> String {
     spread.map_or("–".into(), |s| format!("{:.2} ({:.2}..{:.2})", s.median, s.min, s.max))
 }
 
 /// Columns of equal width: the first to the left, the others to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();

@@ -67,7 +67,7 @@ impl Settings {
             BenchMode::Pingpong => Load::PingPong,
             BenchMode::Bulk => Load::Bulk,
             BenchMode::Flood => Load::Flood,
-            BenchMode::Idle => Load::Idle,
+            BenchMode::Idle | BenchMode::Cold => Load::Idle,
         };
         let size = args.size.unwrap_or(if load == Load::Bulk { BULK_SIZE } else { 64 });
         let window = args.window.unwrap_or(if args.gso { WINDOW_GSO } else { WINDOW });
@@ -92,6 +92,9 @@ impl Settings {
 
     /// Refuses what has no meaning for the addresses.
     pub(super) fn check(&self, targets: &[Target]) -> Result<()> {
+        if targets.is_empty() {
+            return usage("no server: give an ADDR, for example tcp:127.0.0.1:3000");
+        }
         if self.server_pid.is_some() && targets.len() > 1 {
             return usage("--server-pid names one process, but there are several servers");
         }

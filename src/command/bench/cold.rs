@@ -1,0 +1,187 @@
+//! Cold starts: how long the first client waits, from the start of the process to its first echo.
+//!
+//! The servers take turns. Each start binds a new socket and connects to it, as a client does that
+//! wakes a service manager; then it forks, hands the socket over as sd_listen_fds(3) has it, and
+//! executes the command.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::time::Instant;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use serde_json::json;
+
+use super::compare::Spread;
+use super::pattern::Pattern;
+use super::progress::Progress;
+use super::report::{aligned, ratio};
+use crate::address::Address;
+use crate::cli::BenchArgs;
+use crate::client::{self, Deadline};
+use crate::command::Outcome;
+use crate::command::activate::prepared::{Program, bind_one};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys;
+
+/// Starts of each server, if `--rounds` does not say.
+const STARTS: u32 = 100;
+/// The ratios are taken in so many parts, to show how far they lie apart.
+const PARTS: usize = 10;
+
+/// A command, and how long each of its starts took.
+struct Server {
+    name: String,
+    program: Program,
+    nanoseconds: Vec<u64>,
+}
+
+/// Runs the whole of `--mode cold`.
+pub(super) fn run(args: &BenchArgs) -> Outcome {
+    let address = address(args)?;
+    let mut servers = servers(&args.run)?;
+    let starts = args.rounds.unwrap_or(STARTS);
+    let progress = Progress::new(f64::from(starts) / 1000.0, args.json);
+    for start in 0..starts {
+        progress.round(|| format!("start {}", start + 1));
+        progress.at(u64::from(start) * 1_000_000);
+        for server in &mut servers {
+            let nanoseconds = start_once(server, &address, args)?;
+            server.nanoseconds.push(nanoseconds);
+        }
+    }
+    progress.finish();
+    let text = if args.json { document(&servers) } else { table(&servers, starts) };
+    std::io::stdout().write_all(text.as_bytes()).context("write the report to standard output")?;
+    Ok(0)
+}
+
+/// What is bound for each start. A port of its own, because the last one may still be in use.
+fn address(args: &BenchArgs) -> Result<Address> {
+    let usage = |message: &str| Err(Error::new(ErrorKind::Usage, message));
+    match args.targets.as_slice() {
+        [] => "tcp:127.0.0.1:0".parse().or_else(|_| usage("no address to bind")),
+        [one] => match one.parse::<Address>() {
+            // The resolver runs on another thread, and only a process of one thread can fork.
+            Ok(address) if address.needs_resolver() => usage("--mode cold: give a numeric address"),
+            Ok(address) => Ok(address),
+            Err(error) => usage(&format!("address to bind: {error}")),
+        },
+        _ => usage("--mode cold binds one address for all; the servers are --run"),
+    }
+}
+
+/// `[NAME=]COMMAND ARGUMENT…`, in words: a shell would be part of what is measured.
+fn servers(commands: &[String]) -> Result<Vec<Server>> {
+    let this = std::env::current_exe().context("find this program")?;
+    let own = || vec![this.clone().into_os_string(), OsString::from("serve")];
+    if commands.is_empty() {
+        let program = Program::find(own())?;
+        return Ok(vec![Server { name: "serve".to_owned(), program, nanoseconds: Vec::new() }]);
+    }
+    let server = |text: &String| {
+        let (name, command) = match text.split_once('=') {
+            Some((name, command)) if !name.contains(['/', ' ']) => (name, command),
+            _ => (text.as_str(), text.as_str()),
+        };
+        let words: Vec<_> = command.split_whitespace().map(OsString::from).collect();
+        let program = Program::find(if words.is_empty() { own() } else { words })?;
+        Ok(Server { name: name.to_owned(), program, nanoseconds: Vec::new() })
+    };
+    commands.iter().map(server).collect()
+}
+
+fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u64> {
+    let (socket, bound) = bind_one(address, 16)?;
+    let connection = client::connect(&bound.to_client(), args.timeout)?;
+    let size = args.size.unwrap_or(64);
+    let pattern = Pattern::new(size);
+    let mut buffer = vec![0; size + 1];
+    connection
+        .send(pattern.at(0, size), Deadline::after(args.timeout))
+        .context(format!("send to {bound}"))?;
+    let started = Instant::now();
+    let Some(child) = sys::handover::fork().context("fork")? else {
+        return Err(server.program.exec(socket, "cold"));
+    };
+    drop(socket);
+    let mut received = 0;
+    let result = loop {
+        match connection.receive(&mut buffer[received..], Deadline::after(args.timeout)) {
+            Ok(0) if size > 0 => break Err(failed(server, "closed the connection")),
+            Ok(count) => received += count,
+            Err(error) => break Err(failed(server, "sent no reply").because(error)),
+        }
+        if received >= size {
+            break Ok(started.elapsed().as_nanos() as u64);
+        }
+    };
+    end(child);
+    let nanoseconds = result?;
+    if buffer[..received] != *pattern.at(0, size) {
+        let message = format!("{}: the reply differs from what was sent", server.name);
+        return Err(Error::new(ErrorKind::WrongReply, message));
+    }
+    Ok(nanoseconds)
+}
+
+fn failed(server: &Server, what: &str) -> Error {
+    Error::new(ErrorKind::NoReply, format!("{} {what}", server.name))
+        .remedy("start it by `socket-activate-echo activate` to see what it says")
+}
+
+fn end(child: Pid) {
+    let _ = kill_process(child, Signal::KILL);
+    while matches!(waitpid(Some(child), WaitOptions::empty()), Err(Errno::INTR)) {}
+}
+
+fn quantile(values: &[u64], quantile: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let at = (quantile * (sorted.len().saturating_sub(1)) as f64).round() as usize;
+    sorted.get(at).map_or(0.0, |value| *value as f64 / 1e6)
+}
+
+/// The ratio of medians to the first server, in each part of the run.
+fn against(server: &Server, base: &Server) -> Option<Spread> {
+    let size = server.nanoseconds.len().div_ceil(PARTS).max(1);
+    let parts = server.nanoseconds.chunks(size).zip(base.nanoseconds.chunks(size));
+    Spread::of(parts.map(|(ours, base)| quantile(ours, 0.5) / quantile(base, 0.5)).collect())
+}
+
+fn table(servers: &[Server], starts: u32) -> String {
+    let heading = ["server", "p10 ms", "p50", "p90", "max", "ratio"].map(str::to_owned).to_vec();
+    let mut rows = vec![heading];
+    for server in servers {
+        let mut row = vec![server.name.clone()];
+        for share in [0.1, 0.5, 0.9, 1.0] {
+            row.push(format!("{:.3}", quantile(&server.nanoseconds, share)));
+        }
+        row.push(ratio(servers.first().and_then(|base| against(server, base))));
+        rows.push(row);
+    }
+    format!(
+        "cold start, {starts} × from fork to the first echo, in turns; time, ratio to the first\n{}",
+        aligned(&rows)
+    )
+}
+
+fn document(servers: &[Server]) -> String {
+    let servers: Vec<_> = servers
+        .iter()
+        .map(|server| {
+            json!({
+                "name": server.name,
+                "starts": server.nanoseconds.len(),
+                "milliseconds": {
+                    "p10": quantile(&server.nanoseconds, 0.1),
+                    "median": quantile(&server.nanoseconds, 0.5),
+                    "p90": quantile(&server.nanoseconds, 0.9),
+                    "max": quantile(&server.nanoseconds, 1.0),
+                },
+                "ratio": servers.first().and_then(|base| against(server, base)),
+            })
+        })
+        .collect();
+    format!("{:#}\n", json!({ "mode": "cold", "servers": servers }))
+}
