@@ -98,6 +98,7 @@ impl fmt::Display for Output {
 pub(crate) struct Bed {
     holder: Child,
     lifeline: Option<ChildStdin>,
+    pid: String,
     enter: Vec<String>,
     journal: &'static str,
 }
@@ -125,7 +126,13 @@ impl Bed {
             let status = holder.wait().map_or_else(|error| error.to_string(), |s| s.to_string());
             return Err(format!("{} ended with {status}; it says why above", show(script)));
         };
-        Ok(Self { holder, lifeline, enter: enter(pid), journal })
+        let (pid, enter) = (pid.to_owned(), enter(pid));
+        Ok(Self { holder, lifeline, pid, enter, journal })
+    }
+
+    /// The process whose namespaces the bed is.
+    pub(crate) fn pid(&self) -> &str {
+        &self.pid
     }
 
     /// Runs a shell script in the bed to its end.
@@ -172,11 +179,18 @@ impl Drop for Bed {
     }
 }
 
+/// What a background command has printed so far, and how many of its streams are still open.
+#[derive(Default)]
+struct Said {
+    text: String,
+    open: usize,
+}
+
 /// A command that runs beside the test; killed when dropped.
 pub(crate) struct Background {
     command: String,
     child: Child,
-    said: Arc<(Mutex<String>, Condvar)>,
+    said: Arc<(Mutex<Said>, Condvar)>,
 }
 
 impl Background {
@@ -187,9 +201,9 @@ impl Background {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {shown}: {error}"));
-        let said = Arc::new((Mutex::new(String::new()), Condvar::new()));
-        collect(child.stdout.take(), &said);
-        collect(child.stderr.take(), &said);
+        let said = Arc::new((Mutex::new(Said { open: 2, ..Said::default() }), Condvar::new()));
+        collect(child.stdout.take().expect("stdout is piped"), &said);
+        collect(child.stderr.take().expect("stderr is piped"), &said);
         Self { command: shown.to_owned(), child, said }
     }
 
@@ -198,19 +212,25 @@ impl Background {
     pub(crate) fn wait_for(&self, text: &str) {
         let (said, changed) = &*self.said;
         let guard = said.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = changed
-            .wait_timeout_while(guard, Duration::from_secs(30), |said| !said.contains(text))
+        let (said, _) = changed
+            .wait_timeout_while(guard, Duration::from_secs(30), |said| {
+                !said.text.contains(text) && said.open > 0
+            })
             .unwrap_or_else(PoisonError::into_inner);
-        let (said, timeout) = found;
-        assert!(!timeout.timed_out(), "{} has not said {text:?} but\n{said}", self.command);
+        let (found, said) = (said.text.contains(text), said.text.clone());
+        assert!(found, "{}\n--- has not said {text:?} but\n{said}", self.command);
     }
 
     /// Waits for the command's end and returns what it printed.
     pub(crate) fn finish(mut self) -> Output {
         let status = self.child.wait().expect("a child can be waited for");
-        let said = self.said.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (stderr, journal) = (String::new(), String::new());
-        Output { command: self.command.clone(), status, stdout: said, stderr, journal }
+        let (said, changed) = &*self.said;
+        let guard = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said =
+            changed.wait_while(guard, |said| said.open > 0).unwrap_or_else(PoisonError::into_inner);
+        let (stdout, stderr, journal) = (said.text.clone(), String::new(), String::new());
+        drop(said);
+        Output { command: self.command.clone(), status, stdout, stderr, journal }
     }
 }
 
@@ -221,16 +241,17 @@ impl Drop for Background {
     }
 }
 
-fn collect(stream: Option<impl Read + Send + 'static>, into: &Arc<(Mutex<String>, Condvar)>) {
-    let Some(stream) = stream else { return };
+fn collect(stream: impl Read + Send + 'static, into: &Arc<(Mutex<Said>, Condvar)>) {
     let into = Arc::clone(into);
     thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let (said, changed) = &*into;
-            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            said.push_str(&line);
-            said.push('\n');
+        let (said, changed) = &*into;
+        let edit = |change: &dyn Fn(&mut Said)| {
+            change(&mut said.lock().unwrap_or_else(PoisonError::into_inner));
             changed.notify_all();
+        };
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            edit(&|said| said.text.extend([line.as_str(), "\n"]));
         }
+        edit(&|said| said.open -= 1);
     });
 }

@@ -7,4 +7,7 @@
 mod images;
 mod kit;
 mod matrix;
+mod plain;
 mod podman;
+mod systemd;
+mod units;

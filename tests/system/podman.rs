@@ -2,20 +2,38 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::kit::{Bed, bed_script, not_run};
+use crate::kit::{Background, Bed, bed_script, not_run};
 use crate::{images, matrix};
 
 /// The image by the name that the original's README runs.
 const IMAGE: &str = "ghcr.io/eriksjolund/socket-activate-echo";
 
 /// Sockets that one call of systemd-socket-activate can bind, which makes one type at a time.
-struct Kind {
+pub(crate) struct Kind {
     flag: &'static str,
     /// Row of the matrix, what to listen on, where to send to.
-    sockets: &'static [(&'static str, &'static str, &'static str)],
+    pub(crate) sockets: &'static [(&'static str, &'static str, &'static str)],
 }
 
-const KINDS: &[Kind] = &[
+impl Kind {
+    /// The command that binds the sockets and, on the first traffic, runs a container named `echo`.
+    pub(crate) fn activate(&self, podman_run: &str) -> String {
+        let listen: Vec<_> = self.sockets.iter().map(|(_, on, _)| format!("-l {on}")).collect();
+        let (flag, listen) = (self.flag, listen.join(" "));
+        format!(
+            "exec systemd-socket-activate {flag} {listen} \
+             {podman_run} --rm --name echo --network=none {IMAGE}"
+        )
+    }
+
+    pub(crate) fn wait_until_bound(&self, activator: &Background) {
+        for (_, listen, _) in self.sockets {
+            activator.wait_for(&format!("Listening on {listen}"));
+        }
+    }
+}
+
+pub(crate) const KINDS: &[Kind] = &[
     Kind {
         flag: "",
         sockets: &[
@@ -29,6 +47,9 @@ const KINDS: &[Kind] = &[
         sockets: &[
             ("IPv4 datagram", "127.0.0.1:3000", "udp:127.0.0.1:3000"),
             ("IPv6 datagram", "[::1]:3000", "udp:[::1]:3000"),
+            // The probe is bound to an abstract name. Which network namespace that is looked up
+            // in is the socket's, not the container's, so the container can answer it.
+            ("unix datagram", "/tmp/datagram.sock", "unix-dgram:/tmp/datagram.sock"),
         ],
     },
     Kind {
@@ -65,16 +86,8 @@ fn every_kind_of_socket_is_echoed(runtime: &str) {
     let Some((_guard, bed)) = bed(runtime) else { return };
     let column = format!("Podman rootful, {runtime}");
     for kind in KINDS {
-        let listen: Vec<String> =
-            kind.sockets.iter().map(|(_, listen, _)| format!("-l {listen}")).collect();
-        let activator = bed.spawn(&format!(
-            "exec systemd-socket-activate {} {} podman run --rm --name echo --network=none {IMAGE}",
-            kind.flag,
-            listen.join(" "),
-        ));
-        for (_, listen, _) in kind.sockets {
-            activator.wait_for(&format!("Listening on {listen}"));
-        }
+        let activator = bed.spawn(&kind.activate("podman run"));
+        kind.wait_until_bound(&activator);
         for (row, _, address) in kind.sockets {
             bed.run(&format!("socket-activate-echo probe --count 10 {address}")).ok();
             matrix::record(row, &column, "yes");
@@ -103,7 +116,7 @@ fn readme_stream(runtime: &str) {
              -l 4000 -l vsock:4294967295:4000 podman run --rm --name echo2 \
              --network=none {IMAGE}"
     ));
-    activator.wait_for("Listening on vsock:4294967295:4000");
+    activator.wait_for("Listening on vsock::4000");
     for address in ["unix:/tmp/stream.sock", "tcp4:127.0.0.1:4000", "tcp6:[::1]:4000"] {
         bed.until(&format!("[ \"$(echo hello | socat - {address})\" = hello ]"));
     }
@@ -130,7 +143,7 @@ fn readme_datagram(runtime: &str) {
         "exec systemd-socket-activate --datagram -l 5000 podman run --rm --name echo3 \
              --network=none {IMAGE}"
     ));
-    activator.wait_for("Listening on 5000");
+    activator.wait_for("Listening on [::]:5000");
     for address in ["udp4:127.0.0.1:5000", "udp6:[::1]:5000"] {
         bed.until(&format!("[ \"$(echo hello | socat - {address})\" = hello ]"));
     }
