@@ -6,6 +6,7 @@ mod bench;
 mod clients;
 mod datagrams;
 mod example;
+mod generated;
 mod handover;
 mod inspect;
 mod kit;

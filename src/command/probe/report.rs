@@ -35,9 +35,11 @@ pub(super) enum Verdict {
     Failed(Failure),
 }
 
-/// The JSON document. The fields are stable: new ones may come, none changes its meaning.
+/// The JSON document. New fields may come without a new `schema`.
 #[derive(Debug, Serialize)]
 pub(super) struct Document<'a> {
+    /// Changes when a field changes its meaning or goes away.
+    schema: u32,
     /// The exit status of the program.
     exit_status: u8,
     /// Bytes of each message.
@@ -147,6 +149,7 @@ pub(super) fn exit_status(reports: &[Report]) -> u8 {
 /// The JSON document of all.
 pub(super) fn document(reports: &[Report], message_size: usize) -> Document<'_> {
     Document {
+        schema: 1,
         exit_status: exit_status(reports),
         message_size,
         results: reports.iter().map(Report::object).collect(),
@@ -277,7 +280,7 @@ mod tests {
     fn the_document_has_every_field() {
         let reports = reports();
         let document = serde_json::to_value(document(&reports, 64)).unwrap();
-        assert_eq!(document["exit_status"], 6);
+        assert_eq!((&document["schema"], &document["exit_status"]), (&1.into(), &6.into()));
         assert_eq!(document["message_size"], 64);
         let echoed = &document["results"][0];
         assert_eq!(
