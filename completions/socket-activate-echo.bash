@@ -135,18 +135,18 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__bench)
-            opts="-m -c -s -d -w -r -t -h --mode --connections --size --duration --warmup --rounds --compare --rate --busy --verify --gso --window --timeout --congestion --cpu --server-pid --json --plot --help"
+            opts="-m -c -s -d -w -r -t -h --mode --connections --size --duration --warmup --rounds --compare --rate --busy --verify --gso --window --timeout --congestion --cpu --server-pid --run --json --plot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --mode)
-                    COMPREPLY=($(compgen -W "pingpong bulk flood idle" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "pingpong bulk flood idle cold" -- "${cur}"))
                     return 0
                     ;;
                 -m)
-                    COMPREPLY=($(compgen -W "pingpong bulk flood idle" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "pingpong bulk flood idle cold" -- "${cur}"))
                     return 0
                     ;;
                 --connections)
@@ -214,6 +214,10 @@ _socket__activate__echo() {
                     return 0
                     ;;
                 --server-pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

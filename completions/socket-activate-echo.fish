@@ -64,18 +64,20 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s m -l mode -d 'The kind of load' -r -f -a "pingpong\t'One message in flight on each connection; for datagrams, on each socket'
 bulk\t'Streams, written and read as fast as they go'
 flood\t'Datagrams with many in flight; counts the lost ones'
-idle\t'Connections that do nothing: memory of each, then whether each still answers'"
+idle\t'Connections that do nothing: memory of each, then whether each still answers'
+cold\t'Starts: from fork to the first echo, through activation, of each --run; ADDR is what to bind'"
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s c -l connections -d 'Connections, or datagram sockets' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s s -l size -d 'Bytes of a message; with bulk, of a write [default: 64; bulk: 65536]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s d -l duration -d 'How long a round is measured' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s w -l warmup -d 'How long a round runs before it is measured' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s r -l rounds -d 'Rounds against each server [default: 1; with --compare 5]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s r -l rounds -d 'Rounds against each server [default: 1; with --compare 5; cold: 100 starts]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l rate -d 'Send on a schedule of N messages a second over all connections, whatever the server does; a latency then begins when its message was due' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l window -d 'Datagrams in flight on each socket of a flood; 0 is no limit [default: 256; with --gso 4096]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s t -l timeout -d 'How long to wait for a connection and for a reply' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l congestion -d 'Congestion control of our own end of TCP, for example reno' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l cpu -d 'Run on this CPU only' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l server-pid -d 'The server\'s process, for its CPU time and memory [default: who holds the socket]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l run -d 'With --mode cold: a server to start, in words, without a shell; may be repeated [default: our own `serve`]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l plot -d 'Write the distribution of the latencies as an SVG picture' -r -F
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l compare -d 'Take turns between the servers, and report each one\'s ratio to the first, round by round'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l busy -d 'Poll instead of sleeping: the client\'s own wake-ups leave the latencies'
