@@ -75,6 +75,7 @@ fn the_reply_comes_from_the_ipv6_address_that_was_asked() {
     }
     let script = "ip link set lo up; \
         for a in 1 2 3; do ip address add fd00::$a/128 dev lo nodad; done; \
+        until test -z \"$(ip address show tentative)\"; do :; done; \
         mkfifo \"$1\"; exec 4<>\"$1\"; \
         \"$0\" activate -l 'udp:[::]:7000' -l 'udp:[fd00::2]:7001' 2>&4 & server=$!; \
         until read -r line <&4 && test \"${line#waiting}\" != \"$line\"; do :; done; \

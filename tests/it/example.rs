@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::kit::{Process, clean, has_tool, program, run};
+use crate::kit::{Process, clean, has_tool, program, program_path, run};
 
 /// The example as it is now: `cargo test --test it` builds none.
 fn example() -> PathBuf {
@@ -14,8 +14,7 @@ fn example() -> PathBuf {
 }
 
 fn build() -> PathBuf {
-    let binary = std::env::current_exe().expect("a path");
-    let profile = binary.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps");
+    let profile = Path::new(program_path()).parent().expect("target/PROFILE");
     let example = profile.join("examples/activated-daemon");
     // Where the tests run on another machine than they were built on, there is no cargo.
     if Path::new(env!("CARGO")).exists() {
