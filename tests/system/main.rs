@@ -11,3 +11,4 @@ mod plain;
 mod podman;
 mod systemd;
 mod units;
+mod vm;

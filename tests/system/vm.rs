@@ -1,0 +1,259 @@
+//! The VM of `vm/`: Debian 13 with rootless Podman and `echo@demo.socket`, reached over AF_VSOCK.
+//!
+//! It has what a test machine's own kernel may lack: a vsock transport to its host and to itself,
+//! SCTP, and a service manager that reports to the host. It boots once; the tests take turns.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::kit::{Bed, Output, bed_script, not_run, run};
+use crate::{images, matrix};
+
+/// An emulated processor needs 45 s on a quiet machine.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(400);
+
+/// Runs a command as the user whose containers these are.
+const AS_DEMO: &str = "runuser -u demo -- env XDG_RUNTIME_DIR=/run/user/1000 HOME=/home/demo";
+
+struct Vm {
+    bed: Bed,
+    /// The host's side of the guest's AF_VSOCK.
+    socket: PathBuf,
+    /// What arrived on the host's vsock port 9999, a message each.
+    notifications: Receiver<String>,
+    _directory: TempDir,
+}
+
+static VM: LazyLock<Result<Mutex<Vm>, String>> = LazyLock::new(|| Vm::boot().map(Mutex::new));
+
+/// The booted VM, for one test at a time.
+fn vm(what: &str) -> Option<MutexGuard<'static, Vm>> {
+    match &*VM {
+        Ok(vm) => Some(vm.lock().unwrap_or_else(PoisonError::into_inner)),
+        Err(why) => {
+            not_run(what, why);
+            None
+        }
+    }
+}
+
+impl Vm {
+    fn boot() -> Result<Self, String> {
+        let built = images::built()?;
+        // Not in the target directory: a unix socket's path is short.
+        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let socket = directory.path().join("vsock");
+        let notifications = notifications(&directory.path().join("vsock_9999"))
+            .map_err(|error| format!("cannot listen for the VM's notifications: {error}"))?;
+        let guest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/beds/guest");
+        let bed = Bed::start(
+            bed_script("vm").arg(built).arg(&socket),
+            |socket| vec![guest.display().to_string(), socket.to_owned()],
+            "journalctl --boot --no-pager --lines=80",
+        )?;
+        let vm = Self { bed, socket, notifications, _directory: directory };
+        vm.wait_until_up(built)?;
+        Ok(vm)
+    }
+
+    /// Waits for PID 1's `READY=1`, and says which targets it has reached meanwhile.
+    fn wait_until_up(&self, built: &std::path::Path) -> Result<(), String> {
+        let started = Instant::now();
+        let ready = self.notified(BOOT_TIMEOUT, |message| {
+            if let Some(unit) = message.strip_prefix("X_SYSTEMD_UNIT_ACTIVE=") {
+                progress(&format!("{unit} after {} s", started.elapsed().as_secs()));
+            }
+            message.starts_with("READY=1")
+        });
+        if ready.is_some() {
+            progress(&format!("booted in {} s", started.elapsed().as_secs()));
+            return Ok(());
+        }
+        let console = std::fs::read(built.join("vm/console.log")).unwrap_or_default();
+        let console = String::from_utf8_lossy(&console[console.len().saturating_sub(4000)..]);
+        panic!("the VM has not booted within {BOOT_TIMEOUT:?}; its console:\n{console}");
+    }
+
+    /// The next notification that is `wanted`.
+    fn notified(&self, timeout: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let message = self.notifications.recv_timeout(left).ok()?;
+            if wanted(&message) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Runs the program on the host.
+    fn on_host(&self, arguments: &str) -> Output {
+        let program = images::built().map(|built| built.join("socket-activate-echo"));
+        run(Command::new(program.expect("the VM was made from it")).args(arguments.split(' ')))
+    }
+
+    /// Starts a command in the guest that goes on until [`Vm::stop`].
+    fn start(&self, unit: &str, options: &str, command: &str) {
+        let run = format!("systemd-run --quiet --collect --unit={unit} {options} {command}");
+        self.bed.run(&format!("systemctl --quiet stop {unit} 2>/dev/null; {run}")).ok();
+    }
+
+    fn stop(&self, unit: &str) {
+        self.bed.run(&format!("systemctl stop {unit}")).ok();
+    }
+
+    /// Serves one address of the program's own grammar in the guest and probes it from there.
+    fn echoes(&self, listen: &str, probe: &str) {
+        self.start("echo-own", "", &format!("socket-activate-echo activate --now -l {listen}"));
+        self.bed.run(&format!("socket-activate-echo probe --wait --count 10 {probe}")).ok();
+        self.stop("echo-own");
+    }
+}
+
+fn progress(text: &str) {
+    // Written past the harness: booting takes long enough to be asked about.
+    let _ = writeln!(io::stderr(), "vm: {text}");
+}
+
+/// Receives what the guest sends to the host's vsock port. Each message comes on a connection of
+/// its own, which systemd closes only after we did.
+fn notifications(path: &std::path::Path) -> io::Result<Receiver<String>> {
+    let listener = UnixListener::bind(path)?;
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 4096];
+            let length = connection.read(&mut buffer).unwrap_or(0);
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+#[test]
+fn the_host_reaches_the_container_in_the_vm() {
+    let Some(vm) = vm("vsock from the host to the container in the VM") else { return };
+    let socket = vm.socket.display();
+    vm.on_host(&format!("probe --count 10 vsock-mux:{socket}:3000")).ok();
+    // What answered is the container, as the user unit started it.
+    vm.bed.run(&format!("{AS_DEMO} podman ps --format '{{{{.Names}}}}'")).ok().said("echo-demo");
+    matrix::record("vsock stream", "VM", "yes");
+}
+
+/// Step 2 of the README's walk-through, with socat and with our probe.
+#[test]
+fn the_demo_set_answers_inside_the_vm() {
+    let Some(vm) = vm("the demo set inside the VM") else { return };
+    let home = "/home/demo";
+    let sockets = [
+        ("IPv4 stream", "tcp4:127.0.0.1:3000", "tcp:127.0.0.1:3000".to_owned()),
+        ("IPv6 stream", "tcp6:[::1]:3000", "tcp:[::1]:3000".to_owned()),
+        ("IPv4 datagram", "udp4:127.0.0.1:3000", "udp:127.0.0.1:3000".to_owned()),
+        ("IPv6 datagram", "udp6:[::1]:3000", "udp:[::1]:3000".to_owned()),
+        (
+            "unix stream",
+            "unix:$HOME/echo_stream_sock.demo",
+            format!("unix:{home}/echo_stream_sock.demo"),
+        ),
+        ("vsock stream", "VSOCK-CONNECT:1:3000", "vsock:local:3000".to_owned()),
+    ];
+    for (row, socat, probe) in sockets {
+        vm.bed.run(&format!("{AS_DEMO} socket-activate-echo probe --count 10 {probe}")).ok();
+        vm.bed
+            .run(&format!("{AS_DEMO} sh -c 'echo hello | socat -t 30 - {socat}'"))
+            .ok()
+            .said("hello");
+        matrix::record(row, "VM", "yes");
+    }
+}
+
+/// The README's section on stream sockets, the vsock listener included.
+#[test]
+fn readme_stream_with_vsock() {
+    let Some(vm) = vm("the README's vsock listener") else { return };
+    let name = "ghcr.io/eriksjolund/socket-activate-echo";
+    vm.bed
+        .run(&format!("{AS_DEMO} podman tag localhost/socket-activate-echo:vm {name} && rm -f /tmp/stream.sock"))
+        .ok();
+    vm.bed
+        .run(&format!(
+            "{AS_DEMO} systemd-run --user --quiet --unit=echo2 systemd-socket-activate \
+                 -l /tmp/stream.sock -l 4000 -l vsock:4294967295:4000 \
+                 podman run --rm --name echo2 --network=none {name}"
+        ))
+        .ok();
+    let addresses =
+        ["unix:/tmp/stream.sock", "tcp4:127.0.0.1:4000", "tcp6:[::1]:4000", "VSOCK-CONNECT:1:4000"];
+    for address in addresses {
+        vm.bed.until(&format!("[ \"$(echo hello | socat -t 30 - {address})\" = hello ]"));
+    }
+    vm.bed.run(&format!("{AS_DEMO} systemctl --user stop echo2")).ok();
+}
+
+#[test]
+fn vsock_seqpackets_keep_their_boundaries() {
+    let Some(vm) = vm("vsock seqpacket") else { return };
+    vm.echoes("vsock-seqpacket:any:4001", "vsock-seqpacket:local:4001");
+    matrix::record("vsock seqpacket", "VM", "yes");
+}
+
+#[test]
+fn sctp_streams_are_echoed() {
+    let Some(vm) = vm("SCTP one-to-one streams") else { return };
+    vm.echoes("sctp:127.0.0.1:4002", "sctp:127.0.0.1:4002");
+    vm.echoes("sctp:[::1]:4002", "sctp:[::1]:4002");
+    matrix::record("SCTP stream", "VM", "yes");
+}
+
+#[test]
+fn mptcp_streams_are_echoed() {
+    let Some(vm) = vm("MPTCP streams") else { return };
+    vm.echoes("mptcp:127.0.0.1:4003", "mptcp:127.0.0.1:4003");
+    matrix::record("MPTCP stream", "VM", "yes");
+}
+
+/// `SocketProtocol=` of a socket unit, which `systemd-socket-activate` has no option for.
+#[test]
+fn a_unit_with_another_protocol_is_served() {
+    let Some(vm) = vm("SocketProtocol= of a socket unit") else { return };
+    for (protocol, port) in [("sctp", 4004), ("mptcp", 4005)] {
+        let address = format!("127.0.0.1:{port}");
+        vm.start(
+            &format!("echo-{protocol}"),
+            &format!(
+                "--socket-property=ListenStream={address} \
+                     --socket-property=SocketProtocol={protocol}"
+            ),
+            "socket-activate-echo serve",
+        );
+        vm.bed.run(&format!("socket-activate-echo probe --count 10 {protocol}:{address}")).ok();
+        vm.bed.run(&format!("systemctl stop echo-{protocol}.socket echo-{protocol}")).ok();
+    }
+}
+
+/// PID 1 told the host that the VM is up, else there would be no VM here; and the program in the
+/// guest does the same with the variable that it is given.
+#[test]
+fn the_program_notifies_the_host_over_vsock() {
+    let Some(vm) = vm("sd_notify to the host over vsock") else { return };
+    vm.start(
+        "echo-notify",
+        "--setenv=NOTIFY_SOCKET=vsock-stream:2:9999",
+        "socket-activate-echo activate --now -l tcp:127.0.0.1:4006 -- \
+             socket-activate-echo serve --sdnotify",
+    );
+    let ready = vm.notified(Duration::from_secs(60), |message| message == "READY=1");
+    vm.stop("echo-notify");
+    assert_eq!(ready.as_deref(), Some("READY=1"), "the host received no READY=1 of its own");
+}
