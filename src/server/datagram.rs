@@ -369,7 +369,7 @@ pub(super) fn send_reply(
     info: Option<PacketInfo>,
     data: &[u8],
 ) -> io::Result<()> {
-    let mut buffer = [0; control::CONTROL_MAX];
+    let mut buffer = [0; control::REPLY_CONTROL_MAX];
     let len = control::write(&mut buffer, info, None);
     match message::send(fd, name, &buffer[..len], data) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

@@ -165,7 +165,7 @@ const PAUSE_FIRST: u32 = 4;
 const PAUSE_MAX: u32 = 1024;
 /// A look and a yield take less than this, unless the yield lets somebody else run. Then the
 /// processor is needed: by the peer, as like as not, and sleeping gives it to them sooner.
-const ALONE: Duration = Duration::from_micros(4);
+const ALONE: Duration = Duration::from_nanos(1500);
 /// After so many events the CPU quota is read: a server that answers one client and is done never
 /// pays for that.
 const FOUND_BEFORE_QUOTA: u32 = 64;

@@ -7,7 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Room for the ancillary data of one datagram: packet info and segment size, and beside them the
 /// credentials, security label and timestamps that a socket unit can ask for.
-pub(crate) const CONTROL_MAX: usize = 512;
+pub(crate) const CONTROL_MAX: usize = 256;
+/// Room for the ancillary data of a reply: packet info and segment size.
+pub(crate) const REPLY_CONTROL_MAX: usize = 64;
 
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = WORD + 8;
@@ -94,7 +96,7 @@ fn array<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
 
 /// Writes the ancillary data of a reply. Gives its length.
 pub(crate) fn write(
-    control: &mut [u8; CONTROL_MAX],
+    control: &mut [u8],
     packet_info: Option<PacketInfo>,
     segment_size: Option<u16>,
 ) -> usize {
@@ -121,13 +123,7 @@ pub(crate) fn write(
     len
 }
 
-fn push(
-    control: &mut [u8; CONTROL_MAX],
-    start: usize,
-    level: i32,
-    r#type: i32,
-    data: &[u8],
-) -> usize {
+fn push(control: &mut [u8], start: usize, level: i32, r#type: i32, data: &[u8]) -> usize {
     let len = HEADER + data.len();
     let message = &mut control[start..start + align(len)];
     message[..WORD].copy_from_slice(&len.to_ne_bytes());
@@ -183,7 +179,7 @@ mod tests {
         }
     }
 
-    fn write_after(control: &mut [u8; CONTROL_MAX], start: usize, ip: Ipv4Addr) -> usize {
+    fn write_after(control: &mut [u8], start: usize, ip: Ipv4Addr) -> usize {
         let mut info = [0; 12];
         info[4..8].copy_from_slice(&ip.octets());
         push(control, start, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)

@@ -7,18 +7,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::control::CONTROL_MAX;
+use super::control::{CONTROL_MAX, CREDENTIALS_SPACE, REPLY_CONTROL_MAX};
 
 /// Room for any `sockaddr`: the size of `sockaddr_storage`.
 const NAME_MAX: usize = 128;
-
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Name([u8; NAME_MAX]);
-
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_MAX]);
 
 /// Slots for datagrams, and the replies that are sent from them.
 ///
@@ -29,12 +21,12 @@ pub(crate) struct Batch {
     slot_size: usize,
     takes_control: bool,
     data: Vec<u8>,
-    names: Vec<Name>,
-    controls: Vec<Control>,
+    names: Vec<u8>,
+    controls: Vec<u8>,
     _iovecs: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
     reply_iovecs: Vec<libc::iovec>,
-    reply_controls: Vec<Control>,
+    reply_controls: Vec<u8>,
     replies: Vec<libc::mmsghdr>,
     // How many headers the last receive has changed.
     used: usize,
@@ -45,8 +37,8 @@ impl Batch {
     /// discards ancillary data: file descriptors that a peer passes are closed, not leaked.
     pub(crate) fn new(slots: usize, slot_size: usize, takes_control: bool) -> Self {
         let mut data = vec![0; slots * slot_size];
-        let mut names = vec![Name([0; NAME_MAX]); slots];
-        let mut controls = vec![Control([0; CONTROL_MAX]); slots];
+        let mut names = vec![0; slots * NAME_MAX];
+        let mut controls = vec![0; slots * CONTROL_MAX];
         let mut iovecs: Vec<_> = data
             .chunks_exact_mut(slot_size)
             .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot_size })
@@ -54,11 +46,11 @@ impl Batch {
         let headers = (0..slots)
             .map(|slot| {
                 let mut header = empty_header();
-                header.msg_hdr.msg_name = names[slot].0.as_mut_ptr().cast();
+                header.msg_hdr.msg_name = names[slot * NAME_MAX..].as_mut_ptr().cast();
                 header.msg_hdr.msg_namelen = NAME_MAX as libc::socklen_t;
                 header.msg_hdr.msg_iov = &raw mut iovecs[slot];
                 header.msg_hdr.msg_iovlen = 1;
-                header.msg_hdr.msg_control = controls[slot].0.as_mut_ptr().cast();
+                header.msg_hdr.msg_control = controls[slot * CONTROL_MAX..].as_mut_ptr().cast();
                 header
             })
             .collect();
@@ -71,7 +63,7 @@ impl Batch {
             _iovecs: iovecs,
             headers,
             reply_iovecs: Vec::with_capacity(slots),
-            reply_controls: Vec::with_capacity(slots),
+            reply_controls: vec![0; slots * REPLY_CONTROL_MAX],
             replies: Vec::with_capacity(slots),
             used: slots,
         }
@@ -127,20 +119,19 @@ impl Batch {
     /// The sender's `sockaddr`; empty if it has none.
     pub(crate) fn name(&self, slot: usize) -> &[u8] {
         let len = self.headers[slot].msg_hdr.msg_namelen as usize;
-        &self.names[slot].0[..len.min(NAME_MAX)]
+        &self.names[slot * NAME_MAX..][..len.min(NAME_MAX)]
     }
 
     /// The ancillary data of the datagram in `slot`, as cmsg(3) lays it out.
     pub(crate) fn control(&self, slot: usize) -> &[u8] {
         let len = self.headers[slot].msg_hdr.msg_controllen as usize;
-        &self.controls[slot].0[..len.min(CONTROL_MAX)]
+        &self.controls[slot * CONTROL_MAX..][..len.min(CONTROL_MAX)]
     }
 
     /// Forgets the replies.
     pub(crate) fn clear_replies(&mut self) {
         self.replies.clear();
         self.reply_iovecs.clear();
-        self.reply_controls.clear();
     }
 
     /// Adds the reply to the datagrams in the `count` slots from `first` on, which have one
@@ -149,7 +140,7 @@ impl Batch {
         &mut self,
         first: usize,
         count: usize,
-        control: impl FnOnce(&mut [u8; CONTROL_MAX]) -> usize,
+        control: impl FnOnce(&mut [u8]) -> usize,
     ) {
         // The vectors must never move: the headers point into them.
         assert!(first + count <= self.used && self.replies.len() < self.replies.capacity());
@@ -162,20 +153,20 @@ impl Batch {
             self.reply_iovecs
                 .push(libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: len });
         }
-        self.reply_controls.push(Control([0; CONTROL_MAX]));
-        let reply_control = self.reply_controls.last_mut().expect("one was just pushed");
-        let control_len = control(&mut reply_control.0);
+        let start = self.replies.len() * REPLY_CONTROL_MAX;
+        let reply_control = &mut self.reply_controls[start..start + REPLY_CONTROL_MAX];
+        let control_len = control(reply_control);
         let mut header = empty_header();
         let name_len = self.headers[first].msg_hdr.msg_namelen;
         if name_len > 0 {
-            header.msg_hdr.msg_name = self.names[first].0.as_mut_ptr().cast();
+            header.msg_hdr.msg_name = self.names[first * NAME_MAX..].as_mut_ptr().cast();
             header.msg_hdr.msg_namelen = name_len.min(NAME_MAX as libc::socklen_t);
         }
         header.msg_hdr.msg_iov = &raw mut self.reply_iovecs[iovecs_start];
         header.msg_hdr.msg_iovlen = count as _;
         if control_len > 0 {
-            header.msg_hdr.msg_control = reply_control.0.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = control_len.min(CONTROL_MAX) as _;
+            header.msg_hdr.msg_control = reply_control.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = control_len.min(REPLY_CONTROL_MAX) as _;
         }
         self.replies.push(header);
     }
@@ -241,6 +232,10 @@ pub(crate) struct Packet {
     pub(crate) has_control: bool,
 }
 
+/// Room for one cmsg(3) header and a `ucred`, aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct Credentials([u8; CREDENTIALS_SPACE]);
+
 /// Receives one message without waiting, and says whether it came with ancillary data, which is
 /// dropped.
 ///
@@ -248,7 +243,7 @@ pub(crate) struct Packet {
 ///
 /// Those of recvmsg(2).
 pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Packet> {
-    let mut control = Control([0; CONTROL_MAX]);
+    let mut control = Credentials([0; CREDENTIALS_SPACE]);
     let mut iovec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut header = empty_header().msg_hdr;
     header.msg_iov = &raw mut iovec;
@@ -256,7 +251,7 @@ pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resul
     header.msg_control = control.0.as_mut_ptr().cast();
     // Room for the credentials alone: a descriptor that a peer passes does not fit, so the kernel
     // closes it.
-    header.msg_controllen = super::control::CREDENTIALS_SPACE as _;
+    header.msg_controllen = CREDENTIALS_SPACE as _;
     // SAFETY: the header points at a control buffer and an iovec that live through the call.
     let len = unsafe {
         libc::recvmsg(
