@@ -46,8 +46,8 @@ pub(super) fn remedy(failure: &Failure) -> String {
             journal(address)
         ),
         Symptom::Closed | Symptom::Reset => format!(
-            "the server, or a proxy before it, gave up: {}; a unit that hit its trigger limit \
-             needs `systemctl --user reset-failed`",
+            "the server ended the connection, or ended itself without accepting it: see {}; a unit \
+             that hit its trigger limit needs `systemctl --user reset-failed`",
             journal(address)
         ),
         Symptom::Truncated => "the server's receive buffer is smaller than the message: find the \

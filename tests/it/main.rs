@@ -5,6 +5,7 @@ mod activators;
 mod bench;
 mod clients;
 mod datagrams;
+mod docs;
 mod example;
 mod generated;
 mod handover;
