@@ -47,7 +47,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     progress.finish();
     report::print(&results, &settings, args.json)?;
     if let Some(path) = &args.plot {
-        let svg = plot::latency(&results);
+        let svg = plot::latency(&results, &report::conditions(&settings));
         std::fs::write(path, svg).context(format!("write the plot to {}", path.display()))?;
     }
     Ok(report::status(&results))

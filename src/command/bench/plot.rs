@@ -29,7 +29,7 @@ struct Axes {
 }
 
 /// The picture; without any latency it says so.
-pub(super) fn latency(results: &[Rounds]) -> String {
+pub(super) fn latency(results: &[Rounds], conditions: &str) -> String {
     let lines: Vec<_> = results
         .iter()
         .filter_map(|rounds| Some((rounds.target.name.as_str(), rounds.latencies()?)))
@@ -39,14 +39,17 @@ pub(super) fn latency(results: &[Rounds]) -> String {
          width=\"{WIDTH}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    text(&mut svg, LEFT, 28.0, "start", "Latency by percentile");
+    let title = format!("Latency by percentile: {conditions}");
+    text(&mut svg, LEFT, 28.0, "start", &title);
     match Axes::of(&lines) {
         None => text(&mut svg, WIDTH / 2.0, HEIGHT / 2.0, "middle", "no latencies were measured"),
         Some(axes) => {
             axes.grid(&mut svg);
-            for (at, (name, histogram)) in lines.iter().enumerate() {
-                let colour = COLOURS[at % COLOURS.len()];
+            let colours = || COLOURS.iter().cycle().zip(&lines);
+            for (colour, (_, histogram)) in colours() {
                 axes.line(&mut svg, histogram, colour);
+            }
+            for (at, (colour, (name, _))) in colours().enumerate() {
                 legend(&mut svg, at, name, colour);
             }
         }
@@ -129,6 +132,15 @@ impl Axes {
 fn legend(svg: &mut String, at: usize, name: &str, colour: &str) {
     let y = TOP + 18.0 + 20.0 * at as f64;
     let x = LEFT + 14.0;
+    // A line may pass behind the name.
+    let width = 44.0 + 8.0 * name.chars().count() as f64;
+    let _ = writeln!(
+        svg,
+        "<rect x=\"{}\" y=\"{}\" width=\"{width}\" height=\"20\" fill=\"white\" \
+         fill-opacity=\"0.8\"/>",
+        x - 6.0,
+        y - 10.0
+    );
     let _ = writeln!(
         svg,
         "<line x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"3\"/>",

@@ -65,7 +65,7 @@ fn paragraph(rounds: &Rounds, settings: &Settings) -> String {
     text
 }
 
-fn conditions(settings: &Settings) -> String {
+pub(super) fn conditions(settings: &Settings) -> String {
     let kind = match settings.load {
         Load::PingPong => "ping-pong",
         Load::Bulk => "bulk",
