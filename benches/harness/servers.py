@@ -81,7 +81,7 @@ class Servers:
                 return ["systemd-socket-activate", "--accept", "--inetd",
                         "-l", f"127.0.0.1:{port}", "/bin/cat"]
             case "socat":
-                return ["socat", "-b", "65536",
+                return ["socat",
                         f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=4096",
                         "PIPE"]
             case "ncat":
