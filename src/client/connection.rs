@@ -9,6 +9,7 @@ use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::Socket;
 
+use super::connect::with_ip;
 use super::{Deadline, Failure, Symptom};
 use crate::address::{Address, Inet, Style};
 
@@ -37,6 +38,14 @@ impl Connection {
     /// The address that was asked for.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The address in words: where a host name was asked for, with the address that it led to.
+    pub fn peer(&self) -> String {
+        match self.socket.peer_addr() {
+            Ok(peer) => with_ip(&self.address, &peer),
+            Err(_) => self.address.to_string(),
+        }
     }
 
     /// How long connect(2) took, for `vsock-mux` the handshake included; the resolver is not.

@@ -57,7 +57,9 @@ pub(super) fn remedy(failure: &Failure) -> String {
                                                    holds the address: see `ss -lntup` and \
                                                    `ss -lxp`"
             .to_owned(),
-        Symptom::Failed => format!("see {}", journal(address)),
+        Symptom::Failed => {
+            format!("see connect(2), send(2) and recv(2) for that error, and {}", journal(address))
+        }
     }
 }
 

@@ -161,7 +161,7 @@ impl Plan {
             ),
             // A datagram socket hears of it only now.
             symptom if symptom.kind() == ErrorKind::Connect => {
-                Failure::new(symptom, address, format!("send to {address}")).because(error)
+                Failure::new(symptom, address, format!("send to {}", at.peer())).because(error)
             }
             symptom => Failure::new(
                 symptom,

@@ -190,6 +190,12 @@ fn nobody_to_connect_to() {
         ("tcp:127.0.0.1:1".to_owned(), "refused", &["Connection refused", "`ss -lnt`"][..]),
         ("tcp:[::1]:1".to_owned(), "refused", &["activate -l tcp:[::1]:1"]),
         ("udp:127.0.0.1:1".to_owned(), "refused", &["send to udp:127.0.0.1:1", "`ss -lnu`"]),
+        (
+            "tcp:localhost:1".to_owned(),
+            "refused",
+            &["tcp:localhost:1 (", ":1): Connection refused"],
+        ),
+        ("udp:localhost:1".to_owned(), "refused", &["send to udp:localhost:1 ("]),
         ("unix:@nobody".to_owned(), "refused", &["nobody listens there", "`ss -lxn`"]),
         (format!("unix-dgram:{}", path("stale")), "refused", &["the file is left over"]),
         (format!("unix:{}", path("none")), "no-such-path", &["No such file", "unix:@NAME"]),
