@@ -56,7 +56,9 @@ const ACTIVATE_ENVIRONMENT: &str = "\
 Environment:
 COMMAND runs in place of this process, with the same process id, and finds LISTEN_PID, LISTEN_FDS
 and LISTEN_FDNAMES; with --accept one process for each connection also finds REMOTE_ADDR and
-REMOTE_PORT. HOME is where the unix sockets of the demo set are.";
+REMOTE_PORT. Sockets that were handed over to this process itself are passed on, before those of -l.
+HOME is where the unix sockets of the demo set are; a socket file stays when COMMAND ends, and the
+next start replaces it.";
 
 pub(super) const PROBE_EXAMPLES: &str = "\
 Examples:

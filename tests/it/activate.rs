@@ -317,3 +317,26 @@ fn the_demo_set_needs_a_home() {
     let finished = run(activate(&[]).env_remove("HOME")).expect_code(5);
     finished.expect_stderr(&["HOME is not set", "-l"]);
 }
+
+/// As systemd-socket-activate(1) does: in the original positions, before its own.
+#[test]
+fn what_was_handed_over_to_it_is_passed_on() {
+    let us = crate::kit::program_path();
+    let script = "echo $((LISTEN_PID == $$)) $LISTEN_FDS $LISTEN_FDNAMES; \
+                  for fd in 3 4; do test -S /proc/$$/fd/$fd && echo $fd; done; :";
+    let outer = ["--now", "-l", "tcp:127.0.0.1:0", "--fdname", "outer", "--", us, "activate"];
+    for (inner, expected) in [
+        (&["--now", "sh", "-c", script][..], "1 1 outer\n3\n"),
+        (
+            &["--now", "-l", "udp:127.0.0.1:0", "--fdname", "own", "sh", "-c", script],
+            "1 2 outer:own\n3\n4\n",
+        ),
+    ] {
+        let finished = run(activate(&outer).args(inner));
+        assert_eq!(finished.stdout, expected, "{}", finished.describe());
+    }
+    let finished = run(activate(&outer).args(["--inetd", "-l", "tcp:127.0.0.1:0"]));
+    finished.expect_code(2).expect_stderr(&["only one"]);
+    let datagram = ["--now", "-l", "udp:127.0.0.1:0", "--", us, "activate", "-a", "cat"];
+    run(&mut activate(&datagram)).expect_code(2).expect_stderr(&["fd 3 (udp)", "no connections"]);
+}

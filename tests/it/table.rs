@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use crate::activators::{Activator, Active, Kind, Who};
 use crate::clients::Client;
 use crate::handover::hand_over;
-use crate::kit::{Dir, Process, has_tool, not_run, program};
+use crate::kit::{Dir, Process, clean, has_tool, not_run, program, program_path};
 
 /// Runs one activator with every kind of socket and every client that there is.
 fn check(activator: Activator) {
@@ -104,6 +104,32 @@ fn sockets_of_every_kind_at_once() {
         process = active.process;
     }
     process.terminate().expect_code(0);
+}
+
+/// As its manual page has it: several addresses of one type, with a name for each.
+#[test]
+fn several_of_systemds_with_names() {
+    if !has_tool("systemd-socket-activate", "several sockets with names") {
+        return;
+    }
+    for flags in [&[][..], &["--datagram"], &["--seqpacket"]] {
+        let dir = Dir::new();
+        let (a, b) = (dir.path("a").display().to_string(), dir.path("b").display().to_string());
+        let mut command = clean("systemd-socket-activate");
+        command.args(flags).args(["-l", &a, "-l", &b, "--fdname=a:b"]);
+        let process = Process::start(command.args([program_path(), "serve", "-d"]));
+        assert!(process.stderr_line(&format!("{b} as 4")).is_some(), "{}", process.describe());
+        let scheme = match flags {
+            ["--datagram"] => "unix-dgram",
+            ["--seqpacket"] => "unix-seqpacket",
+            _ => "unix",
+        };
+        let active = Active::at(process, &format!("{scheme}:{a}"));
+        Client::InProcess.check(&active);
+        let active = Active::at(active.process, &format!("{scheme}:{b}"));
+        Client::InProcess.check(&active);
+        active.process.terminate().expect_code(0).expect_stderr(&["bytes on a ", "bytes on b "]);
+    }
 }
 
 /// SCTP and the vsock loopback are modules that many kernels do not have; the virtual machine of

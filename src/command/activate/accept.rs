@@ -83,8 +83,8 @@ impl Acceptor<'_> {
                     }
                 }
                 Err(error) if is_shortage(&error) => {
-                    let address = &self.sockets[index].address;
-                    log::warn!("accept on {address}: {}; trying again", Reason(&error));
+                    let socket = &self.sockets[index];
+                    log::warn!("accept on {socket}: {}; trying again", Reason(&error));
                     return Ok(false);
                 }
                 // The peer gave up before it was accepted, or a signal came.

@@ -9,19 +9,22 @@ use crate::activation::LISTEN_FDS_START;
 use crate::address::{Address, Host, Inet, Style, UnixName};
 use crate::cli::ActivateArgs;
 
-pub(super) fn announce(sockets: &[Bound], args: &ActivateArgs) {
+/// Says it of all `sockets`, and how to probe those of `to_probe`: of the demo set none needs to be
+/// named.
+pub(super) fn announce(sockets: &[Bound], to_probe: &[Bound], args: &ActivateArgs) {
     for (socket, number) in sockets.iter().zip(LISTEN_FDS_START..) {
         let place = match (args.accept, args.inetd) {
             (true, _) => "each connection of".to_owned(),
             (false, true) => "standard input".to_owned(),
             (false, false) => format!("fd {number} ({})", socket.name),
         };
-        log::info!("listening: {place} {}", socket.address);
-        if let Some(command) = socat(&socket.address.to_client()) {
+        log::info!("listening: {place} {socket}");
+        let address = socket.address.as_ref().map(Address::to_client);
+        if let Some(command) = address.and_then(|address| socat(&address)) {
             log::info!("  try: echo hello | {command}");
         }
     }
-    log::info!("  try: {} probe{}", this_program(), probe_arguments(sockets, args));
+    log::info!("  try: {} probe{}", this_program(), probe_arguments(to_probe));
     let what = match (args.accept, args.now) {
         (true, _) => "waiting for connections",
         (false, true) => "running the command at once",
@@ -35,14 +38,9 @@ fn this_program() -> String {
     name.map_or_else(|| "socket-activate-echo".to_owned(), |name| quote(&name.to_string_lossy()))
 }
 
-fn probe_arguments(sockets: &[Bound], args: &ActivateArgs) -> String {
-    if args.listen.is_empty() {
-        return String::new();
-    }
-    sockets
-        .iter()
-        .map(|socket| format!(" {}", quote(&socket.address.to_client().to_string())))
-        .collect()
+fn probe_arguments(sockets: &[Bound]) -> String {
+    let addresses = sockets.iter().filter_map(|socket| socket.address.as_ref());
+    addresses.map(|address| format!(" {}", quote(&address.to_client().to_string()))).collect()
 }
 
 /// The socat command that talks to the address; `None` where socat has no such socket.

@@ -59,7 +59,7 @@ fn numeric(address: &Address) -> Result<Vec<Address>> {
 impl Bound {
     pub(super) fn new(fd: OwnedFd, asked: Address, name: &str) -> Self {
         let address = Address::of_socket(&fd).ok().flatten().unwrap_or(asked);
-        Self { fd, address, name: name.to_owned() }
+        Self { fd, address: Some(address), name: name.to_owned() }
     }
 }
 

@@ -20,9 +20,10 @@ use std::os::fd::OwnedFd;
 use self::target::Target;
 use self::wait::{Signals, Waited};
 use super::{Outcome, logging};
+use crate::activation::{Environment, Inherited, InheritedFd, Kind, Service};
 use crate::address::{Address, Inet, Style};
 use crate::cli::ActivateArgs;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 
 /// What systemd calls the one socket of a process that `Accept=yes` started.
 const CONNECTION_NAME: &str = "connection";
@@ -31,29 +32,40 @@ const CONNECTION_NAME: &str = "connection";
 #[derive(Debug)]
 struct Bound {
     fd: OwnedFd,
-    /// The address as the kernel has it: with the port that was chosen, if it was 0.
-    address: Address,
+    /// The address as the kernel has it: with the port that was chosen, if it was 0. `None` for
+    /// what was handed over to us and has no address of our grammar.
+    address: Option<Address>,
     /// Its name in LISTEN_FDNAMES.
     name: String,
 }
 
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("what was handed over"),
+        }
+    }
+}
+
 pub(super) fn run(args: &ActivateArgs) -> Outcome {
     logging::init(false);
-    let mut names = check(args)?;
+    let mut sockets = passed_on(args.accept)?;
+    let mut names = check(args, sockets.len())?;
     if args.accept && names.is_empty() {
         names.push(CONNECTION_NAME.to_owned());
     }
     let target = Target::new(args)?;
-    let sockets = if args.listen.is_empty() {
-        demo::bind(args.backlog, &names)?
-    } else {
-        bind::bind_all(&args.listen, &names, args.backlog)?
-    };
+    let is_demo_set = args.listen.is_empty() && sockets.is_empty();
+    if is_demo_set {
+        sockets = demo::bind(args.backlog, &names)?;
+    }
+    sockets.extend(bind::bind_all(&args.listen, &names, args.backlog)?);
     if args.inetd && !args.accept && sockets.len() != 1 {
         return Err(one_socket_for_inetd());
     }
     let signals = Signals::block()?;
-    announce::announce(&sockets, args);
+    announce::announce(&sockets, if is_demo_set { &[] } else { &sockets }, args);
     if args.accept {
         return accept::run(sockets, &target, &signals, args.connections_max);
     }
@@ -66,14 +78,41 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
     Err(hand_over::exec(&target, fds, &[]))
 }
 
-/// Refuses what cannot work before anything is bound; gives the names of `--fdname`.
-fn check(args: &ActivateArgs) -> Result<Vec<String>> {
+/// What was handed over to this process itself, to be passed on in the same place, as
+/// systemd-socket-activate(1) does. Variables that name another process are not meant for us.
+fn passed_on(accept: bool) -> Result<Vec<Bound>> {
+    let us = std::process::id().to_string();
+    let environment = Environment::of_this_process();
+    if environment.listen_pid.is_none_or(|pid| pid != us.as_str()) {
+        return Ok(Vec::new());
+    }
+    let inherited = Inherited::take()?;
+    inherited.fds.iter().map(|fd| pass_on(fd, accept)).collect()
+}
+
+fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
+    let Some(fd) = inherited.fd() else { return Err(inherited.refusal()) };
+    let fd = fd.try_clone().context(format!("duplicate {inherited}"))?;
+    let (address, service) = match inherited.kind() {
+        Kind::Socket(socket) => (socket.local.clone(), socket.service()),
+        _ => (None, None),
+    };
+    if accept && !matches!(service, Some(Service::StreamListener | Service::SeqpacketListener)) {
+        let message = format!("--accept with {inherited}: it has no connections to accept");
+        return Err(Error::new(ErrorKind::Usage, message).remedy("leave --accept out"));
+    }
+    Ok(Bound { fd, address, name: inherited.name().to_owned() })
+}
+
+/// Refuses what cannot work before anything is bound; gives the names of `--fdname`. So many
+/// sockets are passed on beside those that will be bound.
+fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
-    if args.inetd && !args.accept && args.listen.len() != 1 {
+    if args.inetd && !args.accept && args.listen.len() + passed_on != 1 {
         // Without any, it is the demo set.
         return Err(one_socket_for_inetd());
     }
-    if args.accept && args.listen.is_empty() {
+    if args.accept && args.listen.is_empty() && passed_on == 0 {
         return Err(usage("--accept with the demo set: it has datagram sockets".to_owned())
             .remedy("give addresses that have connections with -l"));
     }

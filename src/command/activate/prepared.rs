@@ -35,5 +35,5 @@ impl Program {
 pub(in crate::command) fn bind_one(address: &Address, backlog: i32) -> Result<(OwnedFd, Address)> {
     let fd = bind::bind(address, backlog).map_err(|failure| explain::error(address, failure))?;
     let bound = Bound::new(fd, address.clone(), "");
-    Ok((bound.fd, bound.address))
+    Ok((bound.fd, bound.address.unwrap_or_else(|| address.clone())))
 }
