@@ -238,9 +238,9 @@ def run(options, binaries: Path):
                 end(process)
     results = {"machine": report.machine(), "pace": pace._asdict(), "engine": versions,
                "missing": missing, "rows": rows}
-    (folder / "native.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "native.md").write_text(markdown(results))
+    (folder / "native.json").write_text(json.dumps(results) + "\n")
     (folder / "native.svg").write_text(svg(results))
+    report.publish(folder, "native", markdown(results))
 
 
 def end(process: subprocess.Popen):
@@ -262,7 +262,7 @@ def markdown(results: dict) -> str:
                          f"{p50['median']:.0f}" if p50 else "–",
                          f"{p99['median']:.0f}" if p99 else "–",
                          str(server["lost"] + server["errors"])])
-    missing = "".join(f"Not measured: {way}: {why}.\n" for way, why in results["missing"].items())
+    missing = "".join(f"- Not measured: {way}: {why}\n" for way, why in results["missing"].items())
     info, pace = results["machine"], results["pace"]
     return (f"Rootless {results['engine']}, Linux {info['kernel']}, {info['cpus']} CPUs "
             f"({info['model']}), commit {info['commit']}; medians of {pace['rounds']} rounds of "

@@ -7,8 +7,12 @@ from math import log
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-COLUMNS = ["ours", "blocking", "epoll", "tokio", "io_uring", "cat"]
+COLUMNS = ["ours", "blocking", "epoll", "tokio", "io_uring", "cat", "two workers"]
 TIE = 0.03
+# The most CPU time of ours to that of the epoll loop, for each round trip.
+CPU_LIMIT = 1.05
+COLD_LIMIT = 1.1
+IDLE_LIMIT = 64
 
 
 def machine() -> dict:
@@ -49,6 +53,12 @@ def verdict(row: dict) -> str:
         return ""
     slack = TIE if row["goal"] == 1.0 else 0.0
     return "met" if row["ratio"]["median"] >= row["goal"] - slack else "**short**"
+
+
+def cpu_verdict(row: dict) -> str:
+    """Whether the server's CPU time is within its limit."""
+    over = row["cpu_ratio"] is not None and row["cpu_ratio"]["median"] > CPU_LIMIT
+    return " **over**" if over else ""
 
 
 def troubles(server: dict) -> str:
@@ -101,9 +111,24 @@ def markdown(results: dict) -> str:
         text += cold_table(results["cold"])
     if "idle" in results:
         text += idle_table(results["idle"])
+    if "sizes" in results:
+        text += sizes_table(results["sizes"])
     if "correctness" in results:
         text += correctness_table(results["correctness"])
     return text
+
+
+def publish(folder: Path, name: str, text: str):
+    """Puts a table into the page beside the folder, between two comments with its name; without
+    such a page, into a file of its own."""
+    page = folder.parent / "benchmarks.md"
+    old = page.read_text() if page.exists() else ""
+    before, begin, rest = old.partition(f"<!-- {name}: begin -->")
+    _, end, after = rest.partition(f"<!-- {name}: end -->")
+    if end:
+        page.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
+    else:
+        Path(folder, f"{name}.md").write_text(text)
 
 
 def table(heading: list[str], rows: list[list[str]]) -> str:
@@ -123,7 +148,7 @@ def main_table(rows: list[dict]) -> str:
             cells.append((rate(server) + (f" ({trouble})" if trouble else "")) if server else "–")
         goal = f"{row['goal']:g}" if row["goal"] is not None else ""
         cells += [f"{spread(row['ratio'])} × {row['best']}", goal, verdict(row),
-                  spread(row["cpu_ratio"])]
+                  spread(row["cpu_ratio"]) + cpu_verdict(row)]
         body.append(cells)
     return "### Throughput\n\n" + table(heading, body)
 
@@ -141,7 +166,8 @@ def latency_table(rows: list[dict]) -> str:
                         + [f"{latency[p]['median']:.1f}" for p in
                            ("p50", "p90", "p99", "p99.9", "max")]
                         + [f"{cpu['median'] / 1e3:.2f}" if cpu else "–"])
-    return "### Latency\n\n" + table(heading, body)
+    return ("### Latency\n\n<details><summary>Percentiles of every scenario</summary>\n\n"
+            + table(heading, body) + "</details>\n\n")
 
 
 def debian_table(rows: list[dict]) -> str:
@@ -155,7 +181,7 @@ def debian_table(rows: list[dict]) -> str:
             cells.append((rate(server) + (f" ({trouble})" if trouble else "")) if server else "–")
         body.append(cells + [f"{spread(row['ratio'])} × {row['best']}"])
     skipped = {name: why for row in rows for name, why in row["skipped"].items()}
-    note = "".join(f"Not measured: {name}, {why}.\n" for name, why in skipped.items())
+    note = "".join(f"- Not measured: {name}, {why}.\n" for name, why in skipped.items())
     return ("### Servers in Debian\n\n"
             + table(["scenario", *names, "ours to the best of them"], body) + note + "\n")
 
@@ -164,7 +190,8 @@ def cold_table(cold: dict) -> str:
     body = [[s["name"], *(f"{s['milliseconds'][p]:.2f}" for p in ("p10", "median", "p90")),
              spread(s["ratio"])] for s in cold["servers"]]
     return ("### Cold start\n\n"
-            f"{cold['rounds']} starts each, in turns: from fork(2) to the first echo.\n\n"
+            f"{cold['rounds']} starts each, in turns: from fork(2) to the first echo. The goal is "
+            f"{COLD_LIMIT} × the time of epoll at most.\n\n"
             + table(["server", "p10 ms", "median", "p90", "time, ratio to epoll"], body))
 
 
@@ -174,8 +201,19 @@ def idle_table(idle: dict) -> str:
                  f", {server['errors']} errors" if server["errors"] else "")]
             for name, server in idle["servers"].items()]
     return (f"### Idle connections\n\nUser memory of the server for each of {idle['connections']} "
-            "connections, and how many of them answered afterwards.\n\n"
+            f"connections, and how many of them answered afterwards. The goal is {IDLE_LIMIT} B at "
+            "most.\n\n"
             + table(["server", "for each connection", "answered"], body))
+
+
+def sizes_table(sizes: dict) -> str:
+    body = [[name, *(f"{size[key] / 1e6:.2f} MB" for key in
+                     ("file_bytes", "rss_bytes", "anonymous_bytes")),
+             str(size["system_calls"] if size["system_calls"] is not None else "–")]
+            for name, size in sizes.items()]
+    heading = ["server", "static binary", "resident after the first echo", "of it anonymous",
+               "system calls before the first wait"]
+    return "### Size\n\n" + table(heading, body)
 
 
 def correctness_table(found: dict) -> str:

@@ -38,6 +38,8 @@ SCENARIOS = [
     Scenario("tcp-500", "TCP, 500 connections, 64 B", "tcp", "-c 500 -s 64", RAW, RAW, 1.0),
     Scenario("tcp-500-1000", "TCP, 500 connections, 1000 B", "tcp", "-c 500 -s 1000",
              RAW, RAW, 1.0),
+    Scenario("tcp-500-workers", "TCP, 500 connections, 64 B, two workers on both CPUs", "tcp",
+             "-c 500 -s 64", ["two workers", "epoll"], ["two workers"]),
     Scenario("tcp-bulk", "TCP bulk", "tcp", "-m bulk",
              ["cat", "blocking", *RAW], ["cat", "blocking", "epoll"], 1.0),
     Scenario("unix-1", "unix stream, 1 connection, 64 B", "unix", "-s 64",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 SERVER_CPU = 0
 CLIENT_CPU = 1
+# These use every CPU, the client's too: a machine of two has no other.
+SEVERAL_CPUS = ["two workers"]
 
 
 class Servers:
@@ -58,7 +60,8 @@ class Servers:
         # Only now: a server that asks at its start how many CPUs it may use sees all of them, as
         # it would if it were not measured. Later threads and children inherit the CPU.
         for thread in Path(f"/proc/{process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {SERVER_CPU})
+            if name not in SEVERAL_CPUS:
+                os.sched_setaffinity(int(thread.name), {SERVER_CPU})
         return address, process
 
     def new_address(self, name: str, scheme: str) -> str:
@@ -72,6 +75,9 @@ class Servers:
         match name:
             case "ours":
                 return [self.ours, "activate", "--now", "-l", address]
+            case "two workers":
+                return [self.ours, "activate", "--now", "-l", address, "--",
+                        self.ours, "serve", "--workers", "2"]
             case "blocking" | "epoll" | "tokio" | "io_uring":
                 binary = {"io_uring": "uring"}.get(name, name)
                 return [str(self.binaries / f"{binary}-echo"), address]
