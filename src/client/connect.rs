@@ -116,7 +116,13 @@ fn obstacle_to(address: &Address) -> Option<String> {
 }
 
 fn new_socket(address: &Address, domain: Domain) -> io::Result<Socket> {
-    let r#type = address.style().socket_type().cloexec().nonblocking();
+    let style = match address {
+        // A one-to-many socket wants the peer's address with each send, and fails with `EPIPE`
+        // without. A one-to-one socket speaks the same protocol and has one peer (RFC 6458).
+        Address::Inet(Inet::SctpSeqpacket, ..) => Style::Stream,
+        _ => address.style(),
+    };
+    let r#type = style.socket_type().cloexec().nonblocking();
     let socket = Socket::new_raw(domain, r#type, address.protocol())?;
     if let Address::Unix(Style::Datagram, _) = address {
         // An address of nothing but its family asks for autobind.
