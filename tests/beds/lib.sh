@@ -56,3 +56,8 @@ debian() {
 make_debian() {
     mmdebstrap --quiet --variant=apt --format=tar ${1:+--include="$1"} trixie "$2"
 }
+
+# crates: the path of a folder with the sources of all crates of Cargo.lock.
+crates() { cached crates.dir "$(cat "$REPO/Cargo.lock")" vendor_crates; }
+
+vendor_crates() { cargo vendor --quiet --locked --manifest-path "$REPO/Cargo.toml" "$1" >/dev/null; }

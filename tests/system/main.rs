@@ -4,6 +4,7 @@
 //! These tests need root, Debian's packages of `tests/beds/packages.txt` and some minutes. What a
 //! machine cannot run is named with the reason; with `REQUIRE_SYSTEM_TESTS=1` it fails instead.
 
+mod arch;
 mod butane;
 mod images;
 mod kit;
