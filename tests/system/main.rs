@@ -8,6 +8,7 @@ mod arch;
 mod butane;
 mod images;
 mod kit;
+mod kubernetes;
 mod matrix;
 mod plain;
 mod podman;

@@ -32,6 +32,7 @@ const ROWS: &[&str] = &[
     "unix datagram",
     "MPTCP stream",
     "SCTP stream",
+    "SCTP seqpacket",
 ];
 
 const UNSEEN: &str = "–";

@@ -3,6 +3,7 @@
 //! It has what a test machine's own kernel may lack: a vsock transport to its host and to itself,
 //! SCTP, and a service manager that reports to the host. It boots once; the tests take turns.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::kit::{Bed, Output, bed_script, not_run, run};
-use crate::{images, matrix};
+use crate::{images, kubernetes, matrix};
 
 /// An emulated processor needs 45 s on a quiet machine.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(400);
@@ -77,7 +78,7 @@ impl Vm {
             progress(&format!("booted in {} s", started.elapsed().as_secs()));
             return Ok(());
         }
-        let console = std::fs::read(built.join("vm/console.log")).unwrap_or_default();
+        let console = fs::read(built.join("vm/console.log")).unwrap_or_default();
         let console = String::from_utf8_lossy(&console[console.len().saturating_sub(4000)..]);
         panic!("the VM has not booted within {BOOT_TIMEOUT:?}; its console:\n{console}");
     }
@@ -216,6 +217,24 @@ fn sctp_streams_are_echoed() {
     matrix::record("SCTP stream", "VM", "yes");
 }
 
+/// One socket carries all associations; each message goes back whole.
+#[test]
+fn one_to_many_sctp_keeps_its_boundaries() {
+    let Some(vm) = vm("SCTP one-to-many") else { return };
+    vm.echoes("sctp-seqpacket:127.0.0.1:4007", "sctp-seqpacket:127.0.0.1:4007");
+    vm.echoes("sctp-seqpacket:127.0.0.1:4007", "--size 100000 sctp-seqpacket:127.0.0.1:4007");
+    matrix::record("SCTP seqpacket", "VM", "yes");
+}
+
+#[test]
+fn unix_messages_keep_their_boundaries() {
+    let Some(vm) = vm("unix seqpacket and datagram sockets in the VM") else { return };
+    vm.echoes("unix-seqpacket:/run/echo-q", "unix-seqpacket:/run/echo-q");
+    matrix::record("unix seqpacket", "VM", "yes");
+    vm.echoes("unix-dgram:/run/echo-d", "unix-dgram:/run/echo-d");
+    matrix::record("unix datagram", "VM", "yes");
+}
+
 #[test]
 fn mptcp_streams_are_echoed() {
     let Some(vm) = vm("MPTCP streams") else { return };
@@ -256,4 +275,21 @@ fn the_program_notifies_the_host_over_vsock() {
     let ready = vm.notified(Duration::from_secs(60), |message| message == "READY=1");
     vm.stop("echo-notify");
     assert_eq!(ready.as_deref(), Some("READY=1"), "the host received no READY=1 of its own");
+}
+
+/// `podman kube play` of the manifest for Kubernetes. It has no network here: what it serves is
+/// asked for in the pod, by the very command that its probes run.
+#[test]
+fn the_kubernetes_manifest_runs_with_podman() {
+    let Some(vm) = vm("podman kube play of kubernetes/echo.yaml") else { return };
+    let manifest = fs::read_to_string(kubernetes::manifest()).expect("the manifest is shipped");
+    vm.bed.run(&format!("cat >/tmp/echo.yaml <<'EOF'\n{manifest}EOF")).ok();
+    vm.bed.run(&format!("cd / && {AS_DEMO} podman kube play --network=none /tmp/echo.yaml")).ok();
+    vm.bed
+        .run(&format!(
+            "cd / && {AS_DEMO} podman exec echo-pod-echo /socket-activate-echo probe --wait \
+                 tcp:127.0.0.1:3000 udp:127.0.0.1:3000 tcp:[::1]:3000 udp:[::1]:3000"
+        ))
+        .ok();
+    vm.bed.run(&format!("cd / && {AS_DEMO} podman kube down /tmp/echo.yaml")).ok();
 }
