@@ -35,17 +35,23 @@ pub(super) struct Times {
 }
 
 impl Plan {
-    /// Sends message number `message` and verifies what comes back.
-    pub(super) fn exchange(self, at: &Connection, message: u32) -> Result<Times, Failure> {
+    /// Sends message number `message` and verifies what comes back. Calls `begun` once a part of
+    /// it is there.
+    pub(super) fn exchange(
+        self,
+        at: &Connection,
+        message: u32,
+        begun: impl Fn(),
+    ) -> Result<Times, Failure> {
         match at.style() {
-            Style::Stream => self.stream(at, message),
+            Style::Stream => self.stream(at, message, begun),
             Style::Datagram | Style::Seqpacket => self.packet(at, message),
         }
     }
 
     /// Sends and receives in turns, so that a message that is larger than the buffers on the way
     /// does not block both ends.
-    fn stream(self, at: &Connection, message: u32) -> Result<Times, Failure> {
+    fn stream(self, at: &Connection, message: u32, begun: impl Fn()) -> Result<Times, Failure> {
         let size = self.size as u64;
         let mut out = Outgoing::new(self.pattern, message, self.size);
         let mut buffer = vec![0; CHUNK.min(self.size)];
@@ -59,12 +65,14 @@ impl Plan {
             match at.try_receive(&mut buffer[..room]) {
                 Ok(0) => return Err(ended(at, received, size)),
                 Ok(length) => {
-                    let now = started.elapsed();
-                    first.get_or_insert(now);
+                    first.get_or_insert_with(|| started.elapsed());
                     let got = &buffer[..length];
                     self.pattern.compare(message, received, got, &mut scratch).map_err(
                         |difference| self.wrong(at, message, received, got, &difference),
                     )?;
+                    if received == 0 {
+                        begun();
+                    }
                     received += length as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

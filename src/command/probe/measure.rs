@@ -76,7 +76,7 @@ impl Task {
         };
         for message in 1..self.count {
             notice.phase(Phase::Reply { first: false }, Instant::now());
-            let times = self.plan.exchange(&connection, message)?;
+            let times = self.plan.exchange(&connection, message, || notice.rest())?;
             measured.round_trips.push(times.round_trip);
         }
         self.plan.finish(&connection)
@@ -94,7 +94,7 @@ impl Task {
         measured.connect = Some(connection.connect_time());
         connection.reserve(self.plan.size)?;
         notice.phase(Phase::Reply { first: true }, Instant::now());
-        let times = self.plan.exchange(&connection, 0)?;
+        let times = self.plan.exchange(&connection, 0, || notice.rest())?;
         measured.first_reply = Some(times.first);
         measured.round_trips.push(times.round_trip);
         Ok(connection)

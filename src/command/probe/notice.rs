@@ -19,8 +19,10 @@ pub(super) enum Phase {
     Connect,
     /// That something listens, after this symptom.
     Listener(Symptom),
-    /// The rest of the first reply, or of a later one.
+    /// The first reply, or a later one.
     Reply { first: bool },
+    /// The rest of a reply that has begun.
+    Rest,
 }
 
 /// A thread that speaks up on standard error while its owner waits; it ends with it.
@@ -62,6 +64,11 @@ impl Notice {
     pub(super) fn phase(&self, phase: Phase, since: Instant) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (phase, since);
     }
+
+    /// From now on the rest of a reply is waited for.
+    pub(super) fn rest(&self) {
+        self.phase(Phase::Rest, Instant::now());
+    }
 }
 
 impl Drop for Notice {
@@ -96,6 +103,10 @@ fn text(address: &Address, phase: Phase, elapsed: Duration, limit: Duration) -> 
         Phase::Reply { first: false } => {
             format!("{address}: waiting for the next reply for {elapsed} s, up to {limit} s")
         }
+        Phase::Rest => format!(
+            "{address}: the reply has begun, its rest takes {elapsed} s already; nothing more for \
+             {limit} s is a failure"
+        ),
     }
 }
 
@@ -122,6 +133,12 @@ mod tests {
                 "unix:/s",
                 Phase::Listener(Symptom::NoSuchPath),
                 "unix:/s: nobody listens yet (no-such-path), retrying for 1 s, up to 30 s",
+            ),
+            (
+                "unix:/s",
+                Phase::Rest,
+                "unix:/s: the reply has begun, its rest takes 1 s already; nothing more for 30 s \
+                 is a failure",
             ),
             (
                 "vsock:20:1",
