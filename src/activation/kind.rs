@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -62,7 +63,7 @@ pub enum Family {
 pub enum Role {
     /// It accepts connections.
     Listening,
-    /// It has a peer.
+    /// It has a peer, or had one that has reset the connection since.
     Connected,
     /// It has no peer: a datagram socket's usual state.
     Unconnected,
@@ -154,7 +155,7 @@ impl SocketKind {
         let peer = socket.peer_addr();
         let role = if socket.is_listener()? {
             Role::Listening
-        } else if peer.is_ok() {
+        } else if peer.is_ok() || (r#type == Type::STREAM && was_connected(fd)) {
             Role::Connected
         } else {
             Role::Unconnected
@@ -202,6 +203,15 @@ impl SocketKind {
             _ => false,
         }
     }
+}
+
+/// Whether a stream socket without a peer had one: a reset leaves both directions shut, where a
+/// socket that was never connected has neither (tcp(7), `EPOLLRDHUP`). The client of an
+/// `Accept=yes` service may be gone before the service starts.
+fn was_connected(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::RDHUP)
 }
 
 /// UDP and UDP-Lite carry datagrams; ICMP's datagram sockets (icmp(7)) do not carry an echo.
