@@ -7,6 +7,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::pipe::Pipe;
+use super::room;
 use super::workspace::Workspace;
 use crate::sys::message::receive_packet;
 
@@ -18,6 +19,8 @@ pub(super) struct Connection {
     source: u16,
     protocol: Protocol,
     bulk: Bulk,
+    /// Whether it is among those whose turn ended before their work did: it is there only once.
+    pub(super) is_ready: bool,
     /// What was received and not yet sent back; only while the peer does not read.
     backlog: Option<Box<Backlog>>,
 }
@@ -100,21 +103,51 @@ enum Received {
 }
 
 impl Connection {
-    /// Prepares a connection that came through the inherited socket `source`.
-    pub(super) fn new(fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<Self> {
-        match protocol {
+    /// Prepares a connection that was accepted, non-blocking, from the inherited socket `source`.
+    pub(super) fn accepted(fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<Self> {
+        Self::prepare(&fd, protocol)?;
+        let may_splice = matches!(protocol, Protocol::Tcp | Protocol::UnixStream);
+        let bulk = if may_splice { Bulk::Copied(0) } else { Bulk::Never };
+        Ok(Self { fd, source, protocol, bulk, is_ready: false, backlog: None })
+    }
+
+    /// Prepares a connection that is itself the inherited socket `source`.
+    pub(super) fn inherited(fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<Self> {
+        // Splicing waits for a socket that is blocking, as this one may be; the flag is shared
+        // with whoever else holds it, so it is not ours to set.
+        let waits = !rustix::fs::fcntl_getfl(&fd)?.contains(rustix::fs::OFlags::NONBLOCK);
+        let mut connection = Self::accepted(fd, source, protocol)?;
+        if waits {
+            connection.bulk = Bulk::Never;
+        }
+        Ok(connection)
+    }
+
+    fn prepare(fd: &OwnedFd, protocol: Protocol) -> io::Result<()> {
+        if protocol == Protocol::Tcp {
             // An echo of several small messages must not wait for the acknowledgement of the
             // first, which the peer may delay: RFC 1122, section 4.2.3.4.
-            Protocol::Tcp => rustix::net::sockopt::set_tcp_nodelay(&fd, true)?,
-            Protocol::UnixSeqpacket => rustix::net::sockopt::set_socket_passcred(&fd, true)?,
-            Protocol::UnixStream | Protocol::OtherStream | Protocol::VsockSeqpacket => {}
+            rustix::net::sockopt::set_tcp_nodelay(fd, true)?;
         }
-        // Splicing waits for a socket that is blocking, as an inherited connection may be; the
-        // flag is shared with whoever else holds it, so it is not ours to set.
-        let may_splice = matches!(protocol, Protocol::Tcp | Protocol::UnixStream)
-            && rustix::fs::fcntl_getfl(&fd)?.contains(rustix::fs::OFlags::NONBLOCK);
-        let bulk = if may_splice { Bulk::Copied(0) } else { Bulk::Never };
-        Ok(Self { fd, source, protocol, bulk, backlog: None })
+        match protocol {
+            // The urgent byte is a byte of the stream like any other, in its place: without this
+            // the kernel takes it out as soon as a receive reaches it (tcp(7), unix(7)).
+            Protocol::Tcp | Protocol::UnixStream => {
+                rustix::net::sockopt::set_socket_oobinline(fd, true)?;
+            }
+            Protocol::UnixSeqpacket => rustix::net::sockopt::set_socket_passcred(fd, true)?,
+            // Multipath TCP delays small messages too; what else there is has no such option.
+            Protocol::OtherStream => {
+                let _ = rustix::net::sockopt::set_tcp_nodelay(fd, true);
+            }
+            Protocol::VsockSeqpacket => {}
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn splice_from_now_on(&mut self) {
+        self.bulk = Bulk::Spliced;
     }
 
     pub(super) fn source(&self) -> usize {
@@ -135,11 +168,10 @@ impl Connection {
             return Ok(Turn::Blocked);
         }
         if signs.urgent {
-            // The urgent byte is a byte of the stream like any other, in its place: without this
-            // the kernel takes it out (tcp(7), unix(7)).
-            rustix::net::sockopt::set_socket_oobinline(&self.fd, true)?;
+            // Splicing stops before the urgent byte and does not come past it.
+            self.bulk = Bulk::Never;
         }
-        if self.bulk == Bulk::Spliced && !signs.urgent {
+        if self.bulk == Bulk::Spliced {
             if let Some(pipe) = space.pipes.take() {
                 return Ok(self.splice_turn(pipe, space));
             }
@@ -187,7 +219,12 @@ impl Connection {
         let mut moved = 0;
         let turn = loop {
             match pipe.fill(self) {
-                Ok(0) => break Turn::Ended,
+                // This is the end, or an urgent byte that no event has told of yet: a receive can
+                // tell the one from the other.
+                Ok(0) => {
+                    self.bulk = Bulk::Copied(0);
+                    break Turn::More;
+                }
                 Ok(len) => space.trace_receive(self.source(), &self.fd, len),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => break Turn::Idle,
@@ -277,6 +314,7 @@ impl Connection {
                     self.backlog = Some(Box::new(Backlog::Bytes { bytes, sent: 0 }));
                     return Ok(false);
                 }
+                Err(Errno::MSGSIZE) if room::make(&self.fd, len) => {}
                 Err(error) => return Err(error.into()),
             }
         }

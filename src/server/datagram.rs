@@ -4,9 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use rustix::net::RecvFlags;
+
 use super::deferred::{Deferred, Later};
 use super::peer::Peer;
 use super::reflection;
+use super::room;
 use super::workspace::Workspace;
 use crate::activation::{Family, Role, SocketKind};
 use crate::error::{Context, Result};
@@ -20,6 +23,8 @@ const SEGMENTS_MAX: usize = 64;
 const SEGMENTED_BYTES_MAX: usize = 65_507;
 /// After so many failed receives in a row the socket is left alone for a while.
 const FAILURES_MAX: u32 = 8;
+/// How many queued errors are discarded before the others have their turn.
+const ERRORS_MAX: usize = 64;
 
 /// A datagram socket, or SCTP's one-to-many kind.
 #[derive(Debug)]
@@ -98,8 +103,14 @@ impl Datagram {
         !self.later.is_empty()
     }
 
-    /// Receives one batch and sends the replies. Sets what to wait for next.
-    pub(super) fn turn(&mut self, batch: &mut Batch, space: &mut Workspace<'_>) {
+    /// Whether nothing waits to be tried again.
+    pub(super) fn is_well(&self) -> bool {
+        self.later.is_empty() && self.failures == 0
+    }
+
+    /// Receives one batch and sends the replies. Sets what to wait for next. `has_error` tells of
+    /// `EPOLLERR`.
+    pub(super) fn turn(&mut self, batch: &mut Batch, has_error: bool, space: &mut Workspace<'_>) {
         self.retry(space);
         if self.watch != Watch::Readable {
             return;
@@ -111,8 +122,24 @@ impl Datagram {
                 self.batch_size = next_batch_size(asked, count, batch.slots());
                 self.answer(batch, count, space);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.failures = 0;
+                if has_error {
+                    self.discard_errors();
+                }
+            }
             Err(error) => self.fail(&error, space),
+        }
+    }
+
+    /// Empties the error queue of a socket that was handed over with one (ip(7), `IP_RECVERR`):
+    /// nobody else reads it, and `EPOLLERR` stays until it is empty.
+    fn discard_errors(&self) {
+        let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
+        for _ in 0..ERRORS_MAX {
+            if rustix::net::recv(&self.fd, &mut [0_u8; 1][..], flags).is_err() {
+                return;
+            }
         }
     }
 
@@ -128,16 +155,24 @@ impl Datagram {
         }
     }
 
-    /// Sends the replies that were kept, as far as the receivers are ready for them.
-    pub(super) fn retry(&mut self, space: &mut Workspace<'_>) {
-        if !self.later.is_empty() {
+    /// Sends the replies that were kept, as far as the receivers are ready for them. Gives whether
+    /// any of them is off our hands.
+    pub(super) fn retry(&mut self, space: &mut Workspace<'_>) -> bool {
+        let before = self.later.len();
+        if before > 0 {
             let name = space.name(usize::from(self.source));
             self.later.send(self.fd.as_fd(), name, space.limits, &mut space.statistics);
         }
-        let waits_for_room = self.watch == Watch::Writable;
-        if waits_for_room && self.later.is_empty() {
-            self.watch = Watch::Readable;
+        let has_sent = self.later.len() < before;
+        if self.watch == Watch::Writable {
+            self.watch = match has_sent {
+                _ if self.later.is_empty() => Watch::Readable,
+                true => Watch::Writable,
+                // It is not room in the socket that is missing: only time can tell.
+                false => Watch::Nothing,
+            };
         }
+        has_sent
     }
 
     /// The timer brings a socket back that failed.
@@ -371,11 +406,16 @@ pub(super) fn send_reply(
 ) -> io::Result<()> {
     let mut buffer = [0; control::REPLY_CONTROL_MAX];
     let len = control::write(&mut buffer, info, None);
-    match message::send(fd, name, &buffer[..len], data) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            message::send(fd, name, &buffer[..len], data)
-        }
-        result => result,
+    let send = |control| message::send(fd, name, control, data);
+    let Err(error) = send(&buffer[..len]) else { return Ok(()) };
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => send(&buffer[..len]),
+        Some(libc::EMSGSIZE) if room::make(fd, data.len()) => send(&buffer[..len]),
+        // It was sent to an address that is not one host's, a broadcast or a group, and the kernel
+        // did not say which of ours that means: not to a socket of IPv6 if the sender uses IPv4,
+        // and not to one that had not asked for it yet. Then the route decides.
+        Some(libc::EINVAL | libc::ENETUNREACH) if info.is_some() => send(&[]),
+        _ => Err(error),
     }
 }
 

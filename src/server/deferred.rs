@@ -35,6 +35,10 @@ impl Later {
         self.0.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether a reply to `name` waits, so that the next one has to wait behind it.
     pub(super) fn holds(&self, name: &[u8]) -> bool {
         self.0.iter().any(|reply| *reply.name == *name)

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | accept connections | `listener` |
 //! | echo on a connection | `connection` |
-//! | echo datagrams | `datagram`, `deferred`, `reflection` |
+//! | echo datagrams | `datagram`, `deferred`, `reflection`, `room` |
 
 mod backoff;
 mod connection;
@@ -21,6 +21,7 @@ mod pipe;
 mod poller;
 mod processors;
 mod reflection;
+mod room;
 mod shutdown;
 mod table;
 mod worker;
@@ -114,6 +115,8 @@ pub fn run(
             }),
         }
     }
+    // One worker that fails has to stop the others.
+    let failure = if workers == 1 { None } else { Some(Shutdown::on_trigger()?) };
     let shared = Shared {
         names: &names,
         limits: &config.limits,
@@ -122,6 +125,7 @@ pub fn run(
         is_alone: workers == 1,
         connections: AtomicU32::new(0),
         shutdown,
+        failure,
     };
     run_workers(
         &shared,
@@ -135,15 +139,27 @@ fn run_workers(shared: &Shared<'_>, mut dealt: Vec<Vec<Part>>, calls: Calls) -> 
     std::thread::scope(|scope| {
         let others: Vec<_> = dealt
             .into_iter()
-            .map(|parts| scope.spawn(move || Worker::new(shared, parts, Calls::default())?.run()))
+            .map(|parts| scope.spawn(move || run_worker(shared, parts, Calls::default())))
             .collect();
-        let mut total = Worker::new(shared, first, calls)?.run()?;
+        let mut results = vec![run_worker(shared, first, calls)];
         for other in others {
-            let result = other.join().map_err(|_| Error::new(ErrorKind::Other, "a worker died"))?;
+            let died = |_| Err(Error::new(ErrorKind::Other, "a worker died"));
+            results.push(other.join().unwrap_or_else(died));
+        }
+        let mut total = Statistics::default();
+        for result in results {
             total += result?;
         }
         Ok(total)
     })
+}
+
+fn run_worker(shared: &Shared<'_>, parts: Vec<Part>, calls: Calls) -> Result<Statistics> {
+    let result = Worker::new(shared, parts, calls).and_then(Worker::run);
+    if let (Err(_), Some((trigger, _))) = (&result, &shared.failure) {
+        trigger.pull();
+    }
+    result
 }
 
 /// What the first worker calls back.
@@ -171,6 +187,16 @@ struct Shared<'a> {
     /// How many connections there are, over all workers.
     connections: AtomicU32,
     shutdown: &'a Shutdown,
+    /// How one of several workers stops the others.
+    failure: Option<(Trigger, Shutdown)>,
+}
+
+impl Shared<'_> {
+    /// What ends a worker.
+    fn shutdowns(&self) -> impl Iterator<Item = &Shutdown> {
+        let failure = self.failure.as_ref().map(|(_, failure)| failure);
+        std::iter::once(self.shutdown).chain(failure)
+    }
 }
 
 impl Statistics {

@@ -1,7 +1,12 @@
 //! The event loop: it gives each socket that has something to do its turn.
 
+mod datagrams;
+mod listeners;
+#[cfg(test)]
+mod tests;
+
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -9,8 +14,8 @@ use rustix::event::epoll::EventFlags;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Protocol, Signs, Turn};
-use super::datagram::{Datagram, Watch};
-use super::listener::{Accepted, Listener};
+use super::datagram::Datagram;
+use super::listener::Listener;
 use super::poller::{Poller, Wait};
 use super::table::Table;
 use super::workspace::Workspace;
@@ -45,7 +50,10 @@ pub(super) struct Worker<'a> {
     round: Vec<u32>,
     ip_batch: Option<Batch>,
     large_batch: Option<Batch>,
+    /// When to look for connections again that there was no room for.
     backoff: Backoff,
+    /// When to try again what a datagram socket could not receive or send.
+    datagram_backoff: Backoff,
     heartbeat: Option<(Heartbeat, Instant)>,
     on_shutdown: Option<Box<dyn FnOnce() + Send>>,
     /// When a shutdown stops waiting for peers; `None` until there is a shutdown.
@@ -83,6 +91,7 @@ impl<'a> Worker<'a> {
             ip_batch: None,
             large_batch: None,
             backoff: Backoff::default(),
+            datagram_backoff: Backoff::default(),
             heartbeat: calls.heartbeat.map(|heartbeat| {
                 let due = Instant::now() + heartbeat.interval;
                 (heartbeat, due)
@@ -90,10 +99,12 @@ impl<'a> Worker<'a> {
             on_shutdown: calls.on_shutdown,
             drains_until: None,
         };
-        worker
-            .poller
-            .add(shared.shutdown, token::SHUTDOWN, EventFlags::IN)
-            .context("wait for the shutdown")?;
+        for shutdown in shared.shutdowns() {
+            worker
+                .poller
+                .add(shutdown, token::SHUTDOWN, EventFlags::IN)
+                .context("wait for the shutdown")?;
+        }
         for listener in shared.listeners {
             worker.add_listener(listener)?;
         }
@@ -103,51 +114,12 @@ impl<'a> Worker<'a> {
         Ok(worker)
     }
 
-    fn add_listener(&mut self, shared: &'a super::SharedListener) -> Result<()> {
-        let what = || format!("serve {}", self.shared.names[usize::from(shared.source)]);
-        // accept4(2) has no flag for a single call that does not wait, so the socket itself has to
-        // be non-blocking; systemd sets this anew for each start (systemd.service(5),
-        // NonBlocking=).
-        rustix::io::ioctl_fionbio(&shared.fd, true).context(what())?;
-        let listener = Listener {
-            fd: shared.fd.as_fd(),
-            source: shared.source,
-            protocol: protocol_of(&shared.kind),
-            is_watched: false,
-            has_failed: false,
-        };
-        self.listeners.push(listener);
-        self.watch_listener(self.listeners.len() - 1).context(what())
-    }
-
-    fn watch_listener(&mut self, number: usize) -> io::Result<()> {
-        let listener = &mut self.listeners[number];
-        if listener.is_watched || listener.has_failed {
-            return Ok(());
-        }
-        // One connection wakes one worker, and not all of them for one to win.
-        let shared = if self.shared.is_alone { EventFlags::empty() } else { EventFlags::EXCLUSIVE };
-        let token = token::LISTENER | number as u64;
-        self.poller.add(&*listener, token, EventFlags::IN | shared)?;
-        listener.is_watched = true;
-        Ok(())
-    }
-
-    fn unwatch_listener(&mut self, number: usize) {
-        let listener = &mut self.listeners[number];
-        if std::mem::take(&mut listener.is_watched) {
-            // It was added, so it can be removed.
-            let _ = self.poller.remove(&*listener);
-        }
-    }
-
     fn add_part(&mut self, part: Part) -> Result<()> {
         let what = format!("serve {}", self.shared.names[usize::from(part.source)]);
         if part.service.is_one_connection() {
             self.shared.connections.fetch_add(1, Ordering::Relaxed);
-            return self
-                .add_connection(part.fd, part.source, protocol_of(&part.kind))
-                .context(what);
+            let connection = Connection::inherited(part.fd, part.source, protocol_of(&part.kind));
+            return self.add_connection(connection).context(what);
         }
         let datagram = Datagram::new(part.fd, part.source, part.kind)?;
         let token = token::DATAGRAM | self.datagrams.len() as u64;
@@ -164,21 +136,15 @@ impl<'a> Worker<'a> {
     }
 
     /// The caller has counted it.
-    fn add_connection(&mut self, fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<()> {
-        let result = self.try_add_connection(fd, source, protocol);
+    fn add_connection(&mut self, connection: io::Result<Connection>) -> io::Result<()> {
+        let result = connection.and_then(|connection| self.try_add_connection(connection));
         if result.is_err() {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         }
         result
     }
 
-    fn try_add_connection(
-        &mut self,
-        fd: OwnedFd,
-        source: u16,
-        protocol: Protocol,
-    ) -> io::Result<()> {
-        let connection = Connection::new(fd, source, protocol)?;
+    fn try_add_connection(&mut self, connection: Connection) -> io::Result<()> {
         let number = self.connections.next();
         self.poller.add(&connection, token::CONNECTION | u64::from(number), CONNECTION_EVENTS)?;
         self.space.statistics.connections += 1;
@@ -195,7 +161,7 @@ impl<'a> Worker<'a> {
                 let number = token as u32;
                 match token & token::KIND {
                     token::LISTENER => self.accept(number as usize),
-                    token::DATAGRAM => self.echo_datagrams(number as usize),
+                    token::DATAGRAM => self.echo_datagrams(number as usize, flags),
                     token::SHUTDOWN => self.begin_to_drain(),
                     _ => self.connection_event(number, flags),
                 }
@@ -216,7 +182,10 @@ impl<'a> Worker<'a> {
 
     fn is_done(&self) -> bool {
         match self.drains_until {
-            Some(until) => self.connections.len() == 0 || until <= Instant::now(),
+            Some(until) => {
+                let is_behind = self.datagrams.iter().any(Datagram::is_behind);
+                (self.connections.len() == 0 && !is_behind) || until <= Instant::now()
+            }
             None => {
                 self.listeners.iter().all(|listener| listener.has_failed)
                     && self.datagrams.is_empty()
@@ -230,7 +199,8 @@ impl<'a> Worker<'a> {
             return Wait::Not;
         }
         let beat = self.heartbeat.as_ref().map(|(_, due)| *due);
-        match [self.backoff.due(), beat, self.drains_until].into_iter().flatten().min() {
+        let retries = [self.backoff.due(), self.datagram_backoff.due()];
+        match retries.into_iter().chain([beat, self.drains_until]).flatten().min() {
             Some(instant) => Wait::Until(instant),
             None => Wait::Forever,
         }
@@ -257,7 +227,11 @@ impl<'a> Worker<'a> {
         std::mem::swap(&mut self.ready, &mut self.round);
         let signs = Signs { end: false, urgent: false, unknown: true };
         for index in 0..self.round.len() {
-            self.turn(self.round[index], signs);
+            let number = self.round[index];
+            if let Some(connection) = self.connections.get(number) {
+                connection.is_ready = false;
+                self.turn(number, signs);
+            }
         }
         self.round.clear();
     }
@@ -267,7 +241,12 @@ impl<'a> Worker<'a> {
         match connection.turn(signs, &mut self.space) {
             Turn::Idle if self.drains_until.is_some() => self.close(number, None),
             Turn::Idle | Turn::Blocked => {}
-            Turn::More => self.ready.push(number),
+            // An event may have given it a turn while it was waiting for this one.
+            Turn::More if connection.is_ready => {}
+            Turn::More => {
+                connection.is_ready = true;
+                self.ready.push(number);
+            }
             Turn::Ended => self.close(number, None),
             Turn::Broken(error) => self.close(number, Some(&error)),
         }
@@ -285,117 +264,17 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn accept(&mut self, number: usize) {
-        if self.drains_until.is_some() {
-            return;
-        }
-        for _ in 0..self.shared.limits.turn_accepts {
-            let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
-            let accepted = if before >= self.shared.limits.connections_max {
-                Accepted::NoRoom(io::Error::other("--connections-max is reached"))
-            } else {
-                self.listeners[number].accept()
-            };
-            if let Accepted::Connection(fd) = accepted {
-                self.accepted(number, fd);
-                continue;
-            }
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            match accepted {
-                Accepted::Connection(_) | Accepted::Gone => {}
-                Accepted::Nobody => return,
-                Accepted::NoRoom(error) => return self.pause(number, &error),
-                Accepted::Failed(error) => return self.give_up(number, &error),
-            }
-        }
-    }
-
-    fn accepted(&mut self, number: usize, fd: OwnedFd) {
-        let Listener { source, protocol, .. } = self.listeners[number];
-        self.space.trace_accept(usize::from(source), &fd);
-        if let Err(error) = self.add_connection(fd, source, protocol) {
-            let name = self.space.name(usize::from(source));
-            log::warn!("a connection on {name} is closed: {error}");
-        }
-    }
-
-    /// Leaves the connections that wait in the kernel's backlog until there is room.
-    fn pause(&mut self, number: usize, error: &io::Error) {
-        let name = self.space.name(usize::from(self.listeners[number].source));
-        log::debug!("accept on {name} waits: {error}");
-        self.unwatch_listener(number);
-        self.backoff.plan(Instant::now());
-    }
-
-    /// A socket that accepts no more, for example because somebody called shutdown(2) on it.
-    fn give_up(&mut self, number: usize, error: &io::Error) {
-        let name = self.space.name(usize::from(self.listeners[number].source));
-        log::error!("accept on {name}: {error}; the socket is served no longer");
-        self.unwatch_listener(number);
-        self.listeners[number].has_failed = true;
-    }
-
-    fn watch_all_listeners(&mut self) {
-        for number in 0..self.listeners.len() {
-            if let Err(error) = self.watch_listener(number) {
-                let name = self.space.name(usize::from(self.listeners[number].source));
-                log::warn!("wait for connections on {name}: {error}; trying again");
-                self.backoff.plan(Instant::now());
-            }
-        }
-    }
-
-    fn echo_datagrams(&mut self, number: usize) {
-        let datagram = &mut self.datagrams[number];
-        let batch =
-            if datagram.has_large_messages() { &mut self.large_batch } else { &mut self.ip_batch };
-        let Some(batch) = batch else { return };
-        let before = datagram.watch;
-        datagram.turn(batch, &mut self.space);
-        self.after_datagrams(number, before);
-    }
-
-    fn after_datagrams(&mut self, number: usize, before: Watch) {
-        let datagram = &self.datagrams[number];
-        if datagram.is_behind() || datagram.watch == Watch::Nothing {
-            self.backoff.plan(Instant::now());
-        }
-        if datagram.watch == before {
-            return;
-        }
-        let flags = match datagram.watch {
-            Watch::Readable => EventFlags::IN,
-            Watch::Writable => EventFlags::OUT,
-            Watch::Nothing => EventFlags::empty(),
-        };
-        let token = token::DATAGRAM | number as u64;
-        // An error is reported whether it is asked for or not, so a socket that is left alone has
-        // to be taken out.
-        let result = match (before, datagram.watch) {
-            (_, Watch::Nothing) => self.poller.remove(datagram),
-            (Watch::Nothing, _) => self.poller.add(datagram, token, flags),
-            _ => self.poller.modify(datagram, token, flags),
-        };
-        if let Err(error) = result {
-            log::error!("watch a datagram socket: {error}");
-        }
-    }
-
     fn timers(&mut self) {
-        if self.backoff.due().is_none() && self.heartbeat.is_none() {
+        let retries = [self.backoff.due(), self.datagram_backoff.due()];
+        if retries == [None, None] && self.heartbeat.is_none() {
             return;
         }
         let now = Instant::now();
-        if self.backoff.take(now) {
-            if self.drains_until.is_none() {
-                self.watch_all_listeners();
-            }
-            for number in 0..self.datagrams.len() {
-                let before = self.datagrams[number].watch;
-                self.datagrams[number].revive();
-                self.datagrams[number].retry(&mut self.space);
-                self.after_datagrams(number, before);
-            }
+        if self.backoff.take(now) && self.drains_until.is_none() {
+            self.watch_all_listeners();
+        }
+        if self.datagram_backoff.take(now) {
+            self.retry_datagrams();
         }
         if let Some((heartbeat, due)) = &mut self.heartbeat {
             if *due <= now {
@@ -414,8 +293,10 @@ impl<'a> Worker<'a> {
             on_shutdown();
         }
         self.drains_until = Some(Instant::now() + self.shared.limits.drain_time_max);
-        // The event stays, and would not let us sleep.
-        let _ = self.poller.remove(self.shared.shutdown);
+        for shutdown in self.shared.shutdowns() {
+            // The event stays, and would not let us sleep.
+            let _ = self.poller.remove(shutdown);
+        }
         for number in 0..self.listeners.len() {
             self.unwatch_listener(number);
         }

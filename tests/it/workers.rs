@@ -1,0 +1,134 @@
+//! Several workers: each kind of socket is served as by one, limits hold for all of them together,
+//! and all of them end.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+use socket2::SockRef;
+
+use crate::activators::{Active, Kind};
+use crate::clients::{Client, connect, messages, pattern, receive};
+use crate::handover::{hand_over, hand_over_with};
+use crate::kit::{Dir, Process, program, program_path, run};
+
+const SERVE: [&str; 3] = ["serve", "--workers", "3"];
+
+fn server(kind: Kind, flags: &[&str]) -> Active {
+    let dir = Dir::new();
+    let mut command = program();
+    command.args(["activate", "-l", &kind.address(&dir), "--", program_path()]);
+    Active::ours(dir, command.args(SERVE).args(flags))
+}
+
+fn tcp(active: &Active) -> TcpStream {
+    connect(&active.address, &active.dir).into()
+}
+
+#[test]
+fn every_kind_is_served_under_load() {
+    for kind in Kind::ALL {
+        let active = server(kind, &[]);
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        Client::InProcess.check(&active);
+                    }
+                });
+            }
+        });
+        active.process.terminate().expect_code(0);
+    }
+}
+
+/// It is one limit for all workers, and room that one of them makes is used by any.
+#[test]
+fn a_limit_holds_for_all_and_everybody_is_served_in_the_end() {
+    const MOST: usize = 3;
+    let active = server(Kind::Tcp4, &["--connections-max", "3"]);
+    let served = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..24 {
+            let (active, served) = (&active, &served);
+            scope.spawn(move || {
+                let mut client = tcp(active);
+                client.write_all(b"hello").expect("send");
+                client.read_exact(&mut [0; 5]).expect("receive");
+                let others = served.fetch_add(1, Ordering::SeqCst);
+                assert!(others < MOST, "{others} others are served at the same time");
+                client.write_all(b"again").expect("send");
+                client.read_exact(&mut [0; 5]).expect("receive");
+                served.fetch_sub(1, Ordering::SeqCst);
+                client.shutdown(Shutdown::Write).expect("shutdown");
+                assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+            });
+        }
+    });
+    active.process.terminate().expect_code(0);
+}
+
+#[test]
+fn a_signal_ends_all_of_them_although_peers_do_not_read() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let active = server(Kind::UnixStream, &[]);
+        let idle: Vec<_> = (0..6).map(|_| tcp(&active)).collect();
+        let mut deaf: Vec<_> = (0..6).map(|_| tcp(&active)).collect();
+        for peer in &mut deaf {
+            peer.set_nonblocking(true).expect("O_NONBLOCK");
+            while peer.write(&pattern(65_536)).is_ok() {}
+        }
+        messages(&connect(&active.address, &active.dir), &[64]);
+        active.process.signal(signal);
+        active.process.finish().expect_code(0);
+        for mut peer in idle {
+            assert_eq!(peer.read(&mut [0]).expect("the end, and no reset"), 0);
+        }
+    }
+}
+
+/// The peers are served by different workers, and each has its own order.
+#[test]
+fn the_order_of_a_peer_is_kept() {
+    for kind in [Kind::Udp4, Kind::UnixDatagram] {
+        let active = server(kind, &[]);
+        let socket = connect(&active.address, &active.dir);
+        SockRef::from(&socket).set_recv_buffer_size(1 << 20).expect("SO_RCVBUF");
+        for round in 0..200_u32 {
+            let batch = || (round * 8..round * 8 + 8).map(u32::to_be_bytes);
+            for message in batch() {
+                assert_eq!(socket.send(&message).expect("send"), 4);
+            }
+            for message in batch() {
+                assert_eq!(receive(&socket, 4), message, "{kind:?}");
+            }
+        }
+        active.process.terminate().expect_code(0);
+    }
+}
+
+/// One that finds out that there is nothing left to accept tells the others, who may sleep.
+#[test]
+fn all_end_when_the_listener_was_shut_down() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let handed_over = listener.try_clone().expect("dup");
+    let process = Process::start(&mut hand_over(handed_over, &SERVE));
+    let client = TcpStream::connect(address).expect("connect");
+    messages(&client.try_clone().expect("dup").into(), &[5]);
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("shutdown");
+    drop(client);
+    process.finish().expect_code(1).expect_stderr(&["no listening socket accepts connections"]);
+}
+
+/// One that cannot start does not leave the others running with nobody to know.
+#[test]
+fn one_that_cannot_start_is_reported() {
+    // Open before are the three streams, the listener, the signals and the workers' own event:
+    // two of the workers have room for an epoll instance, and the others have not.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let environment = "LISTEN_PID=$$ LISTEN_FDS=1; ulimit -n 8";
+    let mut command = hand_over_with(listener, environment, "", &["serve", "--workers", "9"]);
+    run(&mut command).expect_code(1).expect_stderr(&["create an epoll instance"]);
+}
