@@ -1,6 +1,6 @@
-//! The support matrix, `docs/support-matrix.md`: what each test saw, cell by cell.
+//! The support matrix, `docs/matrix.md`: what each test saw, cell by cell.
 //!
-//! A test that sees something else than the page says fails. With `UPDATE_SUPPORT_MATRIX=1` it
+//! A test that sees something else than the page says fails. With `UPDATE_MATRIX=1` it
 //! writes the page instead.
 
 use std::collections::BTreeMap;
@@ -44,11 +44,11 @@ static PAGE: Mutex<()> = Mutex::new(());
 pub(crate) fn record(row: &str, column: &str, seen: &str) {
     assert!(ROWS.contains(&row) && COLUMNS.contains(&column), "no cell {row:?} × {column:?}");
     let _one_at_a_time = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/support-matrix.md");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/matrix.md");
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let mut cells = parse(&text);
     let key = (row.to_owned(), column.to_owned());
-    if std::env::var_os("UPDATE_SUPPORT_MATRIX").is_some_and(|value| value == "1") {
+    if std::env::var_os("UPDATE_MATRIX").is_some_and(|value| value == "1") {
         cells.insert(key, seen.to_owned());
         std::fs::write(&path, render(&cells)).expect("the page can be written");
         return;
@@ -56,7 +56,7 @@ pub(crate) fn record(row: &str, column: &str, seen: &str) {
     let said = cells.get(&key).map_or(UNSEEN, String::as_str);
     assert_eq!(
         said, seen,
-        "docs/support-matrix.md is stale at {row} × {column}; UPDATE_SUPPORT_MATRIX=1 rewrites it"
+        "docs/matrix.md is stale at {row} × {column}; UPDATE_MATRIX=1 rewrites it"
     );
 }
 
@@ -96,11 +96,13 @@ const PREFACE: &str = "\
 # What was seen to work
 
 Written by the tests in `tests/system`, which fail where they see something else. *yes*: a client
-sent bytes and verified every byte of the echo. *–*: not tried; the machine that runs these tests
-has neither a vsock transport nor SCTP, so those rows are tried inside the VM.
+sent bytes and verified every byte of the echo. *–*: not tried there; the machine that runs these
+tests has neither a vsock transport nor SCTP, so those rows are tried inside the VM.
 
-A *plain service* is a unit that runs the program without a container (`systemd/plain`). *Podman*
-stands for `systemd-socket-activate … podman run --network=none`. The *VM* runs Debian 13.
+A *plain service* is a unit that runs the program without a container (`systemd/plain`).
+*systemd-socket-activate* starts the program itself, and under *Podman*
+`podman run --network=none`; MPTCP, which it cannot bind, comes from
+`socket-activate-echo activate`. The *VM* runs Debian 13.
 
 ";
 

@@ -64,7 +64,7 @@ fn the_watchdog_replaces_a_server_that_hangs() {
     // Fed, it outlives three times its deadline.
     let old = "systemctl --user show --property=MainPID --value echo-plain.service";
     machine.run(&format!("timeout 3 tail --pid=$({old}) -f /dev/null; [ $({restarts}) = 0 ]")).ok();
-    machine.run(&format!("kill -STOP $({old})")).ok();
+    machine.run("systemctl --user kill --signal=STOP echo-plain.service").ok();
     probe(&machine, "tcp:127.0.0.1:3007");
     machine.run(&format!("[ $({restarts}) = 1 ]")).ok();
     machine.run("journalctl --user --unit=echo-plain.service").ok().said("Watchdog timeout");
@@ -99,6 +99,25 @@ fn a_listening_socket_can_be_standard_input() {
     machine.run("systemctl --user start echo-stdin.socket").ok();
     probe(&machine, "tcp:127.0.0.1:3307");
     machine.run("systemctl --user is-active echo-stdin.service").ok();
+}
+
+/// SocketProtocol=mptcp (systemd 257), as docs/units.md shows it.
+#[test]
+fn a_socket_unit_can_ask_for_multipath_tcp() {
+    let Some(machine) = machine("SocketProtocol=mptcp") else { return };
+    install(&machine, "echo-stdin.*");
+    machine
+        .run(
+            "set -e
+             mkdir ~/.config/systemd/user/echo-stdin.socket.d
+             printf '[Socket]\\nSocketProtocol=mptcp\\n' \
+                 > ~/.config/systemd/user/echo-stdin.socket.d/mptcp.conf
+             systemctl --user daemon-reload
+             systemctl --user start echo-stdin.socket",
+        )
+        .ok();
+    probe(&machine, "mptcp:127.0.0.1:3307");
+    matrix::record("MPTCP stream", "plain service", "yes");
 }
 
 /// What `systemd-analyze security` prints is out of ten; lower is better.

@@ -8,6 +8,10 @@ use crate::{images, matrix};
 /// The image by the name that the original's README runs.
 const IMAGE: &str = "ghcr.io/eriksjolund/socket-activate-echo";
 
+/// What is activated, but for the engine's name: a container named `echo`.
+pub(crate) const RUN: &str =
+    "run --rm --name echo --network=none ghcr.io/eriksjolund/socket-activate-echo";
+
 /// Sockets that one call of systemd-socket-activate can bind, which makes one type at a time.
 pub(crate) struct Kind {
     flag: &'static str,
@@ -16,14 +20,10 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    /// The command that binds the sockets and, on the first traffic, runs a container named `echo`.
-    pub(crate) fn activate(&self, podman_run: &str) -> String {
+    /// The call that binds the sockets and, on the first traffic, becomes `command`.
+    pub(crate) fn activate(&self, command: &str) -> String {
         let listen: Vec<_> = self.sockets.iter().map(|(_, on, _)| format!("-l {on}")).collect();
-        let (flag, listen) = (self.flag, listen.join(" "));
-        format!(
-            "exec systemd-socket-activate {flag} {listen} \
-             {podman_run} --rm --name echo --network=none {IMAGE}"
-        )
+        format!("exec systemd-socket-activate {} {} {command}", self.flag, listen.join(" "))
     }
 
     pub(crate) fn wait_until_bound(&self, activator: &Background) {
@@ -82,18 +82,44 @@ fn bed(runtime: &str) -> Option<(MutexGuard<'static, ()>, Bed)> {
     }
 }
 
+/// Sends to the address and writes what came of it to the matrix.
+fn probe(bed: &Bed, row: &str, column: &str, address: &str) {
+    bed.run(&format!("socket-activate-echo probe --count 10 {address}")).ok();
+    matrix::record(row, column, "yes");
+}
+
 fn every_kind_of_socket_is_echoed(runtime: &str) {
     let Some((_guard, bed)) = bed(runtime) else { return };
     let column = format!("Podman rootful, {runtime}");
     for kind in KINDS {
-        let activator = bed.spawn(&kind.activate("podman run"));
+        let activator = bed.spawn(&kind.activate(&format!("podman {RUN}")));
         kind.wait_until_bound(&activator);
         for (row, _, address) in kind.sockets {
-            bed.run(&format!("socket-activate-echo probe --count 10 {address}")).ok();
-            matrix::record(row, &column, "yes");
+            probe(&bed, row, &column, address);
         }
         bed.run("podman stop echo").ok();
         activator.finish().ok();
+    }
+    // What systemd-socket-activate cannot bind, ours can.
+    let activator = bed.spawn(&format!(
+        "exec socket-activate-echo activate -l mptcp:127.0.0.1:3000 -- podman {RUN}"
+    ));
+    activator.wait_for("mptcp:127.0.0.1:3000");
+    probe(&bed, "MPTCP stream", &column, "mptcp:127.0.0.1:3000");
+    bed.run("podman stop echo").ok();
+    activator.finish().ok();
+}
+
+/// The same without a container.
+#[test]
+fn every_kind_of_socket_is_echoed_without_podman() {
+    let Some((_guard, bed)) = bed("runc") else { return };
+    for kind in KINDS {
+        let activator = bed.spawn(&kind.activate("/run/sae-bed/share/socket-activate-echo"));
+        kind.wait_until_bound(&activator);
+        for (row, _, address) in kind.sockets {
+            probe(&bed, row, "systemd-socket-activate", address);
+        }
     }
 }
 
@@ -172,4 +198,40 @@ fn nothing_gets_out(bed: &Bed, container: &str) {
     ))
     .refused()
     .said("Network is unreachable");
+}
+
+/// The README's built-in activator, with types of socket mixed.
+#[test]
+fn readme_activate() {
+    let Some((_guard, bed)) = bed("crun") else { return };
+    let activator = bed.spawn(
+        "exec socket-activate-echo activate -l unix:/tmp/stream.sock -l tcp:[::]:4000 \
+             -l udp:[::]:4000 -- \
+             podman run --rm --name echo2 --network=none localhost/socket-activate-echo",
+    );
+    activator.wait_for("udp:[::]:4000");
+    bed.run("socket-activate-echo probe unix:/tmp/stream.sock tcp:127.0.0.1:4000 udp:[::1]:4000")
+        .ok();
+    bed.run("podman stop echo2").ok();
+    activator.finish().ok();
+}
+
+/// The program alone: no shell, no libraries, and still the client and the explainer are there.
+#[test]
+fn the_minimal_image_serves() {
+    let Some((_guard, bed)) = bed("runc") else { return };
+    let image = "localhost/socket-activate-echo:minimal";
+    let activator = bed.spawn(&format!(
+        "exec systemd-socket-activate -l 127.0.0.1:3000 podman run --rm --name echo \
+             --network=none --read-only --cap-drop=all --security-opt=no-new-privileges {image}"
+    ));
+    activator.wait_for("Listening on 127.0.0.1:3000");
+    bed.run("socket-activate-echo probe tcp:127.0.0.1:3000").ok();
+    bed.run("podman exec echo /socket-activate-echo --version").ok();
+    bed.run("podman inspect --format '{{.Config.User}}' echo").ok().said("65534:65534");
+    bed.run("podman stop echo").ok();
+    activator.finish().ok();
+    bed.run(&format!("podman image inspect --format '{{{{.Labels}}}}' {image}"))
+        .ok()
+        .said("org.opencontainers.image.licenses:MIT OR Apache-2.0");
 }

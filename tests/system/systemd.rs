@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::kit::{Bed, Output, bed_script, not_run, run};
+use crate::podman::{KINDS, RUN};
 use crate::{images, matrix};
 
 /// The machine, in the hands of one test at a time.
@@ -111,7 +112,7 @@ fn readme_walk_through() {
     ] {
         machine.until(&format!("[ \"$(echo hello | socat - {address})\" = hello ]"));
     }
-    probe(&machine, DEMO);
+    machine.run("socket-activate-echo probe").ok();
     machine
         .run("podman exec -t echo-demo curl https://podman.io")
         .refused()
@@ -309,8 +310,8 @@ fn without_vsock_the_demo_set_says_so_and_the_rest_can_be_had() {
 fn every_kind_of_socket_is_echoed(runtime: &str) {
     let Some(machine) = machine(&format!("rootless Podman with {runtime}")) else { return };
     let column = format!("Podman rootless, {runtime}");
-    for kind in crate::podman::KINDS {
-        let activator = machine.spawn(&kind.activate(&format!("podman --runtime {runtime} run")));
+    for kind in KINDS {
+        let activator = machine.spawn(&kind.activate(&format!("podman --runtime {runtime} {RUN}")));
         kind.wait_until_bound(&activator);
         for (row, _, address) in kind.sockets {
             probe(&machine, address);
