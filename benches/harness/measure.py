@@ -9,7 +9,7 @@ from .servers import CLIENT_CPU, SERVER_CPU, Servers, available
 
 Pace = namedtuple("Pace", "rounds duration warmup cold_rounds")
 QUICK = Pace(rounds=5, duration=0.4, warmup=0.15, cold_rounds=100)
-FULL = Pace(rounds=7, duration=1.2, warmup=0.3, cold_rounds=500)
+FULL = Pace(rounds=7, duration=0.6, warmup=0.2, cold_rounds=400)
 
 IDLE_CONNECTIONS = 9900
 IDLE_SERVERS = ["ours", "epoll", "tokio", "io_uring"]

@@ -8,6 +8,8 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::kit::{Process, program};
+
 /// An echo of stream after stream; `spoil` changes each byte that comes back.
 fn echo(mut stream: impl Read + Write, spoil: u8) {
     let mut buffer = vec![0; 64 * 1024];
@@ -246,4 +248,33 @@ fn a_cold_start_ends_with_the_first_echo() {
     assert_eq!(silent.status.code(), Some(7));
     let missing = bench("-m cold -r 1 --run /no/such/program");
     assert_eq!(missing.status.code(), Some(127));
+}
+
+#[test]
+fn a_server_of_this_machine_is_found_by_its_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let addresses = [
+        format!("unix:{}", path("s")),
+        format!("unix-seqpacket:{}", path("q")),
+        "tcp:127.0.0.1:0".into(),
+    ];
+    let mut command = program();
+    command.args(["activate", "--now"]);
+    for address in &addresses {
+        command.args(["-l", address]);
+    }
+    let server = Process::start(&mut command);
+    let tcp = server.stderr_line("tcp:").expect("it says where it listens");
+    let port = tcp.split("tcp:127.0.0.1:").nth(1).expect("the port");
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    for address in [&addresses[0], &addresses[1], &format!("tcp:127.0.0.1:{port}")] {
+        let found = &document(address, 0)["servers"][0];
+        let each = &found["server_cpu_ns_per_message"]["median"];
+        assert!(each.as_f64().unwrap() > 0.0, "{address}: {found:#}");
+        let idle = &document(&format!("-m idle -c 50 {address}"), 0)["servers"][0];
+        assert!(idle["memory_bytes_per_connection"]["median"].is_f64(), "{address}: {idle:#}");
+        assert_eq!(idle["messages"], 50, "{address}: {idle:#}");
+    }
+    assert_eq!(server.terminate().status.code(), Some(0));
 }

@@ -116,7 +116,10 @@ pub(super) fn cpu_each(load: Load) -> fn(&Sample) -> Option<f64> {
             let mebibytes = sample.bytes as f64 / f64::from(1 << 20);
             Some(sample.cpu?.nanoseconds as f64 / mebibytes)
         },
-        _ => |sample| Some(sample.cpu?.nanoseconds as f64 / sample.round_trips as f64),
+        Load::Idle => |_| None,
+        Load::PingPong | Load::Flood => {
+            |sample| Some(sample.cpu?.nanoseconds as f64 / sample.round_trips as f64)
+        }
     }
 }
 

@@ -153,7 +153,11 @@ fn bytes(value: f64) -> String {
 
 fn microseconds(nanoseconds: f64) -> String {
     let value = nanoseconds / 1e3;
-    if value < 1000.0 { format!("{value:.1}") } else { thousands(value) }
+    match value {
+        v if v < 1.0 => format!("{v:.3}"),
+        v if v < 1000.0 => format!("{v:.1}"),
+        v => thousands(v),
+    }
 }
 
 fn percentile(sample: &Sample, quantile: f64) -> Option<f64> {
@@ -349,5 +353,6 @@ mod tests {
         assert_eq!(thousands(9_600_000.0), "9 600 000");
         assert_eq!(bytes(3_353e6), "3.35 GB");
         assert_eq!(microseconds(4_900.0), "4.9");
+        assert_eq!(microseconds(61.0), "0.061");
     }
 }

@@ -9,7 +9,7 @@ use socket2::SockAddr;
 
 use super::settings::Settings;
 use super::target::Target;
-use crate::address::{Address, Style, UnixName};
+use crate::address::{Address, Inet, Style, UnixName};
 
 /// The processes that serve an address.
 #[derive(Debug)]
@@ -136,8 +136,11 @@ fn inet_inodes(address: &Address) -> BTreeSet<u64> {
     /// The states of linux/tcp_states.h, which UDP's table uses too.
     const LISTENING: &str = "0A";
     const UNCONNECTED: &str = "07";
-    let (tables, state) = match address.style() {
-        Style::Datagram => (["/proc/net/udp", "/proc/net/udp6"], UNCONNECTED),
+    let (tables, state) = match address {
+        Address::Inet(Inet::Udp, ..) => (["/proc/net/udp", "/proc/net/udp6"], UNCONNECTED),
+        Address::Inet(Inet::Udplite, ..) => {
+            (["/proc/net/udplite", "/proc/net/udplite6"], UNCONNECTED)
+        }
         _ => (["/proc/net/tcp", "/proc/net/tcp6"], LISTENING),
     };
     let mut inodes = BTreeSet::new();
