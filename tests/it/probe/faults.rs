@@ -82,10 +82,11 @@ fn streams() {
             "(bytes from offset 0 on come again)",
         ),
         (
+            // The random first byte may be this one, but not all of them.
             |c| reply_and_wait(c, &[b"SSH-2.0-server\r\n"]),
             "wrong-bytes",
             8,
-            "differs at offset 0 of 64",
+            "differs at offset ",
         ),
         (
             |c| {
@@ -159,7 +160,7 @@ fn datagrams() {
         (|_| vec![vec![]], "truncated", "0 of 64 bytes came back in one message"),
         (|d| vec![[d, b"!"].concat()], "surplus", "1 bytes more came back"),
         (
-            |d| vec![d.iter().rev().copied().collect()],
+            |d| vec![d.iter().map(|byte| !byte).collect()],
             "wrong-bytes",
             "differs at offset 0 of 64: 0x",
         ),
@@ -295,7 +296,7 @@ fn a_vsock_multiplexer_is_asked_for_the_port() {
             },
             "wrong-bytes",
             8,
-            &["differs at offset 0 of 64", "0x68 came back"],
+            &["differs at offset ", " came back"],
         ),
         (|c| drop(servers::line(c)), "mux-refused", 6, &["closed the connection", "--wait"]),
         (|_| (), "mux-refused", 6, &["CONNECT 3000 on vsock-mux:/"]),
