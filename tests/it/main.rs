@@ -16,6 +16,7 @@ mod limits;
 mod notify;
 mod peers;
 mod probe;
+mod readme;
 mod refusals;
 mod serve_flags;
 mod steady;
