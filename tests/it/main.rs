@@ -2,6 +2,7 @@
 
 mod activate;
 mod activators;
+mod architecture;
 mod bench;
 mod clients;
 mod datagrams;
