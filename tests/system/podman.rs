@@ -188,21 +188,6 @@ fn readme_datagram_under_runc() {
     readme_datagram("runc");
 }
 
-/// The README's mix of types with the built-in activator.
-#[test]
-fn the_built_in_activator_starts_a_container() {
-    let Some((_guard, bed)) = bed("crun") else { return };
-    let activator = bed.spawn(&format!(
-        "exec socket-activate-echo activate -l unix:/tmp/stream.sock -l tcp:[::]:4000 \
-             -l udp:[::]:4000 -- podman run --rm --name echo2 --network=none {IMAGE}"
-    ));
-    activator.wait_for("waiting for the first connection or datagram");
-    let addresses = "unix:/tmp/stream.sock tcp:127.0.0.1:4000 tcp:[::1]:4000 udp:127.0.0.1:4000";
-    bed.run(&format!("socket-activate-echo probe --count 10 {addresses}")).ok();
-    bed.run("podman stop echo2").ok();
-    activator.finish().ok();
-}
-
 /// The container serves, and yet reaches nobody: it has no network of its own.
 fn nothing_gets_out(bed: &Bed, container: &str) {
     bed.run(&format!("podman exec -t {container} curl https://podman.io"))
