@@ -1,15 +1,17 @@
 //! One connection: bytes or messages come back in order, and no more is read than is sent.
 
+mod receive;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown};
 
+use self::receive::Received;
 use super::pipe::Pipe;
 use super::room;
 use super::workspace::Workspace;
-use crate::sys::message::receive_packet;
 
 /// A connection. An idle one is these few bytes and nothing else.
 #[derive(Debug)]
@@ -84,22 +86,12 @@ pub(super) enum Turn {
     Idle,
     /// The share of this turn is used up and there is more.
     More,
-    /// The peer does not read: wait until it does.
+    /// The peer does not read, or the kernel is short of memory: wait.
     Blocked,
     /// The peer is done and has everything.
     Ended,
     /// The connection is broken.
     Broken(io::Error),
-}
-
-/// What one receive gave.
-enum Received {
-    Nothing,
-    End,
-    /// So many bytes, and whether there may be more.
-    Bytes(usize, bool),
-    /// One message, which may be empty.
-    Message(usize),
 }
 
 impl Connection {
@@ -241,7 +233,8 @@ impl Connection {
                         moved += len;
                     }
                     Err(Errno::INTR) => {}
-                    Err(Errno::AGAIN | Errno::NOBUFS) => {
+                    Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => {
+                        space.is_short_of_memory |= error == Errno::NOBUFS;
                         self.backlog = Some(Box::new(Backlog::Pipe(pipe)));
                         return Turn::Blocked;
                     }
@@ -262,40 +255,6 @@ impl Connection {
         turn
     }
 
-    fn receive(&mut self, space: &mut Workspace<'_>) -> io::Result<Received> {
-        let stream_size = space.limits.stream_buffer_bytes;
-        match self.protocol {
-            Protocol::Tcp | Protocol::OtherStream => {
-                let buffer = &mut space.buffer[..stream_size];
-                let received = retry_on_intr(|| {
-                    rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT)
-                });
-                let may_be_more = |len| self.protocol != Protocol::Tcp || len == stream_size;
-                stream(received.map(|(len, _)| (len, may_be_more(len))))
-            }
-            Protocol::UnixStream => {
-                let buffer = &mut space.buffer[..stream_size];
-                stream(retry_on_intr(|| receive_unix(self.fd.as_fd(), buffer)))
-            }
-            Protocol::UnixSeqpacket | Protocol::VsockSeqpacket => self.receive_message(space),
-        }
-    }
-
-    fn receive_message(&mut self, space: &mut Workspace<'_>) -> io::Result<Received> {
-        let buffer = space.message_buffer();
-        let size = buffer.len();
-        match receive_packet(self.fd.as_fd(), buffer) {
-            Ok(packet) if packet.len > size => Err(io::Error::other(format!(
-                "a message of {} bytes is longer than the limit of {size}",
-                packet.len
-            ))),
-            Ok(packet) if packet.len > 0 || packet.has_control => Ok(Received::Message(packet.len)),
-            Ok(_) => Ok(Received::End),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Sends the first `len` bytes of the buffer back and keeps what the kernel does not take.
     fn echo(&mut self, len: usize, space: &mut Workspace<'_>) -> io::Result<bool> {
         let mut sent = 0;
@@ -309,7 +268,8 @@ impl Connection {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN | Errno::NOBUFS) => {
+                Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => {
+                    space.is_short_of_memory |= error == Errno::NOBUFS;
                     let bytes = space.buffer[sent..len].to_vec();
                     self.backlog = Some(Box::new(Backlog::Bytes { bytes, sent: 0 }));
                     return Ok(false);
@@ -341,7 +301,8 @@ impl Connection {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN | Errno::NOBUFS) => {
+                Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => {
+                    space.is_short_of_memory |= error == Errno::NOBUFS;
                     self.backlog = Some(backlog);
                     return Ok(false);
                 }
@@ -387,29 +348,6 @@ fn is_paced(fd: &OwnedFd) -> bool {
 }
 
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-
-fn stream(received: Result<(usize, bool), Errno>) -> io::Result<Received> {
-    match received {
-        Ok((0, _)) => Ok(Received::End),
-        Ok((len, may_be_more)) => Ok(Received::Bytes(len, may_be_more)),
-        Err(Errno::AGAIN) => Ok(Received::Nothing),
-        Err(error) => Err(error.into()),
-    }
-}
-
-// Descriptors and credentials that come with the bytes end a receive before the socket is empty.
-// There is no room for them here, so the kernel drops them and says so with MSG_CTRUNC.
-fn receive_unix(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
-    let size = buffer.len();
-    let message = rustix::net::recvmsg(
-        fd,
-        &mut [io::IoSliceMut::new(buffer)],
-        &mut rustix::net::RecvAncillaryBuffer::default(),
-        RecvFlags::DONTWAIT,
-    )?;
-    let stopped_short = message.flags.contains(rustix::net::ReturnFlags::CTRUNC);
-    Ok((message.bytes, message.bytes == size || stopped_short))
-}
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -1,11 +1,14 @@
 //! One datagram socket: each datagram goes back to its sender, whole, from where it was sent to.
 
+mod run;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::net::RecvFlags;
 
+use self::run::{Run, segments};
 use super::deferred::{Deferred, Later};
 use super::peer::Peer;
 use super::reflection;
@@ -13,14 +16,10 @@ use super::room;
 use super::workspace::Workspace;
 use crate::activation::{Family, Role, SocketKind};
 use crate::error::{Context, Result};
-use crate::sys::control::{self, PacketInfo, Received, SOL_UDP, UDP_GRO};
+use crate::sys::control::{self, PacketInfo, SOL_UDP, UDP_GRO};
 use crate::sys::message::{self, Batch};
 use crate::sys::option;
 
-/// The most datagrams that Linux sends as one with `UDP_SEGMENT`: `UDP_MAX_SEGMENTS`.
-const SEGMENTS_MAX: usize = 64;
-/// The most bytes of one such send: what fits an IPv4 packet with its headers.
-const SEGMENTED_BYTES_MAX: usize = 65_507;
 /// After so many failed receives in a row the socket is left alone for a while.
 const FAILURES_MAX: u32 = 8;
 /// How many queued errors are discarded before the others have their turn.
@@ -50,15 +49,6 @@ pub(super) enum Watch {
     Writable,
     /// Nothing: the timer brings it back.
     Nothing,
-}
-
-/// Datagrams of one sender that are answered with one send.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    slot: usize,
-    count: usize,
-    packet_info: Option<PacketInfo>,
-    segment_size: Option<u16>,
 }
 
 impl Datagram {
@@ -208,59 +198,6 @@ impl Datagram {
         self.send(batch, space);
     }
 
-    /// The datagrams from `slot` on that one send can answer: of one sender and one size, but for
-    /// the last, which may be shorter.
-    fn run_at(&self, batch: &Batch, slot: usize, count: usize) -> Run {
-        let received = self.received(batch, slot);
-        let Received { packet_info, segment_size } = received;
-        let size = batch.data(slot).len();
-        let mut run = Run { slot, count: 1, packet_info, segment_size };
-        if !self.segments || segment_size.is_some() || size == 0 || size > 32_767 {
-            return run;
-        }
-        let mut bytes = size;
-        for next in slot + 1..count.min(slot + SEGMENTS_MAX) {
-            let len = batch.data(next).len();
-            let belongs = len > 0
-                && len <= size
-                && bytes + len <= SEGMENTED_BYTES_MAX
-                && batch.name(next) == batch.name(slot)
-                && self.received(batch, next) == received;
-            if !belongs {
-                break;
-            }
-            bytes += len;
-            run.count += 1;
-            if len < size {
-                break;
-            }
-        }
-        if run.count > 1 {
-            run.segment_size = Some(size as u16);
-        }
-        run
-    }
-
-    fn received(&self, batch: &Batch, slot: usize) -> Received {
-        if !self.is_ip() {
-            return Received::default();
-        }
-        let mut received = control::parse(batch.control(slot));
-        let size = batch.data(slot).len();
-        // A lone datagram may be reported as a run of one.
-        received.segment_size =
-            received.segment_size.filter(|&segment| usize::from(segment) < size);
-        if let Some(PacketInfo::V6(ip, interface)) = &mut received.packet_info {
-            // A reply cannot come from a group; and only a link-local address needs its link.
-            if ip.is_multicast() {
-                *ip = std::net::Ipv6Addr::UNSPECIFIED;
-            } else if !ip.is_unicast_link_local() {
-                *interface = 0;
-            }
-        }
-        received
-    }
-
     fn is_ip(&self) -> bool {
         matches!(self.kind.family, Family::Inet | Family::Inet6)
     }
@@ -373,15 +310,6 @@ impl Datagram {
             let _ = option::set(self.fd.as_fd(), SOL_UDP, UDP_GRO, 0);
         }
     }
-}
-
-/// The datagrams in a slot: one, or as many as the kernel joined.
-fn segments(data: &[u8], run: Run) -> impl Iterator<Item = &[u8]> {
-    let is_joined = run.count == 1 && run.segment_size.is_some();
-    let size = if is_joined { run.segment_size.map_or(0, usize::from) } else { data.len() };
-    // An empty datagram is one chunk too.
-    let empty = data.is_empty().then_some(data);
-    empty.into_iter().chain(data.chunks(size.max(1)))
 }
 
 /// Twice as many when the last receive was filled, half when it was mostly empty: a lone request

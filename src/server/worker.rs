@@ -48,12 +48,15 @@ pub(super) struct Worker<'a> {
     ready: Vec<u32>,
     /// The same, of the round that is being worked off.
     round: Vec<u32>,
+    /// Connections that the kernel had no memory for.
+    starved: Vec<u32>,
     ip_batch: Option<Batch>,
     large_batch: Option<Batch>,
     /// When to look for connections again that there was no room for.
     backoff: Backoff,
-    /// When to try again what a datagram socket could not receive or send.
-    datagram_backoff: Backoff,
+    /// When to try again what a datagram socket could not receive or send, or a connection had no
+    /// memory for.
+    retry_backoff: Backoff,
     heartbeat: Option<(Heartbeat, Instant)>,
     on_shutdown: Option<Box<dyn FnOnce() + Send>>,
     /// When a shutdown stops waiting for peers; `None` until there is a shutdown.
@@ -88,10 +91,11 @@ impl<'a> Worker<'a> {
             connections: Table::default(),
             ready: Vec::new(),
             round: Vec::new(),
+            starved: Vec::new(),
             ip_batch: None,
             large_batch: None,
             backoff: Backoff::default(),
-            datagram_backoff: Backoff::default(),
+            retry_backoff: Backoff::default(),
             heartbeat: calls.heartbeat.map(|heartbeat| {
                 let due = Instant::now() + heartbeat.interval;
                 (heartbeat, due)
@@ -199,7 +203,7 @@ impl<'a> Worker<'a> {
             return Wait::Not;
         }
         let beat = self.heartbeat.as_ref().map(|(_, due)| *due);
-        let retries = [self.backoff.due(), self.datagram_backoff.due()];
+        let retries = [self.backoff.due(), self.retry_backoff.due()];
         match retries.into_iter().chain([beat, self.drains_until]).flatten().min() {
             Some(instant) => Wait::Until(instant),
             None => Wait::Forever,
@@ -236,10 +240,21 @@ impl<'a> Worker<'a> {
         self.round.clear();
     }
 
+    fn retry_starved(&mut self) {
+        let signs = Signs { end: false, urgent: false, unknown: true };
+        for number in std::mem::take(&mut self.starved) {
+            self.turn(number, signs);
+        }
+    }
+
     fn turn(&mut self, number: u32, signs: Signs) {
         let Some(connection) = self.connections.get(number) else { return };
         match connection.turn(signs, &mut self.space) {
             Turn::Idle if self.drains_until.is_some() => self.close(number, None),
+            Turn::Blocked if std::mem::take(&mut self.space.is_short_of_memory) => {
+                self.starved.push(number);
+                self.retry_backoff.plan(Instant::now());
+            }
             Turn::Idle | Turn::Blocked => {}
             // An event may have given it a turn while it was waiting for this one.
             Turn::More if connection.is_ready => {}
@@ -265,7 +280,7 @@ impl<'a> Worker<'a> {
     }
 
     fn timers(&mut self) {
-        let retries = [self.backoff.due(), self.datagram_backoff.due()];
+        let retries = [self.backoff.due(), self.retry_backoff.due()];
         if retries == [None, None] && self.heartbeat.is_none() {
             return;
         }
@@ -273,8 +288,12 @@ impl<'a> Worker<'a> {
         if self.backoff.take(now) && self.drains_until.is_none() {
             self.watch_all_listeners();
         }
-        if self.datagram_backoff.take(now) {
+        if self.retry_backoff.take(now) {
             self.retry_datagrams();
+            self.retry_starved();
+            if self.starved.is_empty() && self.datagrams.iter().all(Datagram::is_well) {
+                self.retry_backoff.reset();
+            }
         }
         if let Some((heartbeat, due)) = &mut self.heartbeat {
             if *due <= now {

@@ -14,6 +14,8 @@ pub(super) struct Workspace<'a> {
     pub(super) pipes: Pipes,
     pub(super) limits: &'a Limits,
     pub(super) statistics: Statistics,
+    /// Whether a connection waits for memory of the kernel's (`ENOBUFS`), of which no event tells.
+    pub(super) is_short_of_memory: bool,
     /// The name of each inherited socket.
     names: &'a [String],
     /// Whether anybody listens to the debug log; asked once, because it is asked for each message.
@@ -27,6 +29,7 @@ impl<'a> Workspace<'a> {
             pipes: Pipes::new(limits.pipes_max),
             limits,
             statistics: Statistics::default(),
+            is_short_of_memory: false,
             names,
             traces: log::log_enabled!(log::Level::Debug),
         }

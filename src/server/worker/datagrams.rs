@@ -5,7 +5,7 @@ use std::time::Instant;
 use rustix::event::epoll::EventFlags;
 
 use super::{Worker, token};
-use crate::server::datagram::{Datagram, Watch};
+use crate::server::datagram::Watch;
 
 impl Worker<'_> {
     pub(super) fn echo_datagrams(&mut self, number: usize, flags: EventFlags) {
@@ -24,8 +24,8 @@ impl Worker<'_> {
         for datagram in &mut self.datagrams {
             has_sent |= datagram.retry(&mut self.space);
         }
-        if has_sent || self.datagrams.iter().all(Datagram::is_well) {
-            self.datagram_backoff.reset();
+        if has_sent {
+            self.retry_backoff.reset();
         }
         for number in 0..self.datagrams.len() {
             let before = self.datagrams[number].watch;
@@ -37,7 +37,7 @@ impl Worker<'_> {
     fn after_datagrams(&mut self, number: usize, before: Watch) {
         let datagram = &self.datagrams[number];
         if datagram.is_behind() || datagram.watch == Watch::Nothing {
-            self.datagram_backoff.plan(Instant::now());
+            self.retry_backoff.plan(Instant::now());
         }
         // From a shutdown on nothing more is received: what waits is for the next one.
         if datagram.watch == before || self.drains_until.is_some() {

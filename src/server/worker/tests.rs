@@ -55,6 +55,36 @@ fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
     assert_eq!(reply, "hello");
 }
 
+/// No event tells that the kernel has memory again (`ENOBUFS`): the timer does.
+#[test]
+fn a_connection_that_was_short_of_memory_is_tried_again() {
+    let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
+    peer.set_nonblocking(true).expect("O_NONBLOCK");
+    with_worker(ours.into(), &Limits::default(), |worker| {
+        let mut sent = 0;
+        while !worker.connections.get(0).expect("a connection").is_blocked() {
+            sent += peer.write(&[b'x'; 4096]).expect("send");
+            worker.space.is_short_of_memory = true;
+            worker.connection_event(0, EventFlags::IN);
+        }
+        assert_eq!(worker.starved, [0]);
+        let mut received = 0;
+        while received < sent {
+            received += match peer.read(&mut [0; 4096]) {
+                Ok(count) => count,
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    let due = worker.retry_backoff.due().expect("a retry is planned");
+                    while Instant::now() < due {}
+                    worker.timers();
+                    0
+                }
+            };
+        }
+        assert!(worker.starved.is_empty());
+    });
+}
+
 /// Nobody else empties the error queue, and `EPOLLERR` would wake the worker until it is empty.
 #[test]
 fn an_error_queue_is_emptied() {
