@@ -12,7 +12,7 @@ pub(crate) fn manifest() -> PathBuf {
 /// What the validator says, or the reason why it cannot be asked.
 fn validated(file: &PathBuf) -> Result<Output, String> {
     let output = run(bed_script("manifests").arg(file));
-    let judged = output.stderr.contains("against version") || output.succeeded();
+    let judged = format!("{}{}", output.stdout, output.stderr).contains("against version");
     if judged { Ok(output) } else { Err(output.stderr.trim().to_owned()) }
 }
 
