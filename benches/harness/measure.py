@@ -44,7 +44,7 @@ def run(servers: Servers, scenario, pace: Pace, plots: Path) -> dict:
     document = json.loads(seen.stdout)
     by_name = {server["name"]: server for server in document["servers"]}
     best = max((name for name in scenario.against if name in by_name),
-               key=lambda name: by_name[name]["ratio"]["median"])
+               key=lambda name: (by_name[name]["ratio"] or {"median": 0})["median"])
     return {
         "key": scenario.key,
         "title": scenario.title,
@@ -59,7 +59,8 @@ def run(servers: Servers, scenario, pace: Pace, plots: Path) -> dict:
 
 
 def inverse(spread):
-    """The ratios of us to them, from those of them to us."""
+    """The ratios of us to them, from those of them to us; none if a round brought no reply, as a
+    machine under load can make it."""
     if not spread or not all(spread.values()):
         return None
     return {"median": 1 / spread["median"], "min": 1 / spread["max"], "max": 1 / spread["min"]}

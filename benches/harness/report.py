@@ -51,6 +51,8 @@ def verdict(row: dict) -> str:
     """Whether the goal is met; ties within 3% count for the goal of being level."""
     if row["goal"] is None:
         return ""
+    if row["ratio"] is None:
+        return "a round without a reply"
     slack = TIE if row["goal"] == 1.0 else 0.0
     return "met" if row["ratio"]["median"] >= row["goal"] - slack else "**short**"
 
