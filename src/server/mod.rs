@@ -47,7 +47,8 @@ pub struct Config {
     /// Whether a worker waits awake for a while.
     pub busy_poll: BusyPoll,
     /// How many threads share the listening sockets; 0 is 1. Datagram sockets and inherited
-    /// connections are dealt out, each to one of them, so that nothing is reordered.
+    /// connections are dealt out, each to one of them, so that nothing is reordered. Connections
+    /// without a listener are served by one.
     pub workers: usize,
     /// Called from the event loop of the first worker.
     pub heartbeat: Option<Heartbeat>,
@@ -93,7 +94,7 @@ pub fn run(
     config: Config,
     shutdown: &Shutdown,
 ) -> Result<Statistics> {
-    let workers = config.workers.max(1);
+    let workers = workers_for(&sockets, config.workers);
     let mut names = Vec::with_capacity(sockets.len());
     let mut listeners = Vec::new();
     let mut dealt: Vec<Vec<Part>> = (0..workers).map(|_| Vec::new()).collect();
@@ -132,6 +133,16 @@ pub fn run(
         dealt,
         Calls { heartbeat: config.heartbeat, on_shutdown: config.on_shutdown },
     )
+}
+
+/// A worker that has only connections ends with them, and takes the heartbeat along. Without a
+/// listener to keep it, one worker serves everything.
+fn workers_for(sockets: &[InheritedSocket], wanted: usize) -> usize {
+    let is_listener =
+        |service| matches!(service, Service::StreamListener | Service::SeqpacketListener);
+    let has_listener = sockets.iter().any(|socket| is_listener(socket.service));
+    let has_connection = sockets.iter().any(|socket| socket.service.is_one_connection());
+    if has_connection && !has_listener { 1 } else { wanted.max(1) }
 }
 
 fn run_workers(shared: &Shared<'_>, mut dealt: Vec<Vec<Part>>, calls: Calls) -> Result<Statistics> {

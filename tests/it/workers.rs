@@ -2,20 +2,25 @@
 //! and all of them end.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown as Direction, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use socket_activate_echo::activation::{InheritedSocket, SocketKind};
+use socket_activate_echo::server::{self, Config, Heartbeat, Shutdown};
 use socket2::SockRef;
 
 use crate::activators::{Active, Kind};
 use crate::clients::{Client, connect, messages, pattern, receive};
 use crate::handover::{hand_over, hand_over_with};
-use crate::kit::{Dir, Process, program, program_path, run};
+use crate::kit::{DEADLINE, Dir, Process, program, program_path, run};
 
 const SERVE: [&str; 3] = ["serve", "--workers", "3"];
 
-fn server(kind: Kind, flags: &[&str]) -> Active {
+fn serve(kind: Kind, flags: &[&str]) -> Active {
     let dir = Dir::new();
     let mut command = program();
     command.args(["activate", "-l", &kind.address(&dir), "--", program_path()]);
@@ -29,7 +34,7 @@ fn tcp(active: &Active) -> TcpStream {
 #[test]
 fn every_kind_is_served_under_load() {
     for kind in Kind::ALL {
-        let active = server(kind, &[]);
+        let active = serve(kind, &[]);
         std::thread::scope(|scope| {
             for _ in 0..6 {
                 scope.spawn(|| {
@@ -47,7 +52,7 @@ fn every_kind_is_served_under_load() {
 #[test]
 fn a_limit_holds_for_all_and_everybody_is_served_in_the_end() {
     const MOST: usize = 3;
-    let active = server(Kind::Tcp4, &["--connections-max", "3"]);
+    let active = serve(Kind::Tcp4, &["--connections-max", "3"]);
     let served = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..24 {
@@ -61,7 +66,7 @@ fn a_limit_holds_for_all_and_everybody_is_served_in_the_end() {
                 client.write_all(b"again").expect("send");
                 client.read_exact(&mut [0; 5]).expect("receive");
                 served.fetch_sub(1, Ordering::SeqCst);
-                client.shutdown(Shutdown::Write).expect("shutdown");
+                client.shutdown(Direction::Write).expect("shutdown");
                 assert_eq!(client.read(&mut [0]).expect("the end"), 0);
             });
         }
@@ -72,7 +77,7 @@ fn a_limit_holds_for_all_and_everybody_is_served_in_the_end() {
 #[test]
 fn a_signal_ends_all_of_them_although_peers_do_not_read() {
     for signal in [Signal::TERM, Signal::INT] {
-        let active = server(Kind::UnixStream, &[]);
+        let active = serve(Kind::UnixStream, &[]);
         let idle: Vec<_> = (0..6).map(|_| tcp(&active)).collect();
         let mut deaf: Vec<_> = (0..6).map(|_| tcp(&active)).collect();
         for peer in &mut deaf {
@@ -92,7 +97,7 @@ fn a_signal_ends_all_of_them_although_peers_do_not_read() {
 #[test]
 fn the_order_of_a_peer_is_kept() {
     for kind in [Kind::Udp4, Kind::UnixDatagram] {
-        let active = server(kind, &[]);
+        let active = serve(kind, &[]);
         let socket = connect(&active.address, &active.dir);
         SockRef::from(&socket).set_recv_buffer_size(1 << 20).expect("SO_RCVBUF");
         for round in 0..200_u32 {
@@ -120,6 +125,35 @@ fn all_end_when_the_listener_was_shut_down() {
     rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("shutdown");
     drop(client);
     process.finish().expect_code(1).expect_stderr(&["no listening socket accepts connections"]);
+}
+
+/// A watchdog is fed for as long as anything is served.
+#[test]
+fn the_heartbeat_outlives_a_connection() {
+    let (mut peer, connection) = UnixStream::pair().expect("socketpair(2)");
+    let datagram = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let sockets: Vec<_> = [OwnedFd::from(connection), datagram.into()].map(inherited).into();
+    let (sender, beats) = std::sync::mpsc::channel();
+    let (trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
+    let beat = Box::new(move || sender.send(()).expect("the test listens"));
+    let heartbeat = Some(Heartbeat { interval: Duration::from_millis(1), beat });
+    let config = Config { workers: 2, heartbeat, ..Config::default() };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| server::run(sockets, config, &shutdown));
+        peer.shutdown(Direction::Write).expect("shutdown");
+        assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+        let ended = beats.try_iter().count();
+        let goes_on = (0..50).all(|_| beats.recv_timeout(DEADLINE).is_ok());
+        trigger.pull();
+        assert!(goes_on, "after {ended} beats the connection ended, and the heartbeat with it");
+        server.join().expect("no panic").expect("it ends well");
+    });
+}
+
+fn inherited(fd: OwnedFd) -> InheritedSocket {
+    let kind = SocketKind::of(fd.as_fd()).expect("a socket");
+    let service = kind.service().expect("it can be served");
+    InheritedSocket { fd, name: "test".to_owned(), kind, service }
 }
 
 /// One that cannot start does not leave the others running with nobody to know.
