@@ -37,7 +37,8 @@ cached() {
         local seconds=$SECONDS
         say "making ${path##*/}, kept for the next run"
         rm -rf "$path.new"
-        "$@" "$path.new" >&2 9>&-
+        # A caller's command substitution turns errexit off, so a failure is seen to here.
+        "$@" "$path.new" >&2 9>&- || die "making ${path##*/} failed; its output is above"
         mv "$path.new" "$path"
         say "made ${path##*/} in $((SECONDS - seconds)) s"
     fi
