@@ -30,6 +30,7 @@ def machine() -> dict:
         "kernel": platform.release(),
         "congestion": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "commit": commit,
+        "load": Path("/proc/loadavg").read_text().split()[0],
     }
 
 
@@ -104,7 +105,8 @@ def markdown(results: dict) -> str:
     info, pace = results["machine"], results["pace"]
     text = (f"Measured on {info['cpus']} CPUs ({info['model']}), Linux {info['kernel']}, TCP "
             f"{info['congestion']}, commit {info['commit']}; medians of {pace['rounds']} rounds of "
-            f"{pace['duration']} s, in turns.\n\n")
+            f"{pace['duration']} s, in turns. Load average before the run, which is other work: "
+            f"{info['load']}.\n\n")
     text += main_table(results["rows"])
     text += latency_table(results["rows"])
     if results["debian"]:
