@@ -38,7 +38,8 @@ fn main() {
                 Served::Datagrams(_) => while echo_datagram(fd, &mut buffer) {},
                 Served::Listener(_) if fd == socket => accept(epoll, socket, &mut connections),
                 Served::Listener(_) => {
-                    if !echo(fd, &mut connections[fd as usize], &mut buffer) {
+                    let ends = event.events & libc::EPOLLRDHUP as u32 != 0;
+                    if !echo(fd, &mut connections[fd as usize], &mut buffer, ends) {
                         connections[fd as usize] = Pending::default();
                         // SAFETY: the descriptor is in use here only.
                         unsafe { libc::close(fd) };
@@ -68,12 +69,13 @@ fn accept(epoll: i32, listener: i32, connections: &mut Vec<Pending>) {
         if connections.len() <= fd as usize {
             connections.resize_with(fd as usize + 1, Pending::default);
         }
-        add(epoll, fd, libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET);
+        add(epoll, fd, libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET);
     }
 }
 
 /// Echoes until nothing is left or the peer takes no more; whether the connection goes on.
-fn echo(fd: i32, pending: &mut Pending, buffer: &mut [u8]) -> bool {
+/// With `ends`, the peer sends no more, and the end is read too.
+fn echo(fd: i32, pending: &mut Pending, buffer: &mut [u8], ends: bool) -> bool {
     if !pending.bytes.is_empty() {
         let Some(sent) = send(fd, &pending.bytes) else { return false };
         pending.bytes.drain(..sent);
@@ -95,8 +97,9 @@ fn echo(fd: i32, pending: &mut Pending, buffer: &mut [u8]) -> bool {
         };
         pending.bytes.extend_from_slice(&buffer[sent..count]);
         pending.ended = count == 0;
-        // A short read has emptied the socket; what comes later is another edge.
-        if count < buffer.len() && !pending.ended {
+        // A short read has emptied the socket, and what comes later is another edge; but an end that
+        // came with the data is behind it already, and has no edge of its own.
+        if count < buffer.len() && !ends {
             break;
         }
     }
