@@ -132,6 +132,7 @@ fn bulk(active: &Active, pace: Option<Duration>) -> Duration {
             assert!(buffer[..count] == pattern[at..at + count], "wrong bytes at {received}");
             received += count;
             if let Some(pace) = pace {
+                // The pace is what is tested here: a reader that is slow, and not one that waits.
                 let due = start + pace.mul_f64(received as f64 / BYTES as f64);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
