@@ -6,12 +6,38 @@ use std::time::Duration;
 use crate::activation::{InheritedSocket, SocketKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{Notifier, State, Watchdog};
-use crate::server::Heartbeat;
+use crate::server::Observer;
 
 /// The service manager, if it listens to us.
 pub(super) struct Manager {
     notifier: Option<Arc<Notifier>>,
     watchdog: Option<Watchdog>,
+    due: Option<std::time::Instant>,
+    status: String,
+}
+
+impl Observer for Manager {
+    fn ready(&mut self) {
+        if self.notifier.is_some() {
+            self.tell(&[State::Ready]);
+            self.tell(&[State::Status(&self.status)]);
+            self.due = self.interval().map(|interval| std::time::Instant::now() + interval);
+        }
+    }
+    fn next_due(&self) -> Option<std::time::Instant> {
+        self.due
+    }
+    fn tick(&mut self, now: std::time::Instant) {
+        self.due = self.interval().map(|interval| now + interval);
+        if let Some(Err(error)) = self.notifier.as_ref().map(|n| n.try_send(&[State::Watchdog])) {
+            log::warn!("{error}");
+        }
+    }
+    fn stopping(&mut self) {
+        if let Some(Err(error)) = self.notifier.as_ref().map(|n| n.try_send(&[State::Stopping])) {
+            log::warn!("{error}");
+        }
+    }
 }
 
 impl Manager {
@@ -21,7 +47,7 @@ impl Manager {
     ///
     /// [`ErrorKind::Environment`] for a value of `NOTIFY_SOCKET`, `WATCHDOG_USEC` or `WATCHDOG_PID`
     /// that sd_notify(3) does not define.
-    pub(super) fn find(is_wanted: bool) -> Result<Self> {
+    pub(super) fn find(is_wanted: bool, sockets: &[InheritedSocket]) -> Result<Self> {
         let watchdog = Watchdog::from_env()
             .map_err(|error| Error::new(ErrorKind::Environment, error.to_string()));
         if !is_wanted {
@@ -31,7 +57,7 @@ impl Manager {
                      miss the keep-alive and stop us; add --sdnotify or remove WatchdogSec="
                 );
             }
-            return Ok(Self { notifier: None, watchdog: None });
+            return Ok(Self { notifier: None, watchdog: None, due: None, status: String::new() });
         }
         let watchdog = watchdog?;
         let notifier = Notifier::from_env()?.map(Arc::new);
@@ -41,42 +67,12 @@ impl Manager {
                  in the unit, and `podman run --sdnotify=container` (Notify=true) for a container"
             );
         }
-        Ok(Self { notifier, watchdog })
+        Ok(Self { notifier, watchdog, due: None, status: status(sockets) })
     }
 
-    /// Reports that the sockets are served: READY=1 first and alone, because runc and crun look
-    /// only at the beginning of a message.
-    pub(super) fn ready(&self, sockets: &[InheritedSocket]) {
-        if self.notifier.is_some() {
-            self.tell(&[State::Ready]);
-            self.tell(&[State::Status(&status(sockets))]);
-        }
+    fn interval(&self) -> Option<Duration> {
+        self.watchdog.map(|w| w.interval().max(INTERVAL_MIN))
     }
-
-    /// The keep-alive for the server's event loop to send; `None` if no watchdog waits for it.
-    pub(super) fn heartbeat(&self) -> Option<Heartbeat> {
-        let (notifier, watchdog) = (self.notifier.clone()?, self.watchdog?);
-        Some(Heartbeat {
-            interval: watchdog.interval().max(INTERVAL_MIN),
-            beat: Box::new(move || {
-                // The loop has clients to serve: it does not wait for the manager.
-                if let Err(error) = notifier.try_send(&[State::Watchdog]) {
-                    log::warn!("{error}");
-                }
-            }),
-        })
-    }
-
-    /// Reports that shutdown has begun; for the server's event loop to call.
-    pub(super) fn stopping(&self) -> Option<Box<dyn FnOnce() + Send>> {
-        let notifier = self.notifier.clone()?;
-        Some(Box::new(move || {
-            if let Err(error) = notifier.try_send(&[State::Stopping]) {
-                log::warn!("{error}");
-            }
-        }))
-    }
-
     // Clients can be served even if nobody hears that they are.
     fn tell(&self, states: &[State<'_>]) {
         if let Some(Err(error)) = self.notifier.as_ref().map(|notifier| notifier.send(states)) {

@@ -7,19 +7,20 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::manager::Manager;
 use super::{Outcome, logging};
 use crate::activation::Inherited;
+use crate::address::UnixName;
 use crate::cli::{ServeArgs, Workers};
 use crate::error::{Context, Result};
+use crate::notify::NotifySocket;
 use crate::server::{self, Config, Limits, Shutdown};
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
     logging::init(args.debug);
     let sockets = Inherited::take()?.into_sockets()?;
     let shutdown = Shutdown::on_signals()?;
-    let manager = Manager::find(args.sdnotify)?;
+    let mut manager = Manager::find(args.sdnotify, &sockets)?;
     if sleep(args.start_sleep, &shutdown)? == Wake::Shutdown {
         return Ok(0);
     }
-    manager.ready(&sockets);
     let mut limits = Limits::default();
     if let Some(connections_max) = args.connections_max {
         limits.connections_max = connections_max;
@@ -32,11 +33,20 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
             Workers::Auto => server::workers_for_all_processors(),
             Workers::Number(number) => usize::from(number),
         },
-        heartbeat: manager.heartbeat(),
-        on_shutdown: manager.stopping(),
+        never_answered: never_answered(),
     };
-    server::run(sockets, config, &shutdown)?;
+    server::run(sockets, &config, &shutdown, &mut manager)?;
     Ok(0)
+}
+
+/// The service manager takes what comes from this process for its own word, so it must never hear
+/// an echo, whether it is told anything or not.
+fn never_answered() -> Vec<UnixName> {
+    let value = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    match NotifySocket::parse(&value) {
+        Ok(NotifySocket::Unix(name)) => vec![name],
+        _ => Vec::new(),
+    }
 }
 
 /// Raises the soft limit of descriptors to the hard one. The soft one is low for the sake of

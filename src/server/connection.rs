@@ -1,17 +1,21 @@
 //! One connection: bytes or messages come back in order, and no more is read than is sent.
 
+mod ending;
 mod receive;
+mod send;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown};
 
+pub(super) use self::ending::{do_not_linger_in_close, lingers_in_close};
 use self::receive::Received;
+use self::send::{Backlog, Sent, not_now};
+use super::permits::Permit;
 use super::pipe::Pipe;
-use super::room;
 use super::workspace::Workspace;
+use crate::activation::{Family, SocketKind};
 
 /// A connection. An idle one is these few bytes and nothing else.
 #[derive(Debug)]
@@ -21,10 +25,39 @@ pub(super) struct Connection {
     source: u16,
     protocol: Protocol,
     bulk: Bulk,
-    /// Whether it is among those whose turn ended before their work did: it is there only once.
-    pub(super) is_ready: bool,
+    phase: Phase,
+    /// In which list of connections that no event brings back it is: in one, and only once.
+    pub(super) listed: Listed,
+    /// Whether the event loop hears of its events.
+    pub(super) is_registered: bool,
     /// What was received and not yet sent back; only while the peer does not read.
     backlog: Option<Box<Backlog>>,
+    /// Dropped with it: the room for another one.
+    _permit: Permit,
+}
+
+/// How far a connection is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Whatever comes is echoed.
+    Open,
+    /// The server shuts down: so many bytes, which had come before that, are still to be echoed.
+    Finishing(u64),
+    /// Everything was sent, and our end of it too; what still comes is dropped. Closing a socket
+    /// with something unread in it, or before the peer has acknowledged what was sent, would reset
+    /// the connection and take the last replies along (RFC 2525, section 2.17).
+    Lingering,
+}
+
+/// The lists of connections that have something to do which no event tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// In none.
+    Nowhere,
+    /// Those whose turn ended before their work did.
+    Ready,
+    /// Those that only time helps.
+    Waiting,
 }
 
 /// Whether bytes are copied through the worker's buffer or spliced through a pipe.
@@ -61,12 +94,6 @@ pub(super) enum Protocol {
     VsockSeqpacket,
 }
 
-#[derive(Debug)]
-enum Backlog {
-    Bytes { bytes: Vec<u8>, sent: usize },
-    Pipe(Pipe),
-}
-
 /// What an event said beside "readable" and "writable".
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signs {
@@ -86,8 +113,10 @@ pub(super) enum Turn {
     Idle,
     /// The share of this turn is used up and there is more.
     More,
-    /// The peer does not read, or the kernel is short of memory: wait.
+    /// The peer does not read: an event tells when it does.
     Blocked,
+    /// The kernel is short of memory, or has to hear from the peer first: only time tells.
+    Waits,
     /// The peer is done and has everything.
     Ended,
     /// The connection is broken.
@@ -96,19 +125,39 @@ pub(super) enum Turn {
 
 impl Connection {
     /// Prepares a connection that was accepted, non-blocking, from the inherited socket `source`.
-    pub(super) fn accepted(fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<Self> {
+    pub(super) fn accepted(
+        fd: OwnedFd,
+        source: u16,
+        protocol: Protocol,
+        permit: Permit,
+    ) -> io::Result<Self> {
         Self::prepare(&fd, protocol)?;
         let may_splice = matches!(protocol, Protocol::Tcp | Protocol::UnixStream);
-        let bulk = if may_splice { Bulk::Copied(0) } else { Bulk::Never };
-        Ok(Self { fd, source, protocol, bulk, is_ready: false, backlog: None })
+        Ok(Self {
+            fd,
+            source,
+            protocol,
+            bulk: if may_splice { Bulk::Copied(0) } else { Bulk::Never },
+            phase: Phase::Open,
+            listed: Listed::Nowhere,
+            is_registered: false,
+            backlog: None,
+            _permit: permit,
+        })
     }
 
     /// Prepares a connection that is itself the inherited socket `source`.
-    pub(super) fn inherited(fd: OwnedFd, source: u16, protocol: Protocol) -> io::Result<Self> {
+    pub(super) fn inherited(
+        fd: OwnedFd,
+        source: u16,
+        protocol: Protocol,
+        permit: Permit,
+    ) -> io::Result<Self> {
         // Splicing waits for a socket that is blocking, as this one may be; the flag is shared
         // with whoever else holds it, so it is not ours to set.
         let waits = !rustix::fs::fcntl_getfl(&fd)?.contains(rustix::fs::OFlags::NONBLOCK);
-        let mut connection = Self::accepted(fd, source, protocol)?;
+        do_not_linger_in_close(&fd);
+        let mut connection = Self::accepted(fd, source, protocol, permit)?;
         if waits {
             connection.bulk = Bulk::Never;
         }
@@ -156,8 +205,12 @@ impl Connection {
     }
 
     fn try_turn(&mut self, signs: Signs, space: &mut Workspace<'_>) -> io::Result<Turn> {
-        if !self.flush(space)? {
-            return Ok(Turn::Blocked);
+        match self.flush(space)? {
+            Sent::All => {}
+            Sent::Part(turn) => return Ok(turn),
+        }
+        if self.phase == Phase::Lingering {
+            return self.linger(space);
         }
         if signs.urgent {
             // Splicing stops before the urgent byte and does not come past it.
@@ -175,24 +228,46 @@ impl Connection {
         let is_last_word_unclear = signs.end || signs.urgent || signs.unknown;
         let mut echoed = 0;
         while echoed < space.limits.turn_bytes {
-            let (len, may_be_more) = match self.receive(space)? {
+            if self.phase == Phase::Finishing(0) {
+                return self.say_goodbye(space);
+            }
+            let most = self.receive_most(space);
+            let (len, may_be_more) = match self.receive(most, space)? {
+                Received::Nothing if self.phase != Phase::Open => return self.say_goodbye(space),
                 Received::Nothing => return Ok(Turn::Idle),
+                Received::Starved => return Ok(Turn::Waits),
                 Received::End => return Ok(Turn::Ended),
                 Received::Bytes(len, may_be_more) => (len, may_be_more || is_last_word_unclear),
                 Received::Message(len) => (len, true),
             };
             space.trace_receive(self.source(), &self.fd, len);
             self.watch_for_bulk(len == space.limits.stream_buffer_bytes);
-            if !self.echo(len, space)? {
-                return Ok(Turn::Blocked);
+            if let Phase::Finishing(owed) = &mut self.phase {
+                *owed = owed.saturating_sub(len as u64);
             }
-            if !may_be_more {
+            match self.echo(len, space)? {
+                Sent::All => {}
+                Sent::Part(turn) => return Ok(turn),
+            }
+            if !may_be_more && self.phase == Phase::Open {
                 return Ok(Turn::Idle);
             }
             // An empty message counts too, or a peer that sends nothing else would keep its turn.
             echoed += len.max(1);
         }
         Ok(Turn::More)
+    }
+
+    /// How much to receive at once. A message is received whole, whatever else there is.
+    fn receive_most(&self, space: &Workspace<'_>) -> usize {
+        match self.phase {
+            _ if !self.protocol.is_stream() => space.limits.message_bytes_max,
+            Phase::Finishing(owed) => {
+                let owed = usize::try_from(owed).unwrap_or(usize::MAX);
+                space.limits.stream_buffer_bytes.min(owed)
+            }
+            _ => space.limits.stream_buffer_bytes,
+        }
     }
 
     fn watch_for_bulk(&mut self, is_full: bool) {
@@ -210,7 +285,7 @@ impl Connection {
     fn splice_turn(&mut self, mut pipe: Pipe, space: &mut Workspace<'_>) -> Turn {
         let mut moved = 0;
         let turn = loop {
-            match pipe.fill(self) {
+            match pipe.fill(&self.fd) {
                 // This is the end, or an urgent byte that no event has told of yet: a receive can
                 // tell the one from the other.
                 Ok(0) => {
@@ -220,125 +295,58 @@ impl Connection {
                 Ok(len) => space.trace_receive(self.source(), &self.fd, len),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => break Turn::Idle,
+                Err(Errno::NOBUFS | Errno::NOMEM) => break Turn::Waits,
                 Err(Errno::INVAL) => {
                     self.bulk = Bulk::Never;
                     break Turn::More;
                 }
                 Err(error) => break Turn::Broken(error.into()),
             }
-            while !pipe.is_empty() {
-                match pipe.drain(self) {
+            while pipe.len() > 0 {
+                match pipe.drain(&self.fd) {
                     Ok(len) => {
                         space.trace_send(self.source(), &self.fd, len);
                         moved += len;
                     }
                     Err(Errno::INTR) => {}
-                    Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => {
-                        space.is_short_of_memory |= error == Errno::NOBUFS;
-                        self.backlog = Some(Box::new(Backlog::Pipe(pipe)));
-                        return Turn::Blocked;
-                    }
-                    Err(error) => {
-                        space.pipes.give_back(pipe);
-                        return Turn::Broken(error.into());
-                    }
+                    Err(error) => match not_now(error) {
+                        Ok(turn) => {
+                            self.backlog = Some(Box::new(Backlog::Pipe(pipe)));
+                            return turn;
+                        }
+                        Err(error) => return Turn::Broken(error),
+                    },
                 }
             }
             if moved >= space.limits.turn_bytes {
                 break Turn::More;
             }
         };
-        space.pipes.give_back(pipe);
+        if pipe.len() == 0 {
+            space.pipes.give_back(pipe);
+        }
         if moved < SPLICED_BYTES_MIN && self.bulk == Bulk::Spliced {
             self.bulk = Bulk::Copied(0);
         }
         turn
     }
-
-    /// Sends the first `len` bytes of the buffer back and keeps what the kernel does not take.
-    fn echo(&mut self, len: usize, space: &mut Workspace<'_>) -> io::Result<bool> {
-        let mut sent = 0;
-        while sent < len || len == 0 {
-            match rustix::net::send(&self.fd, &space.buffer[sent..len], SEND) {
-                Ok(count) => {
-                    space.trace_send(self.source(), &self.fd, count);
-                    sent += count;
-                    if len == 0 {
-                        break;
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => {
-                    space.is_short_of_memory |= error == Errno::NOBUFS;
-                    let bytes = space.buffer[sent..len].to_vec();
-                    self.backlog = Some(Box::new(Backlog::Bytes { bytes, sent: 0 }));
-                    return Ok(false);
-                }
-                Err(Errno::MSGSIZE) if room::make(&self.fd, len) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Sends what an earlier turn kept. Gives whether there is nothing left of it.
-    fn flush(&mut self, space: &mut Workspace<'_>) -> io::Result<bool> {
-        let Some(mut backlog) = self.backlog.take() else { return Ok(true) };
-        loop {
-            let sent = match &mut *backlog {
-                Backlog::Bytes { bytes, sent } => {
-                    rustix::net::send(&self.fd, &bytes[*sent..], SEND)
-                }
-                Backlog::Pipe(pipe) => pipe.drain(self),
-            };
-            match sent {
-                Ok(count) => {
-                    space.trace_send(self.source(), &self.fd, count);
-                    if let Some(rest) = backlog.less(count, space) {
-                        backlog = rest;
-                    } else {
-                        return Ok(true);
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => {
-                    space.is_short_of_memory |= error == Errno::NOBUFS;
-                    self.backlog = Some(backlog);
-                    return Ok(false);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Says goodbye: whoever else holds the socket, as a service manager or an inetd may, the peer
-    /// sees the end.
-    pub(super) fn close(self, space: &mut Workspace<'_>) {
-        // A connection that is already broken has nobody to say it to.
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
-        if let Some(Backlog::Pipe(pipe)) = self.backlog.map(|backlog| *backlog) {
-            space.pipes.give_back(pipe);
-        }
-    }
 }
 
-impl Backlog {
-    /// What is left after `count` bytes were sent; a pipe has already taken them off.
-    fn less(mut self: Box<Self>, count: usize, space: &mut Workspace<'_>) -> Option<Box<Self>> {
-        let is_done = match &mut *self {
-            Self::Bytes { bytes, sent } => {
-                *sent += count;
-                *sent == bytes.len()
-            }
-            Self::Pipe(pipe) => pipe.is_empty(),
-        };
-        if !is_done {
-            return Some(self);
+impl Protocol {
+    /// How the kernel hands over what the peers of such a socket send.
+    pub(super) fn of(kind: &SocketKind) -> Self {
+        let is_tcp = kind.protocol == Some(socket2::Protocol::TCP);
+        match (kind.family, kind.r#type) {
+            (Family::Unix, socket2::Type::SEQPACKET) => Self::UnixSeqpacket,
+            (_, socket2::Type::SEQPACKET) => Self::VsockSeqpacket,
+            (Family::Unix, _) => Self::UnixStream,
+            (Family::Inet | Family::Inet6, _) if is_tcp => Self::Tcp,
+            _ => Self::OtherStream,
         }
-        if let Self::Pipe(pipe) = *self {
-            space.pipes.give_back(pipe);
-        }
-        None
+    }
+
+    fn is_stream(self) -> bool {
+        !matches!(self, Self::UnixSeqpacket | Self::VsockSeqpacket)
     }
 }
 
@@ -346,8 +354,6 @@ impl Backlog {
 fn is_paced(fd: &OwnedFd) -> bool {
     rustix::net::sockopt::tcp_congestion(fd).is_ok_and(|name| name.starts_with("bbr"))
 }
-
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// The limits of a server. Each has a default that serves a machine of any size.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -22,10 +24,15 @@ pub struct Limits {
     pub turn_accepts: usize,
     /// Datagrams that are received with one call.
     pub batch_datagrams: usize,
-    /// Replies that one datagram socket keeps for receivers that are not ready.
-    pub deferred_replies_max: usize,
+    /// Bytes of the replies that one datagram socket keeps for receivers that are not ready, with
+    /// what each needs beside its data. One user's clients get at most half of what nobody else
+    /// has; a lone reply may be as long as any message.
+    pub deferred_bytes_max: usize,
     /// How long such a reply is kept.
     pub deferred_reply_age_max: Duration,
+    /// How long a datagram socket receives nothing when a sender has nearly used up its share of
+    /// them, so that it can take some; a tenth of it where that has lately not helped.
+    pub deferred_pause_max: Duration,
     /// How long a shutdown waits for peers to take what was received from them.
     pub drain_time_max: Duration,
 }
@@ -40,9 +47,64 @@ impl Default for Limits {
             pipes_max: 32,
             turn_accepts: 64,
             batch_datagrams: 64,
-            deferred_replies_max: 256,
+            deferred_bytes_max: 4 * 1024 * 1024,
             deferred_reply_age_max: Duration::from_secs(1),
+            deferred_pause_max: Duration::from_millis(100),
             drain_time_max: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// Checks that a server can work within them.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("connections_max", self.connections_max as usize),
+            ("stream_buffer_bytes", self.stream_buffer_bytes),
+            ("message_bytes_max", self.message_bytes_max),
+            ("turn_bytes", self.turn_bytes),
+            ("turn_accepts", self.turn_accepts),
+            ("batch_datagrams", self.batch_datagrams),
+        ] {
+            if value == 0 {
+                let message = format!("the limit {name} is 0, and nothing could be served");
+                return Err(Error::new(ErrorKind::Usage, message).remedy("use 1 or more"));
+            }
+        }
+        // recvmmsg(2) takes no more at once.
+        if self.batch_datagrams > BATCH_DATAGRAMS_MAX {
+            let given = self.batch_datagrams;
+            let message = format!("the limit batch_datagrams is {given}");
+            let remedy = format!("use at most {BATCH_DATAGRAMS_MAX}");
+            return Err(Error::new(ErrorKind::Usage, message).remedy(remedy));
+        }
+        Ok(())
+    }
+}
+
+/// `UIO_MAXIOV` of Linux.
+const BATCH_DATAGRAMS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        Limits::default().check().expect("the defaults work");
+        let changes: [fn(&mut Limits); 7] = [
+            |limits| limits.connections_max = 0,
+            |limits| limits.stream_buffer_bytes = 0,
+            |limits| limits.message_bytes_max = 0,
+            |limits| limits.turn_bytes = 0,
+            |limits| limits.turn_accepts = 0,
+            |limits| limits.batch_datagrams = 0,
+            |limits| limits.batch_datagrams = usize::MAX,
+        ];
+        for change in changes {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            limits.check().expect_err("refused");
         }
     }
 }

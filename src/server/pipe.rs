@@ -1,11 +1,11 @@
 //! Pipes that bulk data goes through without being copied: splice(2).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-use super::connection::Connection;
+use super::permits::{Permit, Permits};
 
 /// The size that is asked for, the most that Linux gives without a privilege by default
 /// (/proc/sys/fs/pipe-max-size); a smaller one serves as well.
@@ -17,19 +17,21 @@ pub(super) struct Pipe {
     reader: OwnedFd,
     writer: OwnedFd,
     len: usize,
+    /// Dropped with it: the room for another one.
+    _permit: Permit,
 }
 
-/// The empty pipes of a worker, lent to whoever has its turn.
+/// The empty pipes of a worker, lent to whoever has its turn. One that is lent and not given back,
+/// because its connection ended with something in it, is closed, and another may be made.
 #[derive(Debug)]
 pub(super) struct Pipes {
     empty: Vec<Pipe>,
-    /// How many may still be made.
-    left: usize,
+    permits: Permits,
 }
 
 impl Pipes {
     pub(super) fn new(most: usize) -> Self {
-        Self { empty: Vec::new(), left: most }
+        Self { empty: Vec::new(), permits: Permits::new(most) }
     }
 
     /// An empty pipe; `None` if there are enough of them, or no room for one.
@@ -37,45 +39,40 @@ impl Pipes {
         if let Some(pipe) = self.empty.pop() {
             return Some(pipe);
         }
-        self.left = self.left.checked_sub(1)?;
-        let Ok((reader, writer)) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) else {
-            self.left += 1;
-            return None;
-        };
+        let permit = self.permits.take()?;
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // The kernel may refuse to a user who has many pipes: then it is the default size.
         let _ = fcntl_setpipe_size(&writer, PIPE_BYTES);
-        Some(Pipe { reader, writer, len: 0 })
+        Some(Pipe { reader, writer, len: 0, _permit: permit })
     }
 
-    /// Gives a pipe back. One that is not empty is closed, and another may be made in its place.
+    /// Takes an empty pipe back.
     pub(super) fn give_back(&mut self, pipe: Pipe) {
-        if pipe.len == 0 {
-            self.empty.push(pipe);
-        } else {
-            self.left += 1;
-        }
+        debug_assert_eq!(pipe.len, 0, "the next connection would get bytes of this one");
+        self.empty.push(pipe);
     }
 }
 
 impl Pipe {
     /// Moves what the connection has received into the pipe.
-    pub(super) fn fill(&mut self, connection: &Connection) -> Result<usize, Errno> {
+    pub(super) fn fill(&mut self, connection: impl AsFd) -> Result<usize, Errno> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         let len = splice(connection, None, &self.writer, None, PIPE_BYTES, flags)?;
         self.len += len;
         Ok(len)
     }
 
-    /// Moves what is in the pipe to the connection, as far as it takes it. Gives how much that
-    /// was: with [`Pipe::is_empty`] it tells whether it was all.
-    pub(super) fn drain(&mut self, connection: &Connection) -> Result<usize, Errno> {
+    /// Moves what is in the pipe to the connection, as far as it takes it. Returns how much that
+    /// was: with [`Pipe::len`] it tells whether it was all.
+    pub(super) fn drain(&mut self, connection: impl AsFd) -> Result<usize, Errno> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         let len = splice(&self.reader, None, connection, None, self.len, flags)?;
         self.len -= len;
         Ok(len)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+    /// How much is in it.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 }

@@ -1,47 +1,16 @@
 //! Waiting for events: asleep, or for a short while awake where that has lately paid.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
-use super::processors;
+use super::busy_poll::{BusyPoll, Spin};
+use super::token::Token;
 use crate::error::{Context, Result};
-
-/// Whether a worker that has nothing to do looks for the next event for a while before it sleeps.
-///
-/// A wake-up costs tens of microseconds, most of the time of a small round trip.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum BusyPoll {
-    /// Look while looking has lately paid, and nobody else wants the processor; never while idle,
-    /// and never where there is only one processor or less than one to use.
-    #[default]
-    Auto,
-    /// Always sleep at once.
-    Off,
-    /// Look for this long each time.
-    For(Duration),
-}
-
-impl std::str::FromStr for BusyPoll {
-    type Err = String;
-
-    /// `auto`, `off`, or a number of microseconds.
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            _ => match text.parse() {
-                Ok(0) => Ok(Self::Off),
-                Ok(micros) => Ok(Self::For(Duration::from_micros(micros))),
-                Err(_) => Err("auto, off or a number of microseconds is expected".to_owned()),
-            },
-        }
-    }
-}
 
 /// How many events one wait takes.
 const EVENTS_MAX: usize = 256;
@@ -59,45 +28,43 @@ impl Poller {
         Ok(Self { epoll, events, spin: Spin::new(busy_poll) })
     }
 
-    pub(super) fn add(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)?)
-    }
-
-    pub(super) fn modify(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(token), flags)?)
+    /// Registers a descriptor that stays registered as it is.
+    pub(super) fn add(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token.into()), flags)?)
     }
 
     pub(super) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, fd)?)
     }
 
-    /// Waits for events, at most until `until`. Gives how many there are.
+    /// Waits for events, at most until `until`. Returns how many there are.
     ///
     /// # Errors
     ///
     /// Those of epoll_wait(2), less `EINTR`.
     pub(super) fn wait(&mut self, until: Wait) -> io::Result<usize> {
-        let timeout = match until {
+        let deadline = match until {
             Wait::Not => return self.look(),
-            Wait::Until(instant) => Some(instant.saturating_duration_since(Instant::now())),
+            Wait::Until(instant) => Some(instant),
             Wait::Forever => None,
         };
-        if self.spin.begins() && self.look_for_a_while()? > 0 {
+        if self.spin.begins() && self.look_for_a_while(deadline)? > 0 {
             return Ok(self.events.len());
         }
-        self.sleep(timeout.map(to_timespec).as_ref())
+        let left = deadline.map(|instant| instant.saturating_duration_since(Instant::now()));
+        self.sleep(left.map(to_timespec).as_ref())
     }
 
-    pub(super) fn event(&self, index: usize) -> (u64, EventFlags) {
+    pub(super) fn event(&self, index: usize) -> (Token, EventFlags) {
         let event = &self.events[index];
-        (event.data.u64(), event.flags)
+        (event.data.u64().into(), event.flags)
     }
 
     fn look(&mut self) -> io::Result<usize> {
         self.sleep(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
 
-    fn look_for_a_while(&mut self) -> io::Result<usize> {
+    fn look_for_a_while(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
         let start = Instant::now();
         let mut before = start;
         loop {
@@ -111,12 +78,9 @@ impl Poller {
             // Another process on this processor may be the very one that we wait for.
             rustix::thread::sched_yield();
             let now = Instant::now();
-            let is_alone = now - before < ALONE;
-            if !is_alone || now - start >= self.spin.longest {
-                self.spin.failed();
-                if !self.spin.is_fixed || now - start >= self.spin.longest {
-                    return Ok(0);
-                }
+            let is_due = deadline.is_some_and(|deadline| deadline <= now);
+            if is_due || self.spin.gives_up(now - before, now - start) {
+                return Ok(0);
             }
             before = now;
         }
@@ -131,140 +95,76 @@ impl Poller {
     }
 }
 
-/// How long a wait may last.
-#[derive(Debug, Clone, Copy)]
+/// What a socket waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interest {
+    Readable,
+    Writable,
+    /// Nothing that the kernel tells of: time brings it back.
+    Nothing,
+}
+
+/// A socket that waits for one thing or another, and what the poller was last told of that: the one
+/// place that remembers it.
+#[derive(Debug)]
+pub(super) struct Registration {
+    token: Token,
+    extra: EventFlags,
+    told: Interest,
+}
+
+impl Registration {
+    /// Of a socket that the poller does not know yet; `extra` comes with all that it will be told.
+    pub(super) fn new(token: Token, extra: EventFlags) -> Self {
+        Self { token, extra, told: Interest::Nothing }
+    }
+
+    /// Tells the poller what the socket waits for, if that is something new.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll_ctl(2); then the poller still waits for what it was told before.
+    pub(super) fn tell(
+        &mut self,
+        poller: &Poller,
+        fd: BorrowedFd<'_>,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let flags = match interest {
+            Interest::Readable => EventFlags::IN,
+            Interest::Writable => EventFlags::OUT,
+            Interest::Nothing => EventFlags::empty(),
+        };
+        let data = EventData::new_u64(self.token.into());
+        match (self.told, interest) {
+            (told, wanted) if told == wanted => return Ok(()),
+            // An error is reported whether or not it is asked for, so a socket that is left alone
+            // has to be taken out.
+            (_, Interest::Nothing) => epoll::delete(&poller.epoll, fd)?,
+            (Interest::Nothing, _) => epoll::add(&poller.epoll, fd, data, flags | self.extra)?,
+            _ => epoll::modify(&poller.epoll, fd, data, flags | self.extra)?,
+        }
+        self.told = interest;
+        Ok(())
+    }
+}
+
+/// How long a wait may last; the shortest is the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wait {
     Not,
     Until(Instant),
     Forever,
 }
 
+impl From<Option<Instant>> for Wait {
+    fn from(due: Option<Instant>) -> Self {
+        due.map_or(Self::Forever, Self::Until)
+    }
+}
+
 // epoll_wait(2) counts in milliseconds, and rounding down would look again and again.
 fn to_timespec(duration: Duration) -> Timespec {
     let millis = duration.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i64;
     Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
-}
-
-/// Whether to look before sleeping, from how that went lately.
-struct Spin {
-    longest: Duration,
-    is_fixed: bool,
-    /// From 0 to [`CREDIT_MAX`]: how much looking has lately paid. Looking goes on while there is
-    /// some, and is tried again now and then when there is none.
-    credit: u32,
-    /// How many waits to sleep through before looking is tried again, and how many are left.
-    pause: u32,
-    pause_left: u32,
-    /// Events that looking found, until there are enough of them to ask for the quota.
-    found: u32,
-}
-
-const LONGEST: Duration = Duration::from_micros(50);
-const CREDIT_MAX: u32 = 8;
-const PAUSE_FIRST: u32 = 4;
-const PAUSE_MAX: u32 = 1024;
-/// A look and a yield take less than this, unless the yield lets somebody else run. Then the
-/// processor is needed: by the peer, as like as not, and sleeping gives it to them sooner.
-const ALONE: Duration = Duration::from_nanos(1500);
-/// After so many events the CPU quota is read: a server that answers one client and is done never
-/// pays for that.
-const FOUND_BEFORE_QUOTA: u32 = 64;
-
-impl Spin {
-    fn new(busy_poll: BusyPoll) -> Self {
-        let (longest, is_fixed) = match busy_poll {
-            BusyPoll::Auto => (LONGEST, false),
-            BusyPoll::Off => (Duration::ZERO, false),
-            BusyPoll::For(longest) => (longest, true),
-        };
-        let credit = CREDIT_MAX / 2;
-        Self { longest, is_fixed, credit, pause: PAUSE_FIRST, pause_left: 0, found: 0 }
-    }
-
-    fn begins(&mut self) -> bool {
-        if self.longest.is_zero() {
-            return false;
-        }
-        if self.is_fixed || self.credit > 0 {
-            return true;
-        }
-        self.pause_left = self.pause_left.saturating_sub(1);
-        self.pause_left == 0
-    }
-
-    /// Looking has found an event.
-    fn paid(&mut self) {
-        self.mind_the_machine();
-        self.credit = (self.credit + 1).min(CREDIT_MAX);
-        self.pause = PAUSE_FIRST;
-    }
-
-    fn mind_the_machine(&mut self) {
-        if self.is_fixed || self.found == FOUND_BEFORE_QUOTA {
-            return;
-        }
-        self.found += 1;
-        if self.found == FOUND_BEFORE_QUOTA && !processors::one_may_be_busy() {
-            self.longest = Duration::ZERO;
-        }
-    }
-
-    /// Looking has found nothing, or has kept somebody else from running.
-    fn failed(&mut self) {
-        self.credit = self.credit.saturating_sub(1);
-        if self.credit == 0 {
-            self.pause_left = self.pause;
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looking_stops_when_it_does_not_pay_and_is_tried_again_ever_more_rarely() {
-        let mut spin = Spin::new(BusyPoll::Auto);
-        let (mut waits, mut looks) = (0, Vec::new());
-        while waits < 10_000 {
-            if spin.begins() {
-                looks.push(waits);
-                spin.failed();
-            }
-            waits += 1;
-        }
-        assert_eq!(looks[..5], [0, 1, 2, 3, 7]);
-        assert!(looks.len() < 24, "{looks:?}");
-        assert!(looks.windows(2).all(|pair| pair[1] - pair[0] <= PAUSE_MAX));
-    }
-
-    #[test]
-    fn looking_goes_on_while_it_pays_more_often_than_not() {
-        let mut spin = Spin::new(BusyPoll::For(LONGEST));
-        spin.is_fixed = false;
-        for _ in 0..1000 {
-            assert!(spin.begins());
-            spin.paid();
-            assert!(spin.begins());
-            spin.paid();
-            assert!(spin.begins());
-            spin.failed();
-        }
-    }
-
-    #[test]
-    fn words_and_numbers() {
-        for (text, busy_poll) in [
-            ("auto", Ok(BusyPoll::Auto)),
-            ("off", Ok(BusyPoll::Off)),
-            ("0", Ok(BusyPoll::Off)),
-            ("50", Ok(BusyPoll::For(LONGEST))),
-        ] {
-            assert_eq!(text.parse(), busy_poll);
-        }
-        for text in ["", "on", "-1", "1.5"] {
-            assert!(text.parse::<BusyPoll>().is_err(), "{text}");
-        }
-    }
 }

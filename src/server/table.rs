@@ -1,42 +1,44 @@
-//! Where a worker's connections are: a slab whose slots are used again.
+//! A slab: things by their number, whose numbers are used again.
 
-use super::connection::Connection;
-
-/// The connections of a worker by their number.
+/// Things by their number.
 ///
-/// A slot that is freed is given out again only after [`Table::recycle`], so that an event of the
-/// same batch that still names it finds it empty and not a stranger.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    slots: Vec<Option<Connection>>,
+/// A number that is freed is given out again only after [`Table::recycle`], so that an event of the
+/// same batch that still names it finds nothing and not a stranger.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    slots: Vec<Option<T>>,
     free: Vec<u32>,
     freed: Vec<u32>,
 }
 
-impl Table {
-    /// The number that the next connection gets.
-    pub(super) fn next(&self) -> u32 {
-        self.free.last().copied().unwrap_or(self.slots.len() as u32)
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), freed: Vec::new() }
+    }
+}
+
+impl<T> Table<T> {
+    /// Takes a thing in. Returns its number.
+    pub(super) fn insert(&mut self, thing: T) -> u32 {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[number as usize] = Some(thing);
+        number
     }
 
-    pub(super) fn insert(&mut self, connection: Connection) {
-        match self.free.pop() {
-            Some(number) => self.slots[number as usize] = Some(connection),
-            None => self.slots.push(Some(connection)),
-        }
-    }
-
-    pub(super) fn get(&mut self, number: u32) -> Option<&mut Connection> {
+    pub(super) fn get(&mut self, number: u32) -> Option<&mut T> {
         self.slots.get_mut(number as usize)?.as_mut()
     }
 
-    pub(super) fn remove(&mut self, number: u32) -> Option<Connection> {
-        let connection = self.slots.get_mut(number as usize)?.take()?;
+    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
+        let thing = self.slots.get_mut(number as usize)?.take()?;
         self.freed.push(number);
-        Some(connection)
+        Some(thing)
     }
 
-    /// Makes the slots of removed connections free.
+    /// Makes the numbers of removed things free.
     pub(super) fn recycle(&mut self) {
         self.free.append(&mut self.freed);
     }

@@ -1,21 +1,24 @@
 //! What a worker lends to whichever of its sockets has its turn: the one receive buffer, the
-//! limits, the counters, and the debug log.
+//! poller, the limits, the counters, and the debug log.
 
 use std::os::fd::AsFd;
 
-use super::Statistics;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::pipe::Pipes;
+use super::poller::Poller;
+use super::{Shared, Statistics};
+use crate::error::Result;
 
 pub(super) struct Workspace<'a> {
+    pub(super) poller: Poller,
     /// Its memory costs nothing until a message that long arrives.
     pub(super) buffer: Vec<u8>,
     pub(super) pipes: Pipes,
     pub(super) limits: &'a Limits,
     pub(super) statistics: Statistics,
-    /// Whether a connection waits for memory of the kernel's (`ENOBUFS`), of which no event tells.
-    pub(super) is_short_of_memory: bool,
+    /// Bytes that came after a shutdown had begun, and were dropped.
+    pub(super) dropped_bytes: u64,
     /// The name of each inherited socket.
     names: &'a [String],
     /// Whether anybody listens to the debug log; asked once, because it is asked for each message.
@@ -23,20 +26,18 @@ pub(super) struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
-    pub(super) fn new(limits: &'a Limits, names: &'a [String]) -> Self {
-        Self {
+    pub(super) fn new(shared: &Shared<'a>) -> Result<Self> {
+        let limits = shared.limits;
+        Ok(Self {
+            poller: Poller::new(shared.busy_poll)?,
             buffer: vec![0; limits.stream_buffer_bytes.max(limits.message_bytes_max)],
             pipes: Pipes::new(limits.pipes_max),
             limits,
             statistics: Statistics::default(),
-            is_short_of_memory: false,
-            names,
+            dropped_bytes: 0,
+            names: shared.names,
             traces: log::log_enabled!(log::Level::Debug),
-        }
-    }
-
-    pub(super) fn message_buffer(&mut self) -> &mut [u8] {
-        &mut self.buffer[..self.limits.message_bytes_max]
+        })
     }
 
     pub(super) fn name(&self, source: usize) -> &'a str {
@@ -67,6 +68,14 @@ impl<'a> Workspace<'a> {
     pub(super) fn trace_accept(&self, source: usize, socket: impl AsFd) {
         if self.traces {
             log::debug!("accept on {} from {}", self.name(source), Peer::of(socket));
+        }
+    }
+
+    /// Counts datagrams that are not answered.
+    pub(super) fn unanswered(&mut self, source: usize, count: u64, why: impl std::fmt::Display) {
+        self.statistics.unanswered += count;
+        if self.traces {
+            log::debug!("not answered on {}: {count} × {why}", self.name(source));
         }
     }
 

@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Room for the ancillary data of one datagram: packet info and segment size, and beside them the
 /// credentials, security label and timestamps that a socket unit can ask for.
 pub(crate) const CONTROL_MAX: usize = 256;
-/// Room for the ancillary data of a reply: packet info and segment size.
-pub(crate) const REPLY_CONTROL_MAX: usize = 64;
+/// Room for the ancillary data of a reply: packet info, segment size and hop limit.
+pub(crate) const REPLY_CONTROL_MAX: usize = 96;
 
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = WORD + 8;
@@ -27,6 +27,12 @@ const fn align(len: usize) -> usize {
     len.next_multiple_of(WORD)
 }
 
+/// `SCM_CREDENTIALS` of unix(7); `libc` has no name for it on every target.
+const SCM_CREDENTIALS: i32 = 2;
+/// The user id that the kernel reports for one that it does not know, or does not tell: the default
+/// of /proc/sys/kernel/overflowuid, user_namespaces(7).
+const OVERFLOW_UID: u32 = 65_534;
+
 /// The local end of a datagram: ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_PKTINFO`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PacketInfo {
@@ -36,11 +42,42 @@ pub(crate) enum PacketInfo {
     V6(Ipv6Addr, u32),
 }
 
+/// How many more hops a datagram may take: ip(7) `IP_TTL`, ipv6(7) `IPV6_HOPLIMIT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HopLimit {
+    /// Of an IPv4 packet.
+    V4(u8),
+    /// Of an IPv6 packet.
+    V6(u8),
+}
+
+impl HopLimit {
+    /// The number.
+    pub(crate) fn hops(self) -> u8 {
+        match self {
+            Self::V4(hops) | Self::V6(hops) => hops,
+        }
+    }
+
+    /// The same with another number.
+    pub(crate) fn with(self, hops: u8) -> Self {
+        match self {
+            Self::V4(_) => Self::V4(hops),
+            Self::V6(_) => Self::V6(hops),
+        }
+    }
+}
+
 /// What the kernel told of one datagram.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     /// Where it was sent to, if the socket asks for packet info.
     pub(crate) packet_info: Option<PacketInfo>,
+    /// How many hops it had left, if the socket asks for that.
+    pub(crate) hop_limit: Option<HopLimit>,
+    /// The user who sent it, if the socket asks for credentials (unix(7), `SO_PASSCRED`) and did so
+    /// when it was sent.
+    pub(crate) uid: Option<u32>,
     /// The size of each datagram, if the kernel joined several into one (udp(7), `UDP_GRO`).
     pub(crate) segment_size: Option<u16>,
 }
@@ -62,9 +99,21 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
                     received.packet_info = Some(PacketInfo::V6(Ipv6Addr::from(ip), index));
                 }
             }
+            (libc::IPPROTO_IP, libc::IP_TTL) => {
+                received.hop_limit =
+                    int(data).and_then(|hops| hops.try_into().ok().map(HopLimit::V4));
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                received.hop_limit =
+                    int(data).and_then(|hops| hops.try_into().ok().map(HopLimit::V6));
+            }
+            (libc::SOL_SOCKET, SCM_CREDENTIALS) => {
+                // struct ucred: process id, user id, group id.
+                let uid = array::<4>(data, 4).map(u32::from_ne_bytes);
+                received.uid = uid.filter(|&uid| uid != OVERFLOW_UID);
+            }
             (SOL_UDP, UDP_GRO) => {
-                let size = array::<4>(data, 0).map(i32::from_ne_bytes);
-                received.segment_size = size.and_then(|size| u16::try_from(size).ok());
+                received.segment_size = int(data).and_then(|size| u16::try_from(size).ok());
             }
             _ => {}
         }
@@ -90,18 +139,19 @@ fn split(control: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
     Some((level, r#type, data, control.get(align(len)..).unwrap_or(&[])))
 }
 
+fn int(data: &[u8]) -> Option<i32> {
+    array::<4>(data, 0).map(i32::from_ne_bytes)
+}
+
 fn array<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
     bytes.get(start..start + N)?.try_into().ok()
 }
 
-/// Writes the ancillary data of a reply. Gives its length.
-pub(crate) fn write(
-    control: &mut [u8],
-    packet_info: Option<PacketInfo>,
-    segment_size: Option<u16>,
-) -> usize {
+/// Writes the ancillary data of a reply: where it comes from, the size of its segments and how many
+/// hops it may take. The user id is not written. Returns the length.
+pub(crate) fn write(control: &mut [u8], reply: &Received) -> usize {
     let mut len = 0;
-    match packet_info {
+    match reply.packet_info {
         Some(PacketInfo::V4(ip)) => {
             // struct in_pktinfo: interface (0: the route decides), ipi_spec_dst, ipi_addr.
             let mut info = [0; 12];
@@ -117,7 +167,17 @@ pub(crate) fn write(
         }
         None => {}
     }
-    if let Some(size) = segment_size {
+    let hops = |hop_limit: HopLimit| i32::from(hop_limit.hops()).to_ne_bytes();
+    match reply.hop_limit {
+        Some(limit @ HopLimit::V4(_)) => {
+            len = push(control, len, libc::IPPROTO_IP, libc::IP_TTL, &hops(limit));
+        }
+        Some(limit @ HopLimit::V6(_)) => {
+            len = push(control, len, libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &hops(limit));
+        }
+        None => {}
+    }
+    if let Some(size) = reply.segment_size {
         len = push(control, len, SOL_UDP, UDP_SEGMENT, &size.to_ne_bytes());
     }
     len
@@ -139,14 +199,29 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for packet_info in [
-            None,
-            Some(PacketInfo::V4(Ipv4Addr::new(127, 0, 0, 2))),
-            Some(PacketInfo::V6(Ipv6Addr::LOCALHOST, 7)),
+        for (packet_info, hop_limit) in [
+            (None, None),
+            (Some(PacketInfo::V4(Ipv4Addr::new(127, 0, 0, 2))), Some(HopLimit::V4(63))),
+            (Some(PacketInfo::V6(Ipv6Addr::LOCALHOST, 7)), Some(HopLimit::V6(255))),
         ] {
+            let reply = Received { packet_info, hop_limit, ..Received::default() };
+            // The largest reply has segments beside them, whose size is read back from UDP_GRO only.
+            let segmented = Received { segment_size: Some(1000), ..reply };
+            let mut control = [0; REPLY_CONTROL_MAX];
+            for written in [reply, segmented] {
+                let len = write(&mut control, &written);
+                assert_eq!(parse(&control[..len]), reply);
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_tell_the_user_unless_the_kernel_does_not_know() {
+        for (uid, told) in [(0, Some(0)), (1000, Some(1000)), (OVERFLOW_UID, None)] {
             let mut control = [0; CONTROL_MAX];
-            let len = write(&mut control, packet_info, None);
-            assert_eq!(parse(&control[..len]), Received { packet_info, segment_size: None });
+            let ucred = [7_u32.to_ne_bytes(), uid.to_ne_bytes(), 9_u32.to_ne_bytes()].concat();
+            let len = push(&mut control, 0, libc::SOL_SOCKET, SCM_CREDENTIALS, &ucred);
+            assert_eq!(parse(&control[..len]).uid, told);
         }
     }
 

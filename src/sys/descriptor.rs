@@ -1,7 +1,7 @@
 //! From the number of an inherited file descriptor to its owner.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes the ownership of descriptor `number` and marks it close-on-exec; `None` if it is not open.
 ///
@@ -24,4 +24,9 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<Option<OwnedFd>> {
     // SAFETY: fcntl(2) just said that it is open, and the activation protocol hands it to this
     // process for good.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(number) }))
+}
+
+/// A path that leads to the open file: proc(5), /proc/self/fd.
+pub(crate) fn path_in_proc(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }

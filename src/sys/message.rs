@@ -7,10 +7,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::control::{CONTROL_MAX, CREDENTIALS_SPACE, REPLY_CONTROL_MAX};
+use super::control::{CREDENTIALS_SPACE, REPLY_CONTROL_MAX};
 
 /// Room for any `sockaddr`: the size of `sockaddr_storage`.
-const NAME_MAX: usize = 128;
+pub(crate) const NAME_MAX: usize = 128;
 
 /// Slots for datagrams, and the replies that are sent from them.
 ///
@@ -19,13 +19,14 @@ const NAME_MAX: usize = 128;
 /// the headers stay valid for as long as the batch lives, wherever it is moved to.
 pub(crate) struct Batch {
     slot_size: usize,
-    takes_control: bool,
+    control_size: usize,
     data: Vec<u8>,
     names: Vec<u8>,
     controls: Vec<u8>,
     _iovecs: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
     reply_iovecs: Vec<libc::iovec>,
+    reply_names: Vec<u8>,
     reply_controls: Vec<u8>,
     replies: Vec<libc::mmsghdr>,
     // How many headers the last receive has changed.
@@ -33,12 +34,13 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// A batch of `slots` datagrams of up to `slot_size` bytes. Without `takes_control` the kernel
-    /// discards ancillary data: file descriptors that a peer passes are closed, not leaked.
-    pub(crate) fn new(slots: usize, slot_size: usize, takes_control: bool) -> Self {
+    /// A batch of `slots` datagrams of up to `slot_size` bytes, each with up to `control_size` bytes
+    /// of ancillary data. Where there is room for credentials only ([`CREDENTIALS_SPACE`]), a file
+    /// descriptor that a peer passes does not fit, so the kernel closes it.
+    pub(crate) fn new(slots: usize, slot_size: usize, control_size: usize) -> Self {
         let mut data = vec![0; slots * slot_size];
         let mut names = vec![0; slots * NAME_MAX];
-        let mut controls = vec![0; slots * CONTROL_MAX];
+        let mut controls = vec![0; slots * control_size];
         let mut iovecs: Vec<_> = data
             .chunks_exact_mut(slot_size)
             .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot_size })
@@ -50,19 +52,20 @@ impl Batch {
                 header.msg_hdr.msg_namelen = NAME_MAX as libc::socklen_t;
                 header.msg_hdr.msg_iov = &raw mut iovecs[slot];
                 header.msg_hdr.msg_iovlen = 1;
-                header.msg_hdr.msg_control = controls[slot * CONTROL_MAX..].as_mut_ptr().cast();
+                header.msg_hdr.msg_control = controls[slot * control_size..].as_mut_ptr().cast();
                 header
             })
             .collect();
         Self {
             slot_size,
-            takes_control,
+            control_size,
             data,
             names,
             controls,
             _iovecs: iovecs,
             headers,
             reply_iovecs: Vec::with_capacity(slots),
+            reply_names: vec![0; slots * NAME_MAX],
             reply_controls: vec![0; slots * REPLY_CONTROL_MAX],
             replies: Vec::with_capacity(slots),
             used: slots,
@@ -74,7 +77,7 @@ impl Batch {
         self.headers.len()
     }
 
-    /// Receives up to `most` datagrams without waiting. Gives how many there were.
+    /// Receives up to `most` datagrams without waiting. Returns how many there were.
     ///
     /// # Errors
     ///
@@ -82,7 +85,7 @@ impl Batch {
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         for header in &mut self.headers[..self.used] {
             header.msg_hdr.msg_namelen = NAME_MAX as libc::socklen_t;
-            header.msg_hdr.msg_controllen = if self.takes_control { CONTROL_MAX as _ } else { 0 };
+            header.msg_hdr.msg_controllen = self.control_size as _;
         }
         self.used = 0;
         let most = most.min(self.headers.len());
@@ -125,7 +128,7 @@ impl Batch {
     /// The ancillary data of the datagram in `slot`, as cmsg(3) lays it out.
     pub(crate) fn control(&self, slot: usize) -> &[u8] {
         let len = self.headers[slot].msg_hdr.msg_controllen as usize;
-        &self.controls[slot * CONTROL_MAX..][..len.min(CONTROL_MAX)]
+        &self.controls[slot * self.control_size..][..len.min(self.control_size)]
     }
 
     /// Forgets the replies.
@@ -135,11 +138,13 @@ impl Batch {
     }
 
     /// Adds the reply to the datagrams in the `count` slots from `first` on, which have one
-    /// sender: their bytes, one after the other, with `control` as ancillary data.
+    /// sender: their bytes, one after the other, to the `sockaddr` in `name` (empty: to the peer
+    /// that the socket is connected to), with what `control` writes as ancillary data.
     pub(crate) fn push_reply(
         &mut self,
         first: usize,
         count: usize,
+        name: &[u8],
         control: impl FnOnce(&mut [u8]) -> usize,
     ) {
         // The vectors must never move: the headers point into them.
@@ -157,10 +162,12 @@ impl Batch {
         let reply_control = &mut self.reply_controls[start..start + REPLY_CONTROL_MAX];
         let control_len = control(reply_control);
         let mut header = empty_header();
-        let name_len = self.headers[first].msg_hdr.msg_namelen;
-        if name_len > 0 {
-            header.msg_hdr.msg_name = self.names[first * NAME_MAX..].as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = name_len.min(NAME_MAX as libc::socklen_t);
+        if !name.is_empty() {
+            let start = self.replies.len() * NAME_MAX;
+            let reply_name = &mut self.reply_names[start..start + name.len().min(NAME_MAX)];
+            reply_name.copy_from_slice(&name[..reply_name.len()]);
+            header.msg_hdr.msg_name = reply_name.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = reply_name.len() as libc::socklen_t;
         }
         header.msg_hdr.msg_iov = &raw mut self.reply_iovecs[iovecs_start];
         header.msg_hdr.msg_iovlen = count as _;
@@ -176,14 +183,19 @@ impl Batch {
         self.replies.len()
     }
 
-    /// Sends the replies from `first` on without waiting. Gives how many the kernel took: fewer
+    /// Sends `count` replies from `first` on without waiting. Returns how many the kernel took: fewer
     /// than there are if one of them failed, whose error the next call reports.
     ///
     /// # Errors
     ///
     /// Those of sendmmsg(2), for the first reply of the call.
-    pub(crate) fn send(&mut self, fd: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
-        let replies = &mut self.replies[first..];
+    pub(crate) fn send(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        first: usize,
+        count: usize,
+    ) -> io::Result<usize> {
+        let replies = &mut self.replies[first..first + count];
         // SAFETY: each header points at names, iovecs and control data of this batch that
         // `push_reply` filled, of the sizes that it says, and none of them has moved since.
         let count = unsafe {
@@ -252,14 +264,9 @@ pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resul
     // Room for the credentials alone: a descriptor that a peer passes does not fit, so the kernel
     // closes it.
     header.msg_controllen = CREDENTIALS_SPACE as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the header points at a control buffer and an iovec that live through the call.
-    let len = unsafe {
-        libc::recvmsg(
-            fd.as_raw_fd(),
-            &raw mut header,
-            libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC,
-        )
-    };
+    let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
     Ok(Packet {
         len: usize::try_from(len).map_err(|_| io::Error::last_os_error())?,
         has_control: header.msg_controllen as usize > 0,

@@ -12,4 +12,5 @@ pub(crate) mod message;
 pub(crate) mod option;
 #[cfg(feature = "cli")]
 pub(crate) mod query;
+pub(crate) mod queue;
 pub(crate) mod signal;

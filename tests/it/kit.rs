@@ -310,15 +310,27 @@ impl Process {
     /// The time that all of its threads were on a processor, in the scheduler's nanoseconds:
     /// /proc/PID/stat counts ticks of 10 ms.
     pub(crate) fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.schedstat(0))
+    }
+
+    /// How often its threads were put on a processor: 0 times in a while in which all of them sleep,
+    /// however busy the machine is.
+    pub(crate) fn times_run(&self) -> u64 {
+        self.schedstat(2)
+    }
+
+    /// The sum of a field of /proc/PID/task/TID/schedstat over all threads.
+    fn schedstat(&self, field: usize) -> u64 {
         let pid = self.pid().as_raw_nonzero();
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
-        let nanoseconds = tasks.map(|task| {
+        let values = tasks.map(|task| {
             let schedstat = std::fs::read_to_string(task.path().join("schedstat"));
             let schedstat = schedstat.expect("a kernel with scheduler statistics");
-            let on_cpu = schedstat.split(' ').next().and_then(|field| field.parse::<u64>().ok());
-            on_cpu.expect("nanoseconds")
+            let value =
+                schedstat.split_whitespace().nth(field).and_then(|value| value.parse().ok());
+            value.unwrap_or(0)
         });
-        Duration::from_nanos(nanoseconds.sum())
+        values.sum()
     }
 }
 

@@ -6,11 +6,12 @@ use std::net::{Shutdown as Direction, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use socket_activate_echo::activation::{InheritedSocket, SocketKind};
-use socket_activate_echo::server::{self, Config, Heartbeat, Shutdown};
+use socket_activate_echo::server::{self, Config, Observer, Shutdown};
 use socket2::SockRef;
 
 use crate::activators::{Active, Kind};
@@ -135,11 +136,10 @@ fn the_heartbeat_outlives_a_connection() {
     let sockets: Vec<_> = [OwnedFd::from(connection), datagram.into()].map(inherited).into();
     let (sender, beats) = std::sync::mpsc::channel();
     let (trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
-    let beat = Box::new(move || sender.send(()).expect("the test listens"));
-    let heartbeat = Some(Heartbeat { interval: Duration::from_millis(1), beat });
-    let config = Config { workers: 2, heartbeat, ..Config::default() };
+    let mut heart = Heart { due: Instant::now(), sender };
+    let config = Config { workers: 2, ..Config::default() };
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| server::run(sockets, config, &shutdown));
+        let server = scope.spawn(|| server::run(sockets, &config, &shutdown, &mut heart));
         peer.shutdown(Direction::Write).expect("shutdown");
         assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
         let ended = beats.try_iter().count();
@@ -150,7 +150,24 @@ fn the_heartbeat_outlives_a_connection() {
     });
 }
 
-fn inherited(fd: OwnedFd) -> InheritedSocket {
+/// Wants to be called once a millisecond.
+struct Heart {
+    due: Instant,
+    sender: Sender<()>,
+}
+
+impl Observer for Heart {
+    fn next_due(&self) -> Option<Instant> {
+        Some(self.due)
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.due = now + Duration::from_millis(1);
+        self.sender.send(()).expect("the test listens");
+    }
+}
+
+pub(crate) fn inherited(fd: OwnedFd) -> InheritedSocket {
     let kind = SocketKind::of(fd.as_fd()).expect("a socket");
     let service = kind.service().expect("it can be served");
     InheritedSocket { fd, name: "test".to_owned(), kind, service }

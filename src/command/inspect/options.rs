@@ -11,6 +11,7 @@ use super::diag;
 use super::report::Options;
 use crate::activation::{Family, Role, SocketKind};
 use crate::address::{Address, UnixName};
+use crate::sys::option;
 use crate::sys::query::{self, AcceptQueue};
 
 pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
@@ -66,7 +67,7 @@ fn pktinfo(fd: BorrowedFd<'_>, family: Family) -> Option<bool> {
         Family::Inet6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
         _ => (libc::IPPROTO_IP, libc::IP_PKTINFO),
     };
-    query::int_option(fd, level, name).ok().map(|value| value != 0)
+    option::get(fd, level, name).ok().map(|value| value != 0)
 }
 
 /// The mode and owner of the file that clients connect to: they need the right to write to it.

@@ -10,9 +10,11 @@ use super::{Connection, Protocol};
 use crate::server::workspace::Workspace;
 use crate::sys::message::receive_packet;
 
-/// What one receive gave.
+/// What one receive returned.
 pub(super) enum Received {
     Nothing,
+    /// The kernel had no memory to say.
+    Starved,
     End,
     /// So many bytes, and whether there may be more.
     Bytes(usize, bool),
@@ -21,37 +23,42 @@ pub(super) enum Received {
 }
 
 impl Connection {
-    pub(super) fn receive(&mut self, space: &mut Workspace<'_>) -> io::Result<Received> {
-        let stream_size = space.limits.stream_buffer_bytes;
+    /// Receives up to `most` bytes into the buffer.
+    pub(super) fn receive(
+        &mut self,
+        most: usize,
+        space: &mut Workspace<'_>,
+    ) -> io::Result<Received> {
+        let buffer = &mut space.buffer[..most];
         match self.protocol {
             Protocol::Tcp | Protocol::OtherStream => {
-                let buffer = &mut space.buffer[..stream_size];
                 let received = retry_on_intr(|| {
                     rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT)
                 });
-                let may_be_more = |len| self.protocol != Protocol::Tcp || len == stream_size;
+                let may_be_more = |len| self.protocol != Protocol::Tcp || len == most;
                 stream(received.map(|(len, _)| (len, may_be_more(len))))
             }
-            Protocol::UnixStream => {
-                let buffer = &mut space.buffer[..stream_size];
-                stream(retry_on_intr(|| receive_unix(self.fd.as_fd(), buffer)))
-            }
-            Protocol::UnixSeqpacket | Protocol::VsockSeqpacket => self.receive_message(space),
+            Protocol::UnixStream => stream(retry_on_intr(|| receive_unix(self.fd.as_fd(), buffer))),
+            Protocol::UnixSeqpacket | Protocol::VsockSeqpacket => self.receive_message(buffer),
         }
     }
 
-    fn receive_message(&mut self, space: &mut Workspace<'_>) -> io::Result<Received> {
-        let buffer = space.message_buffer();
+    fn receive_message(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let size = buffer.len();
-        match receive_packet(self.fd.as_fd(), buffer) {
+        let packet = loop {
+            match receive_packet(self.fd.as_fd(), buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                packet => break packet,
+            }
+        };
+        match packet {
             Ok(packet) if packet.len > size => Err(io::Error::other(format!(
                 "a message of {} bytes is longer than the limit of {size}",
                 packet.len
             ))),
             Ok(packet) if packet.len > 0 || packet.has_control => Ok(Received::Message(packet.len)),
             Ok(_) => Ok(Received::End),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(error),
+            Err(error) => nothing(error),
         }
     }
 }
@@ -60,8 +67,16 @@ fn stream(received: Result<(usize, bool), Errno>) -> io::Result<Received> {
     match received {
         Ok((0, _)) => Ok(Received::End),
         Ok((len, may_be_more)) => Ok(Received::Bytes(len, may_be_more)),
-        Err(Errno::AGAIN) => Ok(Received::Nothing),
-        Err(error) => Err(error.into()),
+        Err(error) => nothing(error.into()),
+    }
+}
+
+/// What a receive that failed for now says; otherwise the error again.
+fn nothing(error: io::Error) -> io::Result<Received> {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => Ok(Received::Nothing),
+        Some(libc::ENOBUFS | libc::ENOMEM) => Ok(Received::Starved),
+        _ => Err(error),
     }
 }
 

@@ -13,8 +13,9 @@ const SEGMENTED_BYTES_MAX: usize = 65_507;
 pub(super) struct Run {
     pub(super) slot: usize,
     pub(super) count: usize,
-    pub(super) packet_info: Option<PacketInfo>,
-    pub(super) segment_size: Option<u16>,
+    /// What the kernel told of each of them, with the size of the segments that one send is split
+    /// into.
+    pub(super) control: Received,
 }
 
 impl Datagram {
@@ -22,10 +23,13 @@ impl Datagram {
     /// the last, which may be shorter.
     pub(super) fn run_at(&self, batch: &Batch, slot: usize, count: usize) -> Run {
         let received = self.received(batch, slot);
-        let Received { packet_info, segment_size } = received;
         let size = batch.data(slot).len();
-        let mut run = Run { slot, count: 1, packet_info, segment_size };
-        if !self.segments || segment_size.is_some() || size == 0 || size > 32_767 {
+        let mut run = Run { slot, count: 1, control: received };
+        if !self.socket.has_segments
+            || received.segment_size.is_some()
+            || size == 0
+            || size > 32_767
+        {
             return run;
         }
         let mut bytes = size;
@@ -46,15 +50,12 @@ impl Datagram {
             }
         }
         if run.count > 1 {
-            run.segment_size = Some(size as u16);
+            run.control.segment_size = Some(size as u16);
         }
         run
     }
 
     fn received(&self, batch: &Batch, slot: usize) -> Received {
-        if !self.is_ip() {
-            return Received::default();
-        }
         let mut received = control::parse(batch.control(slot));
         let size = batch.data(slot).len();
         // A lone datagram may be reported as a run of one.
@@ -74,8 +75,10 @@ impl Datagram {
 
 /// The datagrams in a slot: one, or as many as the kernel joined.
 pub(super) fn segments(data: &[u8], run: Run) -> impl Iterator<Item = &[u8]> {
-    let is_joined = run.count == 1 && run.segment_size.is_some();
-    let size = if is_joined { run.segment_size.map_or(0, usize::from) } else { data.len() };
+    let size = match run.control.segment_size {
+        Some(size) if run.count == 1 => usize::from(size),
+        _ => data.len(),
+    };
     // An empty datagram is one chunk too.
     let empty = data.is_empty().then_some(data);
     empty.into_iter().chain(data.chunks(size.max(1)))

@@ -2,13 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
-use crate::server::{BusyPoll, Limits, Shutdown};
+use crate::activation::SocketKind;
+use crate::server::permits::Permits;
+use crate::server::{BusyPoll, Limits, SharedListener, Shutdown};
 use crate::sys::option;
 
 /// Calls `check` with a worker that has one socket.
@@ -23,13 +25,26 @@ fn with_worker(fd: OwnedFd, limits: &Limits, check: impl FnOnce(&mut Worker<'_>)
         busy_poll: BusyPoll::Off,
         listeners: &[],
         is_alone: true,
-        connections: 0.into(),
+        connections: &Permits::new(1),
+        never_answered: &[],
         shutdown: &shutdown,
         failure: None,
     };
     let part = Part { fd, source: 0, kind, service };
-    let mut worker = Worker::new(&shared, vec![part], Calls::default()).expect("it starts");
+    let mut worker = Worker::new(&shared, vec![part]).expect("it starts");
     check(&mut worker);
+}
+
+fn connection_event(worker: &mut Worker<'_>, flags: EventFlags) {
+    worker.event(Token::Connection(0), flags, &mut ());
+}
+
+fn datagram_event(worker: &mut Worker<'_>, flags: EventFlags) {
+    worker.event(Token::Datagram(0), flags, &mut ());
+}
+
+fn work_off_the_ready(worker: &mut Worker<'_>) {
+    worker.connections.work_off_the_ready(&mut worker.space);
 }
 
 #[test]
@@ -40,48 +55,40 @@ fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
     with_worker(ours.into(), &limits, |worker| {
         // Its turn ends before its bytes do, and events tell of it in the meantime.
         for _ in 0..3 {
-            worker.connection_event(0, EventFlags::IN);
+            connection_event(worker, EventFlags::IN);
         }
-        assert_eq!(worker.ready, [0]);
-        worker.work_off_the_ready();
-        assert_eq!(worker.ready, [0]);
+        assert!(worker.connections.has_ready());
+        work_off_the_ready(worker);
+        assert!(worker.connections.has_ready());
         for _ in 0..3 {
-            worker.work_off_the_ready();
+            work_off_the_ready(worker);
         }
-        assert!(worker.ready.is_empty());
+        assert!(!worker.connections.has_ready());
     });
     let mut reply = String::new();
     peer.read_to_string(&mut reply).expect("receive");
     assert_eq!(reply, "hello");
 }
 
-/// No event tells that the kernel has memory again (`ENOBUFS`): the timer does.
+/// A pipe belongs to the connection that it was lent to, and its room returns however that ends.
 #[test]
-fn a_connection_that_was_short_of_memory_is_tried_again() {
-    let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
+fn peers_that_reset_in_the_middle_of_a_splice_leave_the_pipes_to_the_others() {
+    let limits = Limits { pipes_max: 1, ..Limits::default() };
+    let (peer, ours) = UnixStream::pair().expect("socketpair(2)");
     peer.set_nonblocking(true).expect("O_NONBLOCK");
-    with_worker(ours.into(), &Limits::default(), |worker| {
-        let mut sent = 0;
+    ours.set_nonblocking(true).expect("O_NONBLOCK");
+    with_worker(ours.into(), &limits, |worker| {
+        worker.connections.get(0).expect("a connection").splice_from_now_on();
+        // The peer sends and does not read, until the pipe is full too.
         while !worker.connections.get(0).expect("a connection").is_blocked() {
-            sent += peer.write(&[b'x'; 4096]).expect("send");
-            worker.space.is_short_of_memory = true;
-            worker.connection_event(0, EventFlags::IN);
+            let _ = (&peer).write(&[b'x'; 65_536]);
+            connection_event(worker, EventFlags::IN);
         }
-        assert_eq!(worker.starved, [0]);
-        let mut received = 0;
-        while received < sent {
-            received += match peer.read(&mut [0; 4096]) {
-                Ok(count) => count,
-                Err(error) => {
-                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                    let due = worker.retry_backoff.due().expect("a retry is planned");
-                    while Instant::now() < due {}
-                    worker.timers();
-                    0
-                }
-            };
-        }
-        assert!(worker.starved.is_empty());
+        assert!(worker.space.pipes.take().is_none(), "the one pipe is lent");
+        drop(peer);
+        connection_event(worker, EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
+        assert_eq!(worker.connections.len(), 0);
+        assert!(worker.space.pipes.take().is_some(), "it may be made again");
     });
 }
 
@@ -102,11 +109,11 @@ fn an_error_queue_is_emptied() {
         fds[0].revents()
     };
     with_worker(socket.into(), &Limits::default(), |worker| {
-        worker.echo_datagrams(0, EventFlags::IN);
+        datagram_event(worker, EventFlags::IN);
         assert_eq!(events(), PollFlags::ERR, "the reply was refused");
         // The first receive reports the error itself, the next one finds nothing.
         for _ in 0..2 {
-            worker.echo_datagrams(0, EventFlags::ERR);
+            datagram_event(worker, EventFlags::ERR);
         }
         assert_eq!(events(), PollFlags::empty());
     });
@@ -126,14 +133,51 @@ fn a_spliced_stream_goes_on_after_an_urgent_byte() {
     peer.shutdown(std::net::Shutdown::Write).expect("shutdown");
     with_worker(ours.into(), &Limits::default(), |worker| {
         worker.connections.get(0).expect("a connection").splice_from_now_on();
-        let signs = Signs { end: false, urgent: false, unknown: true };
-        worker.turn(0, signs);
-        while !worker.ready.is_empty() {
-            worker.work_off_the_ready();
+        connection_event(worker, EventFlags::IN);
+        while worker.connections.has_ready() {
+            work_off_the_ready(worker);
         }
         assert_eq!(worker.connections.len(), 0, "the peer has sent its end");
     });
     let mut reply = String::new();
     (&peer).read_to_string(&mut reply).expect("receive");
     assert_eq!(reply, "before!after");
+}
+
+/// How long it takes until connections are looked for again, each time that there is no room.
+#[test]
+fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
+    let (_trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let kind = SocketKind::of(listener.as_fd()).expect("a socket");
+    let (limits, permits) = (Limits::default(), Permits::new(1));
+    let shared = Shared {
+        names: &["test".to_owned()],
+        limits: &limits,
+        busy_poll: BusyPoll::Off,
+        listeners: &[SharedListener { fd: listener.into(), source: 0, kind }],
+        is_alone: true,
+        connections: &permits,
+        never_answered: &[],
+        shutdown: &shutdown,
+        failure: None,
+    };
+    let mut worker = Worker::new(&shared, Vec::new()).expect("it starts");
+    let there_is_no_room = |worker: &mut Worker<'_>| {
+        worker.event(Token::Listener(0), EventFlags::IN, &mut ());
+        let due = worker.listeners.next_due().expect("connections are looked for again");
+        worker.listeners.on_time(due, &worker.space);
+        due - Instant::now()
+    };
+    let _clients = [0; 2].map(|_| TcpStream::connect(address).expect("connect"));
+    let taken = permits.take().expect("the only one");
+    let mut longest = std::time::Duration::ZERO;
+    for _ in 0..10 {
+        longest = there_is_no_room(&mut worker);
+    }
+    drop(taken);
+    let shortest = there_is_no_room(&mut worker);
+    assert_eq!(worker.connections.len(), 1, "one had room, and the next has not");
+    assert!(shortest < longest / 10, "{shortest:?} after {longest:?}");
 }

@@ -1,4 +1,4 @@
-//! Room in a socket's send buffer for a message that its peer could send, and we could not.
+//! The size of a socket's send buffer, where a message that its peer could send does not fit.
 
 use std::os::fd::AsFd;
 
@@ -8,8 +8,8 @@ use rustix::net::sockopt;
 const OVERHEAD: usize = 32;
 
 /// Makes the send buffer large enough for a unix message of `len` bytes, after `EMSGSIZE` said that
-/// it is not: a sender may have raised its own (unix(7), `SO_SNDBUF`). Gives whether it is now.
-pub(super) fn make(fd: impl AsFd, len: usize) -> bool {
+/// it is not: a sender may have raised its own (unix(7), `SO_SNDBUF`). Returns whether it is now.
+pub(super) fn make_room(fd: impl AsFd, len: usize) -> bool {
     // socket(7): the kernel doubles what is asked for, and gives what `wmem_max` allows.
     let has_room =
         || sockopt::socket_send_buffer_size(&fd).is_ok_and(|size| size >= len + OVERHEAD);

@@ -1,0 +1,205 @@
+//! The connections of a worker: which of them has its turn, and which has to wait for time to pass.
+
+use std::io;
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+
+use super::backoff::Backoff;
+use super::connection::{Connection, Listed, Signs, Turn};
+use super::poller::Wait;
+use super::table::Table;
+use super::token::Token;
+use super::workspace::Workspace;
+
+/// A connection is registered once, edge-triggered, for everything that it can ever wait for.
+const EVENTS: EventFlags = EventFlags::IN
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::PRI)
+    .union(EventFlags::ET);
+
+const END_EVENTS: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
+
+/// What is known of a connection that has its turn without an event.
+const NO_EVENT: Signs = Signs { end: false, urgent: false, unknown: true };
+
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    table: Table<Connection>,
+    /// Connections whose turn ended before their work did.
+    ready: Vec<u32>,
+    /// Connections that only time helps.
+    waiting: Vec<u32>,
+    /// A list that is being worked off: its memory is used again.
+    round: Vec<u32>,
+    /// When those that wait have another turn.
+    retry: Backoff,
+    is_draining: bool,
+    /// Whether one was closed since this was last asked: somebody may be waiting for its room.
+    has_closed: bool,
+}
+
+impl Connections {
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How long the event loop may wait.
+    pub(super) fn next_due(&self) -> Wait {
+        if self.ready.is_empty() { self.retry.due().into() } else { Wait::Not }
+    }
+
+    pub(super) fn has_closed(&mut self) -> bool {
+        std::mem::take(&mut self.has_closed)
+    }
+
+    /// Takes a connection in. Returns whether the kernel has room for its events: if it has none
+    /// now (`ENOSPC`, epoll_ctl(2)), the connection is served as soon as it has.
+    pub(super) fn add(&mut self, connection: Connection, space: &mut Workspace<'_>) -> bool {
+        space.statistics.connections += 1;
+        let number = self.table.insert(connection);
+        let is_registered = self.register(number, space);
+        if !is_registered {
+            self.list_as_waiting(number);
+        }
+        is_registered
+    }
+
+    fn register(&mut self, number: u32, space: &Workspace<'_>) -> bool {
+        let Some(connection) = self.table.get(number) else { return true };
+        if !connection.is_registered {
+            match space.poller.add(&*connection, Token::Connection(number), EVENTS) {
+                Ok(()) => connection.is_registered = true,
+                Err(error) => {
+                    log::debug!("a connection waits: epoll_ctl: {error}");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// An event of the poller.
+    pub(super) fn event(&mut self, number: u32, flags: EventFlags, space: &mut Workspace<'_>) {
+        let Some(connection) = self.table.get(number) else { return };
+        // A connection that waits for its peer to read has nothing to do until the peer does; that
+        // a peer has read is nothing to any other.
+        let can_send = flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP);
+        let has_work = if connection.is_blocked() { can_send } else { flags != EventFlags::OUT };
+        if !has_work {
+            return;
+        }
+        let signs = Signs {
+            end: flags.intersects(END_EVENTS),
+            urgent: flags.contains(EventFlags::PRI),
+            unknown: false,
+        };
+        self.turn(number, signs, space);
+    }
+
+    /// Another turn for each whose turn ended before its work did.
+    pub(super) fn work_off_the_ready(&mut self, space: &mut Workspace<'_>) {
+        std::mem::swap(&mut self.ready, &mut self.round);
+        self.work_off_the_round(Listed::Ready, space);
+    }
+
+    /// Another turn for each that waits, if it is time.
+    pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) {
+        if !self.retry.take(now) {
+            return;
+        }
+        std::mem::swap(&mut self.waiting, &mut self.round);
+        self.work_off_the_round(Listed::Waiting, space);
+        if self.waiting.is_empty() {
+            self.retry.reset();
+        }
+    }
+
+    fn work_off_the_round(&mut self, listed: Listed, space: &mut Workspace<'_>) {
+        for index in 0..self.round.len() {
+            let number = self.round[index];
+            let Some(connection) = self.table.get(number) else { continue };
+            // It may have had its turn because of an event, and be listed elsewhere since.
+            if connection.listed != listed {
+                continue;
+            }
+            connection.listed = Listed::Nowhere;
+            if self.register(number, space) {
+                self.turn(number, NO_EVENT, space);
+            } else {
+                self.list_as_waiting(number);
+            }
+        }
+        self.round.clear();
+    }
+
+    fn turn(&mut self, number: u32, signs: Signs, space: &mut Workspace<'_>) {
+        let Some(connection) = self.table.get(number) else { return };
+        match connection.turn(signs, space) {
+            Turn::Idle | Turn::Blocked => {}
+            Turn::More if connection.listed == Listed::Ready => {}
+            Turn::More => {
+                connection.listed = Listed::Ready;
+                self.ready.push(number);
+            }
+            Turn::Waits => self.list_as_waiting(number),
+            Turn::Ended => self.close(number, None, space),
+            Turn::Broken(error) => self.close(number, Some(&error), space),
+        }
+    }
+
+    fn list_as_waiting(&mut self, number: u32) {
+        self.retry.plan(Instant::now());
+        let Some(connection) = self.table.get(number) else { return };
+        if connection.listed == Listed::Nowhere {
+            connection.listed = Listed::Waiting;
+            self.waiting.push(number);
+        }
+    }
+
+    fn close(&mut self, number: u32, error: Option<&io::Error>, space: &Workspace<'_>) {
+        let Some(connection) = self.table.remove(number) else { return };
+        space.trace_close(connection.source(), &connection, error);
+        connection.close();
+        self.has_closed = true;
+    }
+
+    /// Each connection echoes what it has received by now, and then says goodbye.
+    pub(super) fn begin_to_drain(&mut self, space: &mut Workspace<'_>) {
+        self.is_draining = true;
+        for number in self.table.numbers() {
+            if let Some(connection) = self.table.get(number) {
+                connection.finish(space);
+                self.turn(number, NO_EVENT, space);
+            }
+        }
+    }
+
+    /// The numbers of connections that are gone may be given out again.
+    pub(super) fn recycle(&mut self) {
+        self.table.recycle();
+    }
+
+    /// How many connections there still are whose peers have not taken everything, and how many
+    /// bytes that is.
+    pub(super) fn unsent(&mut self) -> (usize, usize) {
+        let (mut peers, mut bytes) = (0, 0);
+        for number in self.table.numbers() {
+            let unsent = self.table.get(number).map_or(0, |connection| connection.unsent());
+            peers += usize::from(unsent > 0);
+            bytes += unsent;
+        }
+        (peers, bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn get(&mut self, number: u32) -> Option<&mut Connection> {
+        self.table.get(number)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+}

@@ -1,0 +1,295 @@
+//! Datagrams that must not be answered, because the answer would be answered in turn, for ever.
+//!
+//! Whoever can choose or forge a sender's address can set two echo servers on each other, or one on
+//! itself: CERT advisory CA-1996-01, and RFC 862's silence about it. Three rules:
+//!
+//! - What comes from this very socket, or from a service that answers whatever it gets, is not
+//!   answered.
+//! - Each reply may take one hop less than the datagram that it answers, as if a router had passed
+//!   it on. So whatever goes in circles between servers like this one ends, however many they are.
+//! - Another kind of echo server starts the hops anew. It is known by what it sends: from the port
+//!   of a service, the very same bytes, thousands of times a second.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::refusal::Refusal;
+use crate::activation::{Family, SocketKind};
+use crate::address::{Address, Host};
+use crate::server::peer::Peer;
+use crate::sys::control::{HopLimit, PacketInfo, Received};
+use crate::sys::option;
+
+/// The small services that answer whatever they get: echo (RFC 862), daytime (RFC 867), qotd
+/// (RFC 865), chargen (RFC 864), time (RFC 868). No client sends from their ports.
+const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
+/// The first port that Linux gives to clients that ask for none (ip(7), `ip_local_port_range`).
+const FIRST_CLIENT_PORT: u16 = 32_768;
+
+/// So many datagrams in [`REPEATS_TIME`], the same bytes among them again and again, are no client's.
+const REPEATS: u32 = 4096;
+const REPEATS_TIME: Duration = Duration::from_secs(1);
+/// How often the same bytes have come back among them.
+const RETURNS: u32 = 4;
+/// How many datagrams are not answered then: more than wait in two sockets' buffers, so that all
+/// that goes in circles is gone.
+const SILENCE: u32 = 1024;
+/// How many senders are remembered.
+const SENDERS: usize = 64;
+
+/// What tells loops from clients on one socket.
+#[derive(Debug)]
+pub(super) struct Loops {
+    local: Option<SocketAddr>,
+    /// How many hops a datagram of this socket may take: for IPv4 and for IPv6.
+    hops: [u8; 2],
+    hasher: RandomState,
+    /// Made with the first datagram from a service's port.
+    senders: Vec<Sender>,
+}
+
+/// A sender from a service's port.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sender {
+    peer: u64,
+    content: u64,
+    /// Datagrams since the content was first seen, and how often it has come back.
+    count: u32,
+    returns: u32,
+    since: Option<Instant>,
+    /// How many are still not answered.
+    silence: u32,
+}
+
+impl Loops {
+    pub(super) fn new(fd: BorrowedFd<'_>, kind: &SocketKind) -> Self {
+        let hops = |level, name| {
+            option::get(fd, level, name).ok().and_then(|hops| hops.try_into().ok()).unwrap_or(64)
+        };
+        let is_v6 = kind.family == Family::Inet6;
+        Self {
+            local: match &kind.local {
+                Some(Address::Inet(_, Host::V4(ip), port)) => Some(((*ip), *port).into()),
+                Some(Address::Inet(_, Host::V6(ip, _), port)) => Some(((*ip), *port).into()),
+                _ => None,
+            },
+            hops: [
+                hops(libc::IPPROTO_IP, libc::IP_TTL),
+                if is_v6 { hops(libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) } else { 64 },
+            ],
+            hasher: RandomState::new(),
+            senders: Vec::new(),
+        }
+    }
+
+    /// How many hops the reply may take: none is said where the socket's own number is less.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no reply.
+    pub(super) fn reply_hops(
+        &self,
+        received: Option<HopLimit>,
+    ) -> Result<Option<HopLimit>, Refusal> {
+        let Some(limit) = received else { return Ok(None) };
+        let own = match limit {
+            HopLimit::V4(_) => self.hops[0],
+            HopLimit::V6(_) => self.hops[1],
+        };
+        match limit.hops().saturating_sub(1) {
+            0 => Err(Refusal::new(
+                true,
+                "it has no hops left: it went in circles between servers, or its sender allows \
+                 it one hop only",
+            )),
+            hops if hops >= own => Ok(None),
+            hops => Ok(Some(limit.with(hops))),
+        }
+    }
+
+    /// Why `count` datagrams from the `sockaddr` in `name`, of which `data` is the first, are not
+    /// answered; `None` if they are.
+    pub(super) fn refusal(
+        &mut self,
+        name: &[u8],
+        received: &Received,
+        data: &[u8],
+        count: u32,
+    ) -> Option<Refusal> {
+        // The port is what decides in most cases, and the hot path looks at nothing else.
+        let port = u16::from_be_bytes(name.get(2..4)?.try_into().ok()?);
+        if port >= FIRST_CLIENT_PORT && self.local.is_none_or(|local| local.port() != port) {
+            return None;
+        }
+        let Peer::Ip(peer) = Peer::from_sockaddr(name) else { return None };
+        let why = if port == 0 {
+            "and nobody can have port 0"
+        } else if self.is_ourselves(peer, received.packet_info) {
+            "which is this very socket"
+        } else if ANSWERING_PORTS.contains(&port) {
+            "the port of a service that would answer back"
+        } else if port < FIRST_CLIENT_PORT && self.repeats(name, data, count) {
+            return Some(Refusal::new(
+                true,
+                format!(
+                    "{peer} sends the same bytes thousands of times a second, as only a server \
+                     does that echoes our replies"
+                ),
+            ));
+        } else {
+            return None;
+        };
+        Some(Refusal::new(false, format!("came from {peer}, {why}")))
+    }
+
+    /// A socket that is bound to the wildcard has every local address. Those of the loopback
+    /// interface are known; of others the one that the datagram was sent to.
+    fn is_ourselves(&self, peer: SocketAddr, packet_info: Option<PacketInfo>) -> bool {
+        let Some(local) = self.local else { return false };
+        let ip = peer.ip().to_canonical();
+        let destination = match packet_info {
+            Some(PacketInfo::V4(ip)) => ip.into(),
+            Some(PacketInfo::V6(ip, _)) => ip.into(),
+            None => local.ip(),
+        };
+        let has_every_address = local.ip().to_canonical().is_unspecified();
+        peer.port() == local.port()
+            && (ip == destination.to_canonical() || (has_every_address && ip.is_loopback()))
+    }
+
+    /// Whether the sender repeats itself as only a machine does that echoes what it gets.
+    fn repeats(&mut self, name: &[u8], data: &[u8], count: u32) -> bool {
+        if self.senders.is_empty() {
+            self.senders.resize(SENDERS, Sender::default());
+        }
+        let peer = self.hasher.hash_one(name);
+        let content = self.hasher.hash_one((data.len(), ends(data)));
+        let sender = &mut self.senders[peer as usize % SENDERS];
+        if sender.peer != peer {
+            *sender = Sender { peer, ..Sender::default() };
+        }
+        sender.repeats(content, count)
+    }
+}
+
+impl Sender {
+    fn repeats(&mut self, content: u64, count: u32) -> bool {
+        if self.silence > 0 {
+            self.silence = self.silence.saturating_sub(count);
+            return true;
+        }
+        if self.since.is_none() {
+            (self.content, self.since) = (content, Some(Instant::now()));
+        } else if self.content == content {
+            self.returns += 1;
+        }
+        self.count += count;
+        if self.count < REPEATS {
+            return false;
+        }
+        let is_fast = self.since.is_some_and(|since| since.elapsed() < REPEATS_TIME);
+        let is_loop = is_fast && self.returns >= RETURNS;
+        let silence = if is_loop { SILENCE } else { 0 };
+        *self = Self { peer: self.peer, silence, ..Self::default() };
+        is_loop
+    }
+}
+
+/// The first and the last bytes: what goes in circles has the same ones each time, and what a client
+/// sends to be measured has a number or a time at one of its ends.
+fn ends(data: &[u8]) -> (&[u8], &[u8]) {
+    const LEN: usize = 32;
+    (&data[..data.len().min(LEN)], &data[data.len().saturating_sub(LEN)..])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn inet(ip: [u8; 4], port: u16) -> Vec<u8> {
+        let family = (libc::AF_INET as u16).to_ne_bytes();
+        [&family[..], &port.to_be_bytes(), &ip, &[0; 8]].concat()
+    }
+
+    fn loops(local: &str) -> Loops {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let kind = SocketKind::of(socket.as_fd()).expect("a socket");
+        let local = local.parse().expect("an address");
+        Loops { local: Some(local), ..Loops::new(socket.as_fd(), &kind) }
+    }
+
+    #[test]
+    fn loops_are_refused_and_clients_are_not() {
+        let (local, wildcard) = ("127.0.0.1:3000", "0.0.0.0:3000");
+        let to = |ip: [u8; 4]| Some(PacketInfo::V4(ip.into()));
+        for (ip, port, packet_info, local, refused) in [
+            ([127, 0, 0, 1], 40000, None, local, false),
+            ([127, 0, 0, 1], 3000, None, local, true),
+            ([127, 0, 0, 9], 3000, None, local, false),
+            ([127, 0, 0, 2], 3000, to([127, 0, 0, 2]), wildcard, true),
+            ([127, 0, 0, 1], 3000, to([127, 0, 0, 2]), wildcard, true),
+            ([10, 0, 0, 1], 3000, to([10, 0, 0, 1]), wildcard, true),
+            // Another machine's; if it is another address of this one, the hops end it.
+            ([10, 0, 0, 1], 3000, to([10, 0, 0, 2]), wildcard, false),
+            ([10, 0, 0, 1], 7, None, local, true),
+            ([10, 0, 0, 1], 19, None, local, true),
+            ([10, 0, 0, 1], 53, None, local, false),
+            ([10, 0, 0, 1], 0, None, local, true),
+            ([127, 0, 0, 1], 50000, None, "127.0.0.1:50000", true),
+        ] {
+            let received = Received { packet_info, ..Received::default() };
+            let refusal = loops(local).refusal(&inet(ip, port), &received, b"hello", 1);
+            assert_eq!(refusal.is_some(), refused, "{ip:?}:{port} {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_has_one_hop_less_and_the_last_one_is_not_answered() {
+        let loops = Loops { hops: [64, 64], ..loops("127.0.0.1:3000") };
+        for (received, reply) in [
+            (None, Some(None)),
+            (Some(HopLimit::V4(255)), Some(None)),
+            (Some(HopLimit::V4(65)), Some(None)),
+            (Some(HopLimit::V4(64)), Some(Some(HopLimit::V4(63)))),
+            (Some(HopLimit::V6(2)), Some(Some(HopLimit::V6(1)))),
+            (Some(HopLimit::V6(1)), None),
+            (Some(HopLimit::V4(0)), None),
+        ] {
+            assert_eq!(loops.reply_hops(received).ok(), reply, "{received:?}");
+        }
+    }
+
+    /// Counts how many of `count` datagrams that `content` makes are refused.
+    fn refused(port: u16, count: u32, content: impl Fn(u32) -> Vec<u8>) -> u32 {
+        let mut loops = loops("127.0.0.1:3000");
+        let name = inet([127, 0, 0, 1], port);
+        let mut refused = 0;
+        for index in 0..count {
+            let data = content(index);
+            let refusal = loops.refusal(&name, &Received::default(), &data, 1);
+            refused += u32::from(refusal.is_some());
+        }
+        refused
+    }
+
+    #[test]
+    fn a_server_that_echoes_our_replies_is_left_alone() {
+        // One datagram, and several, that go in circles.
+        for different in [1, 2, 100, 400] {
+            let circle = |index: u32| (index % different).to_be_bytes().to_vec();
+            assert!(refused(5000, REPEATS + SILENCE, circle) >= SILENCE, "{different}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_answered_whatever_it_sends() {
+        // From a client's port: the same bytes, again and again. From a service's: numbered ones.
+        assert_eq!(refused(40_000, 100_000, |_| b"hello".to_vec()), 0);
+        assert_eq!(refused(5000, 100_000, |index| index.to_be_bytes().to_vec()), 0);
+    }
+}

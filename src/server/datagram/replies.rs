@@ -1,0 +1,281 @@
+//! Sending replies: many with one call, each alone where that fails, and later where a receiver is
+//! not ready.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use super::kept::{self, Kept};
+use super::options::Socket;
+use super::refusal::Refusal;
+use super::routes::{NoRoute, Routes};
+use super::unread::Unread;
+use crate::activation::{Family, Role, SocketKind};
+use crate::address::UnixName;
+use crate::server::limits::Limits;
+use crate::server::send_buffer;
+use crate::sys::control::{self, Received};
+use crate::sys::message::{self, NAME_MAX};
+
+/// The way that replies take from one socket.
+#[derive(Debug)]
+pub(super) struct Replies {
+    way: Way,
+    kept: Kept,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// To the peer that the socket is connected to, whatever the datagram says.
+    Peer,
+    /// To the address that the datagram says it came from.
+    Address,
+    /// To the socket of the user who sent it.
+    Unix { routes: Routes, unread: Unread },
+}
+
+/// What came of a reply.
+pub(super) enum Outcome {
+    /// The kernel has it.
+    Sent,
+    /// Its receiver is not ready, or there was no memory.
+    NotNow,
+    /// It will never be sent.
+    Refused(Refusal),
+}
+
+/// A `sockaddr`.
+pub(super) struct Name([u8; NAME_MAX], usize);
+
+impl Replies {
+    pub(super) fn new(kind: &SocketKind, never_answered: &[UnixName]) -> Self {
+        let way = match (kind.role, kind.family) {
+            (Role::Connected, _) => Way::Peer,
+            (_, Family::Unix) => {
+                Way::Unix { routes: Routes::new(kind, never_answered), unread: Unread::default() }
+            }
+            _ => Way::Address,
+        };
+        Self { way, kept: Kept::default() }
+    }
+
+    /// Whether replies are kept for receivers that are not ready.
+    pub(super) fn are_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    pub(super) fn are_kept_for(&self, name: &[u8]) -> bool {
+        self.kept.holds(name)
+    }
+
+    /// Whether somebody has so many replies waiting that more may have to be dropped.
+    pub(super) fn are_pressing(&self, limits: &Limits) -> bool {
+        self.kept.is_pressing(limits)
+    }
+
+    /// Keeps a reply for later.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped instead.
+    pub(super) fn keep(
+        &mut self,
+        name: &[u8],
+        control: &Received,
+        data: &[u8],
+        limits: &Limits,
+    ) -> Result<(), Refusal> {
+        self.kept.keep(name, control, data, limits).map_err(|why| Refusal::new(true, why))
+    }
+
+    /// Where to send `len` bytes that answer a datagram from `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::NotNow`] or [`Outcome::Refused`].
+    pub(super) fn address(
+        &mut self,
+        socket: &Socket,
+        name: &[u8],
+        uid: Option<u32>,
+        len: usize,
+    ) -> Result<Name, Outcome> {
+        self.way.address(socket.as_fd(), name, uid, len)
+    }
+
+    /// Sends one reply, which comes behind no other.
+    pub(super) fn send(
+        &mut self,
+        socket: &Socket,
+        name: &[u8],
+        control: &Received,
+        data: &[u8],
+    ) -> Outcome {
+        self.way.send(socket.as_fd(), name, control, data)
+    }
+
+    /// Sends what was kept, as far as the receivers are ready. Tells `done` of each reply that is
+    /// off our hands: with nothing if it was sent, or why it was not. Returns whether any is.
+    pub(super) fn send_kept(
+        &mut self,
+        socket: &Socket,
+        limits: &Limits,
+        mut done: impl FnMut(&[u8], usize, Option<&Refusal>),
+    ) -> bool {
+        if self.kept.is_empty() {
+            return false;
+        }
+        let Self { way, kept } = self;
+        let why = format!("its sender has not taken it within {:?}", limits.deferred_reply_age_max);
+        let late = Refusal::new(true, why);
+        let mut expired = Vec::new();
+        let has_sent = kept.send(
+            Instant::now(),
+            |name, reply| {
+                let refusal = match way.send(socket.as_fd(), name, &reply.control, &reply.data) {
+                    Outcome::Sent => None,
+                    Outcome::NotNow => return kept::Sent::NotReady,
+                    Outcome::Refused(refusal) => Some(refusal),
+                };
+                done(name, reply.data.len(), refusal.as_ref());
+                kept::Sent::Done
+            },
+            |name, reply| expired.push((Box::from(name), reply.data.len())),
+        );
+        for (name, len) in expired {
+            let name: Box<[u8]> = name;
+            done(&name, len, Some(&late));
+        }
+        has_sent
+    }
+
+    /// Lets go of what was not used since the last call. Returns whether anything is held.
+    pub(super) fn release_if_unused(&mut self) -> bool {
+        match &mut self.way {
+            Way::Unix { routes, .. } => routes.release_if_unused(),
+            Way::Peer | Way::Address => false,
+        }
+    }
+
+    /// Whether anything is held that has to be let go of some time.
+    pub(super) fn hold_something(&self) -> bool {
+        matches!(&self.way, Way::Unix { routes, .. } if routes.are_open())
+    }
+}
+
+impl Way {
+    fn address(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        name: &[u8],
+        uid: Option<u32>,
+        len: usize,
+    ) -> Result<Name, Outcome> {
+        match self {
+            Self::Peer => Ok(Name::from(&[][..])),
+            Self::Address => Ok(name.into()),
+            Self::Unix { routes, unread } => {
+                let address = routes.find(name, uid).map_err(|error| match error {
+                    NoRoute::NotNow => Outcome::NotNow,
+                    NoRoute::Never(refusal) => Outcome::Refused(refusal),
+                })?;
+                if unread.admit(fd, uid, len) { Ok(address.into()) } else { Err(Outcome::NotNow) }
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        name: &[u8],
+        control: &Received,
+        data: &[u8],
+    ) -> Outcome {
+        let mut result = self.try_send(fd, name, control, data);
+        // Its sender may have bound the name anew since.
+        if result.as_ref().is_err_and(is_gone) && self.forget(name) {
+            result = self.try_send(fd, name, control, data);
+        }
+        result.unwrap_or_else(|error| {
+            if kept::is_not_ready(&error) {
+                Outcome::NotNow
+            } else {
+                Outcome::Refused(Refusal::new(false, error.to_string()))
+            }
+        })
+    }
+
+    fn try_send(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        name: &[u8],
+        control: &Received,
+        data: &[u8],
+    ) -> io::Result<Outcome> {
+        match self.address(fd, name, control.uid, data.len()) {
+            Ok(address) => send_once_or_twice(fd, &address, control, data),
+            Err(outcome) => Ok(outcome),
+        }
+    }
+
+    fn forget(&mut self, name: &[u8]) -> bool {
+        match self {
+            Self::Unix { routes, .. } => {
+                routes.forget(name);
+                true
+            }
+            Self::Peer | Self::Address => false,
+        }
+    }
+}
+
+/// Whether the socket that a way leads to is gone.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::ENOENT))
+}
+
+/// Sends one reply. An error may be that of an earlier reply, which the kernel reports with the next
+/// call: ip(7), `IP_RECVERR`. So the reply is sent once more.
+fn send_once_or_twice(
+    fd: BorrowedFd<'_>,
+    name: &[u8],
+    reply: &Received,
+    data: &[u8],
+) -> io::Result<Outcome> {
+    let mut buffer = [0; control::REPLY_CONTROL_MAX];
+    let len = control::write(&mut buffer, &Received { segment_size: None, ..*reply });
+    let mut control = &buffer[..len];
+    let mut tries = 0;
+    loop {
+        let Err(error) = message::send(fd, name, control, data) else { return Ok(Outcome::Sent) };
+        tries += 1;
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            _ if kept::is_not_ready(&error) => return Err(error),
+            Some(libc::EMSGSIZE) if send_buffer::make_room(fd, data.len()) => {}
+            _ if tries == 1 => {}
+            // It was sent to an address that is not one host's, a broadcast or a group, and the
+            // kernel did not say which of ours that means: not to a socket of IPv6 if the sender
+            // uses IPv4, and not to one that had not asked for it yet. Then the route decides.
+            Some(libc::EINVAL | libc::ENETUNREACH) if !control.is_empty() => control = &[],
+            _ => return Err(error),
+        }
+    }
+}
+
+impl From<&[u8]> for Name {
+    fn from(name: &[u8]) -> Self {
+        let mut bytes = [0; NAME_MAX];
+        let len = name.len().min(NAME_MAX);
+        bytes[..len].copy_from_slice(&name[..len]);
+        Self(bytes, len)
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0[..self.1]
+    }
+}

@@ -1,0 +1,258 @@
+//! How a reply reaches the sender of a unix datagram, and nobody else.
+//!
+//! A sender tells its name, and a path is no identity: its owner may have made it a link to another
+//! socket since, or have bound it where it means something else, such as in a mount namespace of its
+//! own. Whoever echoes to it then speaks to a third party with its own credentials. So the path is
+//! opened, what it leads to must be a socket that belongs to the very user who sent the datagram,
+//! and the reply goes through that descriptor: nothing can be put in its place in between.
+//!
+//! An abstract name belongs to its holder, but each network namespace has its own: a socket with a
+//! path is reached from all of them.
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::refusal::Refusal;
+use crate::activation::SocketKind;
+use crate::address::{Address, UnixName};
+use crate::server::peer::Peer;
+use crate::sys::descriptor;
+
+/// How many senders' sockets are held open, so that a reply costs one call. More than a batch has,
+/// so that none is closed before its reply is sent.
+const OPEN_MAX: usize = 64;
+
+/// The senders of one socket.
+#[derive(Debug)]
+pub(super) struct Routes {
+    /// Names that are never answered: those of this process's own sockets, and others that must not
+    /// hear an echo.
+    forbidden: Vec<UnixName>,
+    /// Whether our own name is abstract, so that whoever sends is in our network namespace.
+    is_abstract: bool,
+    /// The one user who may send to our socket, if its file says so.
+    only_sender: Option<u32>,
+    /// The user that this process runs as.
+    own_uid: u32,
+    /// The one that was used last is the last.
+    open: Vec<Route>,
+    /// Whether one was used since [`Routes::release_if_unused`].
+    were_used: bool,
+}
+
+/// The way to one sender.
+#[derive(Debug)]
+struct Route {
+    name: Box<[u8]>,
+    uid: Option<u32>,
+    /// The `sockaddr` that leads there: the name, or the descriptor's path in /proc.
+    sockaddr: Box<[u8]>,
+    /// Held, so that the path leads to the same socket for as long as it is used.
+    _file: Option<OwnedFd>,
+}
+
+/// Why there is no way.
+#[derive(Debug)]
+pub(super) enum NoRoute {
+    /// There may be one later: there was no descriptor, or the kernel had to wait for a disk.
+    NotNow,
+    /// There is none that is safe, or none at all.
+    Never(Refusal),
+}
+
+impl Routes {
+    /// For the socket of this `kind`; `forbidden` are the names that are never answered.
+    pub(super) fn new(kind: &SocketKind, forbidden: &[UnixName]) -> Self {
+        let name = match &kind.local {
+            Some(Address::Unix(_, name)) => Some(name),
+            _ => None,
+        };
+        Self {
+            forbidden: forbidden.to_vec(),
+            is_abstract: matches!(name, Some(UnixName::Abstract(_))),
+            only_sender: name.and_then(only_sender),
+            own_uid: rustix::process::geteuid().as_raw(),
+            open: Vec::new(),
+            were_used: false,
+        }
+    }
+
+    /// The `sockaddr` that leads to the sender with the `sockaddr` in `name`, who is the user `uid`
+    /// if the kernel told.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoute`], with the reason.
+    pub(super) fn find(&mut self, name: &[u8], uid: Option<u32>) -> Result<&[u8], NoRoute> {
+        let is_it = |route: &Route| *route.name == *name && route.uid == uid;
+        match self.open.iter().rposition(is_it) {
+            Some(index) if index + 1 == self.open.len() => {}
+            Some(index) => {
+                let route = self.open.remove(index);
+                self.open.push(route);
+            }
+            None => {
+                let route = self.verify(name, uid)?;
+                if self.open.len() == OPEN_MAX {
+                    self.open.remove(0);
+                }
+                self.open.push(route);
+            }
+        }
+        self.were_used = true;
+        Ok(&self.open[self.open.len() - 1].sockaddr)
+    }
+
+    /// The socket that a way leads to is gone; the sender may have made another one.
+    pub(super) fn forget(&mut self, name: &[u8]) {
+        self.open.retain(|route| *route.name != *name);
+    }
+
+    /// Closes what was not used since the last call: it would keep file systems busy. Returns
+    /// whether anything is left.
+    pub(super) fn release_if_unused(&mut self) -> bool {
+        if !std::mem::take(&mut self.were_used) {
+            self.open.clear();
+        }
+        !self.open.is_empty()
+    }
+
+    pub(super) fn are_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    fn verify(&mut self, name: &[u8], uid: Option<u32>) -> Result<Route, NoRoute> {
+        let Peer::Unix(peer) = Peer::from_sockaddr(name) else {
+            return Err(untold("came from an unnamed socket, which cannot be answered"));
+        };
+        if self.forbidden.contains(&peer) {
+            return Err(told("its sender has a name that is never answered"));
+        }
+        let (sockaddr, file) = match &peer {
+            UnixName::Abstract(name_bytes) => {
+                self.verify_abstract(name_bytes, uid)?;
+                (name.into(), None)
+            }
+            UnixName::Path(path) => {
+                let file = match open_path(path) {
+                    Err(Errno::MFILE | Errno::NFILE) => {
+                        // Some of those that are held open may be of no use any more.
+                        self.open.clear();
+                        open_path(path)
+                    }
+                    file => file,
+                };
+                let file = file.map_err(not_opened)?;
+                self.verify_file(&file, uid)?;
+                (descriptor_sockaddr(&file), Some(file))
+            }
+        };
+        Ok(Route { name: name.into(), uid, sockaddr, _file: file })
+    }
+
+    fn verify_abstract(&self, name: &[u8], uid: Option<u32>) -> Result<(), NoRoute> {
+        let is_own_user = uid.is_some_and(|uid| uid == self.own_uid || uid == 0);
+        if self.is_abstract || is_own_user || is_autobound(name) {
+            return Ok(());
+        }
+        Err(told(
+            "its sender has an abstract name, and may be in another network namespace than this \
+             socket, where the name is somebody else's",
+        ))
+    }
+
+    fn verify_file(&self, file: &OwnedFd, uid: Option<u32>) -> Result<(), NoRoute> {
+        let stat = rustix::fs::fstat(file).map_err(not_opened)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+            return Err(told("its sender's path leads to something other than a socket"));
+        }
+        let Some(sender) = uid.or(self.only_sender) else {
+            return Err(told(
+                "the kernel does not tell which user sent it; set PassCredentials=yes in the \
+                 socket unit, so that it does from the first one on",
+            ));
+        };
+        if stat.st_uid != sender {
+            let owner = stat.st_uid;
+            return Err(told(format!(
+                "user {sender} sent it, and its path leads to a socket of user {owner}"
+            )));
+        }
+        // A hard link, or a link of the same user's: another path to the same file.
+        let is_forbidden = self.forbidden.iter().any(|name| match name {
+            UnixName::Path(path) => rustix::fs::stat(path).is_ok_and(|own| is_same(&own, &stat)),
+            UnixName::Abstract(_) => false,
+        });
+        if is_forbidden {
+            return Err(told("its path leads to a socket that is never answered"));
+        }
+        Ok(())
+    }
+}
+
+/// The one user who may send to the socket with this name: the owner of its file, where nobody else
+/// may write to that (unix(7)).
+fn only_sender(name: &UnixName) -> Option<u32> {
+    let UnixName::Path(path) = name else { return None };
+    let stat = rustix::fs::stat(path).ok()?;
+    let others = Mode::from_raw_mode(stat.st_mode) & (Mode::WGRP | Mode::WOTH);
+    others.is_empty().then_some(stat.st_uid)
+}
+
+/// Whether the kernel has chosen the name (unix(7), autobind): five digits that no service is found
+/// by, and that belong to another client soon.
+fn is_autobound(name: &[u8]) -> bool {
+    name.len() == 5 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Opens what a sender's path leads to, but only to name it.
+///
+/// A socket that somebody holds is in the kernel's cache of names. So nothing is waited for, such as
+/// a disk, an automounter or another user's file system (openat2(2), `RESOLVE_CACHED`).
+fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
+    // The last part is the socket itself: who binds a path makes it.
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
+        // A kernel before 5.12, or a sandbox that does not know the call.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+            rustix::fs::openat(CWD, path, flags, Mode::empty())
+        }
+        file => file,
+    }
+}
+
+/// There is no way, and whoever runs the server should know.
+fn told(why: impl Into<Cow<'static, str>>) -> NoRoute {
+    NoRoute::Never(Refusal::new(true, why))
+}
+
+/// There is no way, as happens every day.
+fn untold(why: impl Into<Cow<'static, str>>) -> NoRoute {
+    NoRoute::Never(Refusal::new(false, why))
+}
+
+fn not_opened(error: Errno) -> NoRoute {
+    match error {
+        Errno::AGAIN | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM => NoRoute::NotNow,
+        error => {
+            let error = io::Error::from(error);
+            untold(format!("its sender's path cannot be opened: {error}"))
+        }
+    }
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// The `sockaddr` of a file that is open: proc(5), /proc/self/fd.
+fn descriptor_sockaddr(file: &OwnedFd) -> Box<[u8]> {
+    let family = (libc::AF_UNIX as u16).to_ne_bytes();
+    [&family[..], descriptor::path_in_proc(file).as_bytes(), b"\0"].concat().into()
+}

@@ -1,0 +1,170 @@
+//! How much of a unix datagram socket's send buffer each user's clients hold by not reading.
+//!
+//! What a client has not read yet is charged to the send buffer of the socket that sent it, and that
+//! is one for all (unix(7); `sock_alloc_send_pskb` of Linux). So a client that asks and never reads
+//! could take the answers of all the others. The kernel tells how much is unread in all, but not by
+//! whom: it is accounted for by user, because whoever may make one name may make many.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::net::sockopt;
+
+use crate::sys::queue;
+
+/// What is unread, by user.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    accounts: Vec<(Option<u32>, usize)>,
+    total: usize,
+    /// The size of the send buffer, once it was asked for.
+    buffer: usize,
+}
+
+impl Unread {
+    /// Whether `uid` may be sent `len` more bytes: one user may hold at most half of what nobody
+    /// else holds. If so, they are put to their account.
+    pub(super) fn admit(&mut self, fd: BorrowedFd<'_>, uid: Option<u32>, len: usize) -> bool {
+        let charge = charge(len);
+        // The kernel is asked only when it could matter: most clients have read by then.
+        if self.buffer == 0 || self.total + charge > self.buffer / 4 {
+            self.buffer = sockopt::socket_send_buffer_size(fd).unwrap_or(0);
+            self.settle(queue::unsent(fd).unwrap_or(0));
+        }
+        let mut admits = self.has_share(uid, charge);
+        if !admits && self.enlarge(fd, charge) {
+            admits = self.has_share(uid, charge);
+        }
+        if admits {
+            self.book(uid, charge);
+        }
+        admits
+    }
+
+    fn has_share(&self, uid: Option<u32>, charge: usize) -> bool {
+        let own = self.account(uid);
+        own + charge <= self.buffer.saturating_sub(self.total - own) / 2
+    }
+
+    fn account(&self, uid: Option<u32>) -> usize {
+        self.accounts.iter().find(|account| account.0 == uid).map_or(0, |account| account.1)
+    }
+
+    fn book(&mut self, uid: Option<u32>, charge: usize) {
+        self.total += charge;
+        match self.accounts.iter_mut().find(|account| account.0 == uid) {
+            Some(account) => account.1 += charge,
+            None => self.accounts.push((uid, charge)),
+        }
+    }
+
+    /// The kernel says that `unread` is left. What was read is taken from the smallest accounts
+    /// first: so somebody else's reading never makes the account of the largest holder smaller than
+    /// what it holds, and the accounts of those who do read are empty as soon as they have read.
+    fn settle(&mut self, unread: usize) {
+        let mut read = self.total.saturating_sub(unread);
+        self.total -= read;
+        self.accounts.sort_unstable_by_key(|account| account.1);
+        for account in &mut self.accounts {
+            let part = read.min(account.1);
+            account.1 -= part;
+            read -= part;
+        }
+        self.accounts.retain(|account| account.1 > 0);
+    }
+
+    /// Makes the buffer large enough for `charge` to be half of it, as far as `wmem_max` allows
+    /// (socket(7)). Returns whether it has grown.
+    fn enlarge(&mut self, fd: BorrowedFd<'_>, charge: usize) -> bool {
+        let wanted = (charge * 2).max(self.buffer * 2).min(BUFFER_MAX.max(charge * 2));
+        if wanted <= self.buffer {
+            return false;
+        }
+        // The kernel doubles what is asked for.
+        let _ = sockopt::set_socket_send_buffer_size(fd, wanted / 2);
+        let before = self.buffer;
+        self.buffer = sockopt::socket_send_buffer_size(fd).unwrap_or(before);
+        self.buffer > before
+    }
+}
+
+/// How far the send buffer grows for the sake of many; for one long message it grows further.
+const BUFFER_MAX: usize = 1024 * 1024;
+
+/// What the kernel charges for a datagram of `len` bytes, at most. It comes in one piece, whose size
+/// is a power of two, and beyond 16 KiB a part of it in pages: `unix_dgram_sendmsg` of Linux.
+fn charge(len: usize) -> usize {
+    const ONE_PIECE_MAX: usize = 16 * 1024 - 512;
+    const PAGES_MAX: usize = 17;
+    const HEADERS: usize = 512;
+    let page = rustix::param::page_size();
+    let in_pages = len.saturating_sub(ONE_PIECE_MAX).next_multiple_of(page).min(PAGES_MAX * page);
+    let in_one_piece = len.saturating_sub(in_pages) + HEADERS;
+    in_one_piece.next_power_of_two() + in_pages + HEADERS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    const A: Option<u32> = Some(1);
+    const B: Option<u32> = Some(2);
+
+    fn with_buffer(buffer: usize) -> Unread {
+        Unread { buffer, ..Unread::default() }
+    }
+
+    #[test]
+    fn reading_is_put_down_to_those_who_hold_least() {
+        let mut unread = with_buffer(1000);
+        for (uid, bytes) in [(A, 400), (B, 100)] {
+            assert!(unread.has_share(uid, bytes));
+            unread.book(uid, bytes);
+        }
+        // A holds what it held; B has read.
+        unread.settle(400);
+        assert_eq!((unread.account(A), unread.account(B), unread.total), (400, 0, 400));
+        assert!(!unread.has_share(A, 101) && unread.has_share(A, 100));
+        assert!(!unread.has_share(B, 301) && unread.has_share(B, 300));
+        unread.settle(0);
+        assert_eq!((unread.account(A), unread.total), (0, 0));
+    }
+
+    #[test]
+    fn what_the_kernel_charges_is_not_more_than_what_is_put_to_an_account() {
+        let (ours, peer) = UnixDatagram::pair().expect("socketpair(2)");
+        for len in [0, 1, 64, 1000, 1025, 2000, 4000, 9000, 16_384, 16_385, 40_000, 65_507, 150_000]
+        {
+            ours.send(&vec![0; len]).expect("send");
+            let charged = queue::unsent(ours.as_fd()).expect("SIOCOUTQ");
+            assert!(charged <= charge(len), "{len}: {charged} of {}", charge(len));
+            peer.recv(&mut [0]).expect("receive");
+            assert_eq!(queue::unsent(ours.as_fd()).expect("SIOCOUTQ"), 0);
+        }
+    }
+
+    #[test]
+    fn one_user_who_never_reads_leaves_room_for_the_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bind = |name: &str| UnixDatagram::bind(dir.path().join(name)).expect("bind");
+        let (ours, deaf, other) = (bind("s"), bind("a"), bind("b"));
+        // A peer that is connected has no bound for its queue.
+        deaf.connect(dir.path().join("s")).expect("connect");
+        let mut unread = Unread::default();
+        let mut send = |uid, name: &str, len| {
+            let admits = unread.admit(ours.as_fd(), uid, len);
+            if admits {
+                ours.send_to(&vec![0; len], dir.path().join(name)).expect("there is room");
+            }
+            admits
+        };
+        while send(A, "a", 60_000) {}
+        while send(A, "a", 8) {}
+        for _ in 0..1000 {
+            assert!(send(B, "b", 1000), "somebody who reads is answered");
+            assert_eq!(other.recv(&mut [0; 1000]).expect("receive"), 1000);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The datagram sockets of a worker: which of them has its turn, and which has to wait for time to
+//! pass.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::EventFlags;
+
+use super::backoff::Backoff;
+use super::datagram::Datagram;
+use super::limits::Limits;
+use super::poller::Registration;
+use super::token::Token;
+use super::workspace::Workspace;
+use super::{Part, Shared};
+use crate::error::{Context, Result};
+use crate::sys::control::{CONTROL_MAX, CREDENTIALS_SPACE};
+use crate::sys::message::Batch;
+
+/// The size of a slot for one IP datagram, or for as many as the kernel joins.
+const IP_DATAGRAM_MAX: usize = 65_536;
+/// How many messages of a socket without that bound are received with one call.
+const LARGE_MESSAGES: usize = 8;
+/// How often to look whether what is held open is still used.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Datagrams {
+    list: Vec<(Datagram, Registration)>,
+    ip_batch: Option<Batch>,
+    large_batch: Option<Batch>,
+    /// When to try again what a socket could not receive or send.
+    retry: Backoff,
+    /// When to look whether what is held open is still used.
+    release: Option<Instant>,
+}
+
+impl Datagrams {
+    /// Takes a socket in.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not do for it what a safe reply needs.
+    pub(super) fn add(
+        &mut self,
+        part: Part,
+        shared: &Shared<'_>,
+        space: &Workspace<'_>,
+    ) -> Result<()> {
+        let what = format!("serve {}", space.name(usize::from(part.source)));
+        let datagram = Datagram::new(part.fd, part.source, part.kind, shared.never_answered)?;
+        let token = Token::Datagram(self.list.len() as u32);
+        let mut registration = Registration::new(token, EventFlags::empty());
+        registration
+            .tell(&space.poller, std::os::fd::AsFd::as_fd(&datagram), datagram.interest())
+            .context(what)?;
+        self.make_batch(&datagram, space.limits);
+        self.list.push((datagram, registration));
+        Ok(())
+    }
+
+    fn make_batch(&mut self, datagram: &Datagram, limits: &Limits) {
+        if datagram.has_large_messages() {
+            let size = limits.message_bytes_max;
+            let batch = || Batch::new(LARGE_MESSAGES, size, CREDENTIALS_SPACE);
+            self.large_batch.get_or_insert_with(batch);
+        } else {
+            let slots = limits.batch_datagrams;
+            let batch = || Batch::new(slots, IP_DATAGRAM_MAX, CONTROL_MAX);
+            self.ip_batch.get_or_insert_with(batch);
+        }
+    }
+
+    pub(super) fn are_none(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether replies wait for receivers that are not ready.
+    pub(super) fn are_behind(&self) -> bool {
+        self.list.iter().any(|(datagram, _)| datagram.is_behind())
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.retry.due().into_iter().chain(self.release).min()
+    }
+
+    /// An event of the poller.
+    pub(super) fn event(&mut self, number: u32, flags: EventFlags, space: &mut Workspace<'_>) {
+        let Some((datagram, _)) = self.list.get_mut(number as usize) else { return };
+        let is_large = datagram.has_large_messages();
+        let batch = if is_large { &mut self.large_batch } else { &mut self.ip_batch };
+        if let Some(batch) = batch {
+            datagram.turn(batch, flags.contains(EventFlags::ERR), space);
+        }
+        self.after_turn(number as usize, space);
+    }
+
+    /// What failed is tried again, the later the longer nothing comes of it.
+    pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) {
+        if self.retry.take(now) {
+            let mut has_sent = false;
+            for (datagram, _) in &mut self.list {
+                has_sent |= datagram.on_time(space);
+            }
+            if has_sent || !self.list.iter().any(|(datagram, _)| datagram.needs_time()) {
+                self.retry.reset();
+            }
+            for number in 0..self.list.len() {
+                self.after_turn(number, space);
+            }
+        }
+        if self.release.is_some_and(|due| due <= now) {
+            let mut holds = false;
+            for (datagram, _) in &mut self.list {
+                holds |= datagram.release_if_unused();
+            }
+            self.release = holds.then(|| now + RELEASE_INTERVAL);
+        }
+    }
+
+    /// From now on nothing is received.
+    pub(super) fn begin_to_drain(&mut self, space: &Workspace<'_>) {
+        for number in 0..self.list.len() {
+            self.list[number].0.begin_to_drain();
+            self.after_turn(number, space);
+        }
+    }
+
+    /// Waits for what the socket needs next.
+    fn after_turn(&mut self, number: usize, space: &Workspace<'_>) {
+        let (datagram, registration) = &mut self.list[number];
+        let fd = std::os::fd::AsFd::as_fd(&*datagram);
+        let told = registration.tell(&space.poller, fd, datagram.interest());
+        if let Err(error) = &told {
+            let name = space.name(datagram.source());
+            log::debug!("wait for datagrams on {name}: {error}; trying again");
+        }
+        if datagram.needs_time() || told.is_err() {
+            self.retry.plan(Instant::now());
+        }
+        if self.release.is_none() && datagram.holds_something() {
+            self.release = Some(Instant::now() + RELEASE_INTERVAL);
+        }
+    }
+}

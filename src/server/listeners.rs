@@ -1,0 +1,287 @@
+//! The listening sockets of a worker: accepting, and pausing while there is no room for one more.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+
+use super::backoff::Backoff;
+use super::connection::{self, Connection, Protocol};
+use super::connections::Connections;
+use super::permits::{Permit, Permits};
+use super::poller::{Interest, Registration};
+use super::token::Token;
+use super::workspace::Workspace;
+use super::{Shared, SharedListener};
+use crate::error::{Context, Result};
+
+pub(super) struct Listeners<'a> {
+    list: Vec<Listener<'a>>,
+    /// The room for connections, over all workers.
+    permits: &'a Permits,
+    /// When to look for connections again that there was no room for.
+    retry: Backoff,
+    is_draining: bool,
+}
+
+/// A listening socket, shared with the service manager and the other workers.
+struct Listener<'a> {
+    fd: BorrowedFd<'a>,
+    source: u16,
+    protocol: Protocol,
+    registration: Registration,
+    /// Whether a connection is waited for. None is while one more could not be held.
+    is_wanted: bool,
+    /// Whether the socket accepts no more, for good.
+    has_failed: bool,
+    /// Whether each connection inherits `SO_LINGER` from it.
+    lingers: bool,
+    /// Whether the log has it that there was no room.
+    has_told: bool,
+}
+
+/// What came of one attempt to accept.
+enum Accepted {
+    /// A connection.
+    Connection(OwnedFd, Permit),
+    /// Nobody is waiting.
+    Nobody,
+    /// The one who was waiting is gone, or never really came; there may be others.
+    Gone,
+    /// `--connections-max` is reached.
+    Full,
+    /// There is no room for a connection now: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`. Or somebody,
+    /// such as a security module, forbids it: `EPERM`, and the connection stays in the backlog.
+    NotNow(io::Error),
+    /// The socket accepts no more.
+    Failed(io::Error),
+}
+
+impl<'a> Listeners<'a> {
+    /// Waits for connections on all of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of ioctl(2) and epoll_ctl(2).
+    pub(super) fn new(shared: &Shared<'a>, space: &Workspace<'a>) -> Result<Self> {
+        // One connection wakes one worker, and not all of them for one to win.
+        let extra = if shared.is_alone { EventFlags::empty() } else { EventFlags::EXCLUSIVE };
+        let mut list = Vec::with_capacity(shared.listeners.len());
+        for (number, listener) in shared.listeners.iter().enumerate() {
+            let mut listener = Listener::new(listener, number, extra);
+            listener
+                .prepare()
+                .and_then(|()| listener.tell(space))
+                .context(format!("serve {}", space.name(usize::from(listener.source))))?;
+            list.push(listener);
+        }
+        Ok(Self {
+            list,
+            permits: shared.connections,
+            retry: Backoff::default(),
+            is_draining: false,
+        })
+    }
+
+    /// Whether no connection can come any more.
+    pub(super) fn have_ended(&self) -> bool {
+        self.list.iter().all(|listener| listener.has_failed)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.retry.due()
+    }
+
+    pub(super) fn on_time(&mut self, now: Instant, space: &Workspace<'_>) {
+        if self.retry.take(now) {
+            self.wait_for_all(space);
+        }
+    }
+
+    /// A connection has made room for another one.
+    pub(super) fn has_room(&mut self, space: &Workspace<'_>) {
+        if self.retry.due().is_some() {
+            self.retry.reset();
+            self.wait_for_all(space);
+        }
+    }
+
+    fn wait_for_all(&mut self, space: &Workspace<'_>) {
+        for listener in &mut self.list {
+            listener.is_wanted = !self.is_draining && !listener.has_failed;
+        }
+        self.tell_all(space);
+    }
+
+    /// From now on connections wait in the kernel's backlog, for the next one who is activated.
+    pub(super) fn begin_to_drain(&mut self, space: &Workspace<'_>) {
+        self.is_draining = true;
+        self.retry.reset();
+        for listener in &mut self.list {
+            listener.is_wanted = false;
+        }
+        self.tell_all(space);
+    }
+
+    fn tell_all(&mut self, space: &Workspace<'_>) {
+        for listener in &mut self.list {
+            if let Err(error) = listener.tell(space) {
+                let name = space.name(usize::from(listener.source));
+                log::debug!("wait for connections on {name}: {error}; trying again");
+                self.retry.plan(Instant::now());
+            }
+        }
+    }
+
+    /// Accepts what is waiting on one of them, as far as its turn goes.
+    pub(super) fn accept(
+        &mut self,
+        number: u32,
+        connections: &mut Connections,
+        space: &mut Workspace<'_>,
+    ) {
+        let Some(listener) = self.list.get_mut(number as usize) else { return };
+        for _ in 0..space.limits.turn_accepts {
+            if !listener.is_wanted {
+                return;
+            }
+            match listener.accept(self.permits) {
+                Accepted::Connection(fd, permit) => {
+                    self.retry.reset();
+                    if !listener.hand_over(fd, permit, connections, space) {
+                        listener.pause(&mut self.retry, space);
+                    }
+                }
+                Accepted::Gone => {}
+                Accepted::Nobody => return,
+                Accepted::Full => listener.pause(&mut self.retry, space),
+                Accepted::NotNow(error) => {
+                    listener.say_why(&error, space);
+                    listener.pause(&mut self.retry, space);
+                }
+                Accepted::Failed(error) => listener.give_up(&error, space),
+            }
+        }
+    }
+}
+
+impl<'a> Listener<'a> {
+    fn new(shared: &'a SharedListener, number: usize, extra: EventFlags) -> Self {
+        Self {
+            fd: shared.fd.as_fd(),
+            source: shared.source,
+            protocol: Protocol::of(&shared.kind),
+            registration: Registration::new(Token::Listener(number as u32), extra),
+            is_wanted: true,
+            has_failed: false,
+            lingers: connection::lingers_in_close(&shared.fd),
+            has_told: false,
+        }
+    }
+
+    /// accept4(2) has no flag for a single call that does not wait, so the socket itself has to be
+    /// non-blocking; systemd sets this anew for each start (systemd.service(5), NonBlocking=).
+    fn prepare(&self) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(self.fd, true)?)
+    }
+
+    fn tell(&mut self, space: &Workspace<'_>) -> io::Result<()> {
+        let interest = if self.is_wanted { Interest::Readable } else { Interest::Nothing };
+        self.registration.tell(&space.poller, self.fd, interest)
+    }
+
+    fn accept(&self, permits: &Permits) -> Accepted {
+        let Some(permit) = permits.take() else { return Accepted::Full };
+        // Whoever else holds the socket may have made it blocking again.
+        let is_blocking = |flags: OFlags| !flags.contains(OFlags::NONBLOCK);
+        if rustix::fs::fcntl_getfl(self.fd).is_ok_and(is_blocking) {
+            if let Err(error) = self.prepare() {
+                return Accepted::NotNow(error);
+            }
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match rustix::net::accept_with(self.fd, flags) {
+            Ok(fd) => Accepted::Connection(fd, permit),
+            Err(Errno::AGAIN) => Accepted::Nobody,
+            Err(
+                error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::PERM),
+            ) => Accepted::NotNow(error.into()),
+            // accept(2): a connection that is gone again, and the errors of the network that
+            // Linux reports for the new connection, are to be treated like EAGAIN.
+            Err(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::TIMEDOUT
+                | Errno::CONNRESET,
+            ) => Accepted::Gone,
+            Err(error) => Accepted::Failed(error.into()),
+        }
+    }
+
+    /// Returns whether there is room for another one.
+    fn hand_over(
+        &self,
+        fd: OwnedFd,
+        permit: Permit,
+        connections: &mut Connections,
+        space: &mut Workspace<'_>,
+    ) -> bool {
+        space.trace_accept(usize::from(self.source), &fd);
+        if self.lingers {
+            connection::do_not_linger_in_close(&fd);
+        }
+        match Connection::accepted(fd, self.source, self.protocol, permit) {
+            Ok(connection) => connections.add(connection, space),
+            Err(error) => {
+                let name = space.name(usize::from(self.source));
+                log::warn!("a connection on {name} is closed: {error}");
+                true
+            }
+        }
+    }
+
+    /// Leaves the connections that wait in the kernel's backlog until there is room.
+    fn pause(&mut self, retry: &mut Backoff, space: &Workspace<'_>) {
+        self.is_wanted = false;
+        retry.plan(Instant::now());
+        if let Err(error) = self.tell(space) {
+            log::debug!("leave {} alone: {error}", space.name(usize::from(self.source)));
+        }
+    }
+
+    /// Tells once why connections wait.
+    fn say_why(&mut self, error: &io::Error, space: &Workspace<'_>) {
+        let name = space.name(usize::from(self.source));
+        if std::mem::replace(&mut self.has_told, true) {
+            log::debug!("accept on {name} waits: {error}");
+            return;
+        }
+        let remedy = match error.raw_os_error() {
+            Some(libc::EMFILE) => "; raise LimitNOFILE= of the unit, or ulimit -n",
+            _ => "",
+        };
+        log::warn!("accept on {name}: {error}: connections wait in the kernel's backlog{remedy}");
+    }
+
+    /// A socket that accepts no more, for example because somebody called shutdown(2) on it.
+    fn give_up(&mut self, error: &io::Error, space: &Workspace<'_>) {
+        let name = space.name(usize::from(self.source));
+        log::error!("accept on {name}: {error}; the socket is served no longer");
+        self.has_failed = true;
+        self.is_wanted = false;
+        if let Err(error) = self.tell(space) {
+            log::debug!("leave {name} alone: {error}");
+        }
+    }
+}
