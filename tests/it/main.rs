@@ -21,5 +21,6 @@ mod readme;
 mod refusals;
 mod serve_flags;
 mod steady;
+mod strangers;
 mod table;
 mod workers;

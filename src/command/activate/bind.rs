@@ -88,6 +88,11 @@ fn first_sockaddr(address: &Address) -> io::Result<SockAddr> {
 }
 
 fn set_options(socket: &Socket, address: &Address, sockaddr: &SockAddr) -> io::Result<()> {
+    // The kernel then tells who sent each datagram, the first one included, and only who is known
+    // can be answered safely: systemd.socket(5), PassCredentials=.
+    if let Address::Unix(Style::Datagram, _) = address {
+        rustix::net::sockopt::set_socket_passcred(socket, true)?;
+    }
     let Address::Inet(inet, ..) = address else { return Ok(()) };
     // Connections of the last run that are in TIME_WAIT do not keep the port. A datagram socket
     // must not have it: there it lets two processes share a port, of which one gets nothing.

@@ -1,0 +1,57 @@
+//! What strangers try: each could reach the socket, and chooses its name, its path, its pace and
+//! when to vanish. Everybody else is answered all the while, and nothing is left of it afterwards.
+
+mod senders;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::activators::{Activator, Active, Kind, Who};
+use crate::kit::{DEADLINE, Process, not_run};
+
+const OURS: Activator = Activator { who: Who::Ours, accept: false, inetd: false };
+
+fn server(kind: Kind) -> Active {
+    OURS.start(kind).expect("it starts")
+}
+
+/// A unix datagram client with a name, a deadline, and room for much that it sends.
+fn client(path: &Path) -> UnixDatagram {
+    let client = UnixDatagram::bind(path).expect("bind");
+    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    client.set_write_timeout(Some(DEADLINE)).expect("a timeout");
+    SockRef::from(&client).set_send_buffer_size(1 << 20).expect("SO_SNDBUF");
+    client
+}
+
+/// Waits for a while in which the process sleeps: what it was asked to do is done. Its own timers may
+/// wake it now and then.
+#[track_caller]
+fn expect_rest(process: &Process) {
+    const WINDOW: Duration = Duration::from_millis(500);
+    const WAKE_UPS: u64 = 3;
+    let (quiet, _other) = std::os::unix::net::UnixStream::pair().expect("socketpair(2)");
+    quiet.set_read_timeout(Some(WINDOW)).expect("a timeout");
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let before = process.times_run();
+        std::io::Read::read(&mut &quiet, &mut [0]).expect_err("nobody sends");
+        let runs = process.times_run() - before;
+        if runs <= WAKE_UPS {
+            return;
+        }
+        assert!(Instant::now() < end, "{runs} times in {WINDOW:?}: {}", process.describe());
+    }
+}
+
+/// Whether this process may become another user, as some attackers are, or make network namespaces.
+fn is_root(test: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        not_run(test, "it takes root to be several users, or several machines", true);
+    }
+    is_root
+}
