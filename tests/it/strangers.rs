@@ -1,6 +1,7 @@
 //! What strangers try: each could reach the socket, and chooses its name, its path, its pace and
 //! when to vanish. Everybody else is answered all the while, and nothing is left of it afterwards.
 
+mod loops;
 mod senders;
 
 use std::os::unix::net::UnixDatagram;
