@@ -13,6 +13,7 @@ mod generated;
 mod handover;
 mod inspect;
 mod kit;
+mod lifecycle;
 mod limits;
 mod notify;
 mod peers;
