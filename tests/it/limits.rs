@@ -195,6 +195,40 @@ fn a_peer_that_never_reads_stops_nobody_and_is_bounded() {
     active.process.terminate().expect_code(0);
 }
 
+/// So little memory that not everything can be kept: a peer that does not read is let go, with a
+/// reason, and the others are served.
+#[test]
+fn without_memory_for_a_peer_that_never_reads_the_others_are_served() {
+    const PEERS: usize = 300;
+    let dir = Dir::new();
+    let address = format!("unix:{}", dir.path("s").display());
+    let script = "ulimit -v 13000; exec \"$0\" activate -l \"$1\" -- \"$0\" serve --debug";
+    let mut command = clean("sh");
+    command.args(["-c", script, program_path(), &address]);
+    let active = Active::ours(dir, &mut command);
+    let chunk = pattern(1 << 16);
+    let deaf: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let peer = UnixStream::connect(active.dir.path("s")).expect("connect");
+            peer.set_nonblocking(true).expect("O_NONBLOCK");
+            let mut stuck = 0;
+            while stuck < 3 {
+                if (&peer).write(&chunk).is_ok_and(|count| count > 0) {
+                    stuck = 0;
+                } else {
+                    stuck += 1;
+                    drop(used_once(&active));
+                }
+            }
+            peer
+        })
+        .collect();
+    drop(used_once(&active));
+    drop(deaf);
+    drop(used_once(&active));
+    active.process.terminate().expect_code(0).expect_stderr(&["no memory for"]);
+}
+
 /// A peer that sends until nobody takes any more, and how much that was. While the server is busy
 /// with it, the round trip of another connection is the event to wait for.
 fn fill(active: &Active, chunk: &[u8]) -> (TcpStream, usize) {

@@ -211,6 +211,29 @@ fn debug_has_a_line_for_each_datagram() {
     ]);
 }
 
+/// Replies that have to wait for their receiver are sent one by one.
+#[test]
+fn debug_has_a_line_for_each_reply_that_waited() {
+    const COUNT: usize = 40;
+    let dir = Dir::new();
+    let socket = UnixDatagram::bind(dir.path("s")).expect("bind");
+    let client = UnixDatagram::bind(dir.path("c")).expect("bind");
+    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let process = Process::start(&mut hand_over(socket, &["--debug"]));
+    // More than its own queue holds (net.unix.max_dgram_qlen).
+    for _ in 0..COUNT {
+        client.send_to(b"hello", dir.path("s")).expect("send");
+    }
+    for _ in 0..COUNT {
+        assert_eq!(client.recv(&mut [0; 9]).expect("a reply"), 5);
+    }
+    let stderr = process.terminate().expect_code(0).stderr;
+    for verb in ["recv", "send"] {
+        let lines = stderr.lines().filter(|line| line.contains(&format!("{verb} 5 bytes")));
+        assert_eq!(lines.count(), COUNT, "{verb}: {stderr}");
+    }
+}
+
 #[test]
 fn debug_names_unix_peers() {
     let dir = Dir::new();
