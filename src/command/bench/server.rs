@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use socket2::SockAddr;
@@ -54,14 +55,15 @@ impl Server {
 
     /// What its threads and the children that are still there have used so far.
     pub(super) fn cpu(&self) -> Option<Cpu> {
-        let children = children();
+        let mut children = children();
         let mut nanoseconds = None;
         let mut rest = self.pids.clone();
         while let Some(pid) = rest.pop() {
             if let Some(used) = cpu_of(pid) {
                 nanoseconds = Some(nanoseconds.unwrap_or(0) + used);
             }
-            rest.extend(children.get(&pid).into_iter().flatten());
+            // Taken, so that numbers that were given anew while they were read make no circle.
+            rest.extend(children.remove(&pid).into_iter().flatten());
         }
         nanoseconds.map(|nanoseconds| Cpu { nanoseconds })
     }
@@ -111,9 +113,14 @@ fn children() -> BTreeMap<u32, Vec<u32>> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may have blanks and parentheses of its own.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parent_in(&stat)
+}
+
+/// The name in parentheses is whatever bytes the process chose, parentheses too.
+fn parent_in(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    std::str::from_utf8(&stat[end + 1..]).ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn ancestors(pid: u32) -> Vec<u32> {
@@ -183,18 +190,42 @@ fn socket_addr(text: &str) -> Option<SocketAddr> {
 }
 
 fn unix_inodes(style: Style, name: &UnixName) -> BTreeSet<u64> {
+    let table = fs::read("/proc/net/unix").unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n').skip(1);
+    lines.filter_map(|line| serving_inode(line, style, name)).collect()
+}
+
+/// The inode of a line of `/proc/net/unix` if it is of a socket of this name that clients can
+/// reach. It is no text: a name is whatever bytes a process of this machine chose, and ends with
+/// the line.
+fn serving_inode(line: &[u8], style: Style, name: &UnixName) -> Option<u64> {
     /// `__SO_ACCEPTCON` of linux/net.h: the socket listens.
     const LISTENING: u32 = 1 << 16;
-    let path = name.to_string();
-    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let inode = |line: &str| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let flags = u32::from_str_radix(fields.get(3)?, 16).ok()?;
-        let is_ours = fields.get(7..)?.join(" ") == path;
-        let is_role = style == Style::Datagram || flags & LISTENING != 0;
-        if is_ours && is_role { fields.get(6)?.parse().ok() } else { None }
+    let mut rest = line;
+    let mut field = || {
+        let start = rest.iter().position(|byte| *byte != b' ')?;
+        let field = &rest[start..];
+        let end = field.iter().position(|byte| *byte == b' ').unwrap_or(field.len());
+        let (field, after) = field.split_at(end);
+        rest = after;
+        std::str::from_utf8(field).ok()
     };
-    text.lines().skip(1).filter_map(inode).collect()
+    let [_, _, _, flags, _, _, inode] = std::array::from_fn(|_| field());
+    let flags = u32::from_str_radix(flags?, 16).ok()?;
+    let is_role = style == Style::Datagram || flags & LISTENING != 0;
+    // One blank, and then the name with all of its own.
+    (is_role && rest.strip_prefix(b" ")? == in_table(name)).then(|| inode?.parse().ok())?
+}
+
+/// The name as the kernel's table has it, with an at sign for each NUL.
+fn in_table(name: &UnixName) -> Vec<u8> {
+    match name {
+        UnixName::Path(path) => path.as_os_str().as_bytes().to_vec(),
+        UnixName::Abstract(name) => {
+            let visible = name.iter().map(|byte| if *byte == 0 { b'@' } else { *byte });
+            std::iter::once(b'@').chain(visible).collect()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +239,41 @@ mod tests {
         let v6 = "00000000000000000000000001000000:0BB8";
         assert_eq!(socket_addr(v6), "[::1]:3000".parse().ok());
         assert_eq!(socket_addr("nonsense"), None);
+    }
+
+    #[test]
+    fn names_that_are_no_text_hide_no_socket() {
+        let line = |flags: &str, name: &[u8]| {
+            let fields = format!("0000000000000000: 00000002 00000000 {flags} 0001 01    77 ");
+            [fields.as_bytes(), name].concat()
+        };
+        let listening = |name: &[u8]| line("00010000", name);
+        let bytes = std::ffi::OsStr::from_bytes;
+        for (line, style, name, inode) in [
+            (listening(b"/run/s"), Style::Stream, UnixName::Path("/run/s".into()), Some(77)),
+            (line("00000000", b"/run/s"), Style::Stream, UnixName::Path("/run/s".into()), None),
+            (line("0", b"/run/s"), Style::Datagram, UnixName::Path("/run/s".into()), Some(77)),
+            (listening(b"/a  b "), Style::Stream, UnixName::Path("/a  b ".into()), Some(77)),
+            (listening(b"/a b "), Style::Stream, UnixName::Path("/a  b ".into()), None),
+            (listening(b"/\xff"), Style::Stream, UnixName::Path(bytes(b"/\xff").into()), Some(77)),
+            (listening(b"@\xff@"), Style::Stream, UnixName::Abstract(b"\xff\0".into()), Some(77)),
+            (listening(b"@s"), Style::Stream, UnixName::Path("@s".into()), Some(77)),
+            (listening(b""), Style::Stream, UnixName::Path("".into()), Some(77)),
+            (b"0: 2 0 00010000 1 1 77".to_vec(), Style::Stream, UnixName::Path("".into()), None),
+            (b"\xff \xfe".to_vec(), Style::Stream, UnixName::Path("/run/s".into()), None),
+            (vec![], Style::Stream, UnixName::Path("/run/s".into()), None),
+        ] {
+            let shown = line.escape_ascii();
+            assert_eq!(serving_inode(&line, style, &name), inode, "{shown} {name}");
+        }
+    }
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        for stat in [&b"7 (a) S 3 7"[..], b"7 (a) S 9) S 3 7", b"7 (\xff\n) S 3 7"] {
+            assert_eq!(parent_in(stat), Some(3), "{}", stat.escape_ascii());
+        }
+        assert_eq!(parent_in(b"7 (a"), None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The load generator against small servers in this process: what it counts, never how fast.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::net::{self, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::process::{Command, Output};
 use std::thread;
 
@@ -21,7 +22,7 @@ fn echo(mut stream: impl Read + Write, spoil: u8) {
     }
 }
 
-fn tcp_server(spoil: u8) -> SocketAddr {
+fn tcp_server(spoil: u8) -> net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -43,7 +44,7 @@ fn unix_server(path: &std::path::Path) {
 }
 
 /// Answers datagrams, but not each `drop_each`-th one.
-fn udp_server(drop_each: usize) -> SocketAddr {
+fn udp_server(drop_each: usize) -> net::SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
@@ -253,10 +254,14 @@ fn a_cold_start_ends_with_the_first_echo() {
 
 #[test]
 fn a_server_of_this_machine_is_found_by_its_socket() {
+    // Any process of this machine may have a name in the abstract namespace that is no text.
+    let name = [b"\xff\xfe sae ".as_slice(), &std::process::id().to_ne_bytes()].concat();
+    let name = SocketAddr::from_abstract_name(name).unwrap();
+    let _stranger = UnixDatagram::bind_addr(&name).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let addresses = [
-        format!("unix:{}", path("s")),
+        format!("unix:{}", path("two\\x20\\x20blanks")),
         format!("unix-seqpacket:{}", path("q")),
         "tcp:127.0.0.1:0".into(),
     ];
