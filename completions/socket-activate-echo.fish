@@ -83,7 +83,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l busy -d 'Poll instead of sleeping: the client\'s own wake-ups leave the latencies'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l verify -d 'Compare every byte of bulk, and wait until all of it is back'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l gso -d 'Flood with trains of datagrams that the kernel cuts (UDP_SEGMENT)'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l json -d 'Print one JSON document instead of tables'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l json -d 'Print one JSON document instead of tables; of a run that fails it has the error'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -l json -d 'Print one JSON document instead of a table'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -83,7 +83,7 @@ pub struct BenchArgs {
     /// our own `serve`]
     #[arg(long, value_name = "[NAME=]COMMAND")]
     pub run: Vec<String>,
-    /// Print one JSON document instead of tables
+    /// Print one JSON document instead of tables; of a run that fails it has the error
     #[arg(long)]
     pub json: bool,
     /// Write the distribution of the latencies as an SVG picture

@@ -30,8 +30,17 @@ use progress::Progress;
 use settings::{Load, Settings};
 use target::Target;
 
-/// Runs the verb.
+/// Runs the verb. Who asked for a document gets one, whatever becomes of the run.
 pub(super) fn run(args: &BenchArgs) -> Outcome {
+    let outcome = measure(args);
+    if let (true, Err(error)) = (args.json, &outcome) {
+        // The status of the run stays what it is, also if nobody reads the document.
+        let _ = report::print_error(error);
+    }
+    outcome
+}
+
+fn measure(args: &BenchArgs) -> Outcome {
     if args.mode == BenchMode::Cold {
         return cold::run(args);
     }
@@ -45,11 +54,12 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     let mut progress = Progress::new(settings.seconds_of_all(targets.len()), args.json);
     let results = compare::interleave(&targets, &settings, &mut progress)?;
     progress.finish();
-    report::print(&results, &settings, args.json)?;
+    // The plot first: after the report, an error would be a second document.
     if let Some(path) = &args.plot {
         let svg = plot::latency(&results, &report::conditions(&settings));
         std::fs::write(path, svg).context(format!("write the plot to {}", path.display()))?;
     }
+    report::print(&results, &settings, args.json)?;
     Ok(report::status(&results))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::compare::{Rounds, Spread, cpu_each, figure};
 use super::meter::Sample;
 use super::settings::{Load, Settings};
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 
 /// The percentiles of the tables.
 const PERCENTILES: [(&str, f64); 5] =
@@ -23,6 +23,19 @@ pub(super) fn print(results: &[Rounds], settings: &Settings, json: bool) -> Resu
     } else {
         results.iter().map(|rounds| paragraph(rounds, settings)).collect()
     };
+    write(&text)
+}
+
+/// Prints the JSON document of a run that has no results.
+pub(super) fn print_error(error: &Error) -> Result<()> {
+    let document = json!({
+        "error": error.to_string(),
+        "exit_status": error.kind().exit_status(),
+    });
+    write(&format!("{document:#}\n"))
+}
+
+pub(super) fn write(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("write the report to standard output")
 }
 

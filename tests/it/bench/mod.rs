@@ -1,5 +1,7 @@
 //! The load generator against small servers in this process: what it counts, never how fast.
 
+mod hostile;
+
 use std::io::{Read, Write};
 use std::net::{self, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
