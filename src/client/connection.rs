@@ -174,6 +174,35 @@ impl Connection {
         }
     }
 
+    /// Sends what the kernel takes of `bytes` and receives what is there, after waiting until one
+    /// of both is possible. Returns how much was sent and, unless nothing was there, how much was
+    /// received, as [`Connection::try_receive`] does.
+    ///
+    /// This is how more is sent than the buffers on the way hold: a server that echoes stops
+    /// reading when nobody takes its replies, and a client that sent all before it received would
+    /// wait for it for ever.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` once the deadline has passed, and those of send(2) and recv(2).
+    pub fn send_and_receive(
+        &self,
+        bytes: &[u8],
+        buffer: &mut [u8],
+        deadline: Deadline,
+    ) -> io::Result<(usize, Option<usize>)> {
+        let mut events = PollFlags::IN;
+        events.set(PollFlags::OUT, !bytes.is_empty());
+        loop {
+            let sent = if bytes.is_empty() { None } else { possible(self.try_send(bytes))? };
+            let received = possible(self.try_receive(buffer))?;
+            if sent.is_some() || received.is_some() {
+                return Ok((sent.unwrap_or(0), received));
+            }
+            deadline.wait(self, events)?;
+        }
+    }
+
     /// Says that nothing more will be sent.
     ///
     /// # Errors
@@ -181,6 +210,14 @@ impl Connection {
     /// Those of shutdown(2).
     pub fn half_close(&self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)
+    }
+}
+
+/// `None` instead of `WouldBlock`.
+fn possible(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -5,8 +5,8 @@
 //! executes the command.
 
 use std::ffi::OsString;
-use std::io::Write as _;
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -15,10 +15,11 @@ use serde_json::json;
 use super::compare::Spread;
 use super::pattern::Pattern;
 use super::progress::Progress;
-use super::report::{aligned, ratio};
-use crate::address::Address;
+use super::report::{aligned, ratio, write};
+use super::settings::empty;
+use crate::address::{Address, Style};
 use crate::cli::BenchArgs;
-use crate::client::{self, Deadline};
+use crate::client::{self, Connection, Deadline};
 use crate::command::Outcome;
 use crate::command::activate::prepared::{Program, bind_one};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -39,6 +40,9 @@ struct Server {
 /// Runs the whole of `--mode cold`.
 pub(super) fn run(args: &BenchArgs) -> Outcome {
     let address = address(args)?;
+    if args.size == Some(0) && address.style() != Style::Datagram {
+        return Err(empty(&address));
+    }
     let mut servers = servers(&args.run)?;
     let starts = args.rounds.unwrap_or(STARTS);
     let progress = Progress::new(f64::from(starts) / 1000.0, args.json);
@@ -52,7 +56,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     }
     progress.finish();
     let text = if args.json { document(&servers) } else { table(&servers, starts) };
-    std::io::stdout().write_all(text.as_bytes()).context("write the report to standard output")?;
+    write(&text)?;
     Ok(0)
 }
 
@@ -97,32 +101,59 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let size = args.size.unwrap_or(64);
     let pattern = Pattern::new(size);
     let mut buffer = vec![0; size + 1];
-    connection
-        .send(pattern.at(0, size), Deadline::after(args.timeout))
-        .context(format!("send to {bound}"))?;
+    let message = pattern.at(0, size);
+    let sent =
+        first_part(&connection, message, args.timeout).context(format!("send to {bound}"))?;
     let started = Instant::now();
     let Some(child) = sys::handover::fork().context("fork")? else {
         return Err(server.program.exec(socket, "cold"));
     };
     drop(socket);
-    let mut received = 0;
-    let result = loop {
-        match connection.receive(&mut buffer[received..], Deadline::after(args.timeout)) {
-            Ok(0) if size > 0 => break Err(failed(server, "closed the connection")),
-            Ok(count) => received += count,
-            Err(error) => break Err(failed(server, "sent no reply").because(error)),
-        }
-        if received >= size {
-            break Ok(started.elapsed().as_nanos() as u64);
-        }
-    };
+    let result = rest(&connection, &message[sent..], &mut buffer, args.timeout, server)
+        .map(|received| (received, started.elapsed()));
     end(child);
-    let nanoseconds = result?;
-    if buffer[..received] != *pattern.at(0, size) {
+    let (received, time) = result?;
+    if buffer[..received] != *message {
         let message = format!("{}: the reply differs from what was sent", server.name);
         return Err(Error::new(ErrorKind::WrongReply, message));
     }
-    Ok(nanoseconds)
+    Ok(time.as_nanos() as u64)
+}
+
+/// Sends a whole message, or as much of a stream as fits while nobody reads it. Returns how much.
+fn first_part(connection: &Connection, message: &[u8], timeout: Duration) -> io::Result<usize> {
+    if connection.style() == Style::Stream {
+        return connection.try_send(message);
+    }
+    connection.send(message, Deadline::after(timeout)).map(|()| message.len())
+}
+
+/// Sends the rest while the reply comes: one message, or as many bytes as were sent. `buffer` is
+/// longer than that. Returns how much of it the reply takes.
+fn rest(
+    connection: &Connection,
+    mut unsent: &[u8],
+    buffer: &mut [u8],
+    timeout: Duration,
+    server: &Server,
+) -> Result<usize> {
+    let size = buffer.len() - 1;
+    let mut received = 0;
+    loop {
+        let (sent, count) = connection
+            .send_and_receive(unsent, &mut buffer[received..], Deadline::after(timeout))
+            .map_err(|error| failed(server, "sent no reply").because(error))?;
+        unsent = &unsent[sent..];
+        match count {
+            None => continue,
+            Some(0) if size > 0 => return Err(failed(server, "closed the connection")),
+            // A message's length is its own, whatever the buffer takes of it.
+            Some(count) => received = (received + count).min(buffer.len()),
+        }
+        if received >= size || connection.style() != Style::Stream {
+            return Ok(received);
+        }
+    }
 }
 
 fn failed(server: &Server, what: &str) -> Error {

@@ -119,7 +119,7 @@ impl Settings {
             _ => {}
         }
         if self.size == 0 && style != Style::Datagram {
-            return usage(format!("an empty message cannot be told from the end on {address}"));
+            return Err(empty(address));
         }
         if self.size == 0 && self.load == Load::Flood {
             return usage("--mode flood needs datagrams of at least one byte to count them");
@@ -135,4 +135,9 @@ impl Settings {
 
 fn usage<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::new(ErrorKind::Usage, message))
+}
+/// No message at all is refused where it cannot be waited for.
+pub(super) fn empty(address: &Address) -> Error {
+    let message = format!("an empty message cannot be told from the end on {address}");
+    Error::new(ErrorKind::Usage, message)
 }

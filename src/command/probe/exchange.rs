@@ -3,8 +3,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
-
 use super::pattern::{Difference, Pattern};
 use crate::address::Style;
 use crate::client::{Connection, Deadline, Failure, Symptom};
@@ -49,8 +47,6 @@ impl Plan {
         }
     }
 
-    /// Sends and receives in turns, so that a message that is larger than the buffers on the way
-    /// does not block both ends.
     fn stream(self, at: &Connection, message: u32, begun: impl Fn()) -> Result<Times, Failure> {
         let size = self.size as u64;
         let mut out = Outgoing::new(self.pattern, message, self.size);
@@ -59,32 +55,24 @@ impl Plan {
         let (mut received, mut first) = (0, None);
         let started = Instant::now();
         while received < size {
-            let deadline = Deadline::after(self.timeout);
-            let sent = out.send(at).map_err(|error| self.broken(at, received, error))?;
             let room = buffer.len().min((size - received) as usize);
-            match at.try_receive(&mut buffer[..room]) {
-                Ok(0) => return Err(ended(at, received, size)),
-                Ok(length) => {
-                    first.get_or_insert_with(|| started.elapsed());
-                    let got = &buffer[..length];
-                    self.pattern.compare(message, received, got, &mut scratch).map_err(
-                        |difference| self.wrong(at, message, received, got, &difference),
-                    )?;
-                    if received == 0 {
-                        begun();
-                    }
-                    received += length as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !sent {
-                        let events = PollFlags::IN | out.interest();
-                        deadline
-                            .wait(at, events)
-                            .map_err(|error| self.broken(at, received, error))?;
-                    }
-                }
-                Err(error) => return Err(self.broken(at, received, error)),
+            let (sent, length) = at
+                .send_and_receive(out.unsent(), &mut buffer[..room], Deadline::after(self.timeout))
+                .map_err(|error| self.broken(at, received, error))?;
+            out.advance(sent);
+            let Some(length) = length else { continue };
+            if length == 0 {
+                return Err(ended(at, received, size));
             }
+            first.get_or_insert_with(|| started.elapsed());
+            let got = &buffer[..length];
+            self.pattern
+                .compare(message, received, got, &mut scratch)
+                .map_err(|difference| self.wrong(at, message, received, got, &difference))?;
+            if received == 0 {
+                begun();
+            }
+            received += length as u64;
         }
         let round_trip = started.elapsed();
         Ok(Times { first: first.unwrap_or(round_trip), round_trip })
@@ -244,28 +232,19 @@ impl Outgoing {
         Self { pattern, message, size, sent: 0, chunk, used: 0 }
     }
 
-    /// Sends what the kernel takes; whether it took anything.
-    fn send(&mut self, at: &Connection) -> io::Result<bool> {
-        if self.sent == self.size {
-            return Ok(false);
-        }
-        if self.used == self.chunk.len() {
+    /// The next bytes to send; none once all are sent.
+    fn unsent(&mut self) -> &[u8] {
+        if self.used == self.chunk.len() && self.sent < self.size {
             self.chunk.truncate(CHUNK.min(self.size - self.sent));
             self.pattern.fill(self.message, self.sent as u64, &mut self.chunk);
             self.used = 0;
         }
-        match at.try_send(&self.chunk[self.used..]) {
-            Ok(length) => {
-                self.used += length;
-                self.sent += length;
-                Ok(length > 0)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
+        &self.chunk[self.used..]
     }
 
-    fn interest(&self) -> PollFlags {
-        if self.sent == self.size { PollFlags::empty() } else { PollFlags::OUT }
+    /// The kernel has taken so much of them.
+    fn advance(&mut self, length: usize) {
+        self.used += length;
+        self.sent += length;
     }
 }

@@ -8,7 +8,10 @@ use super::notice::{Notice, Phase};
 use super::report::human;
 use crate::address::{Address, Style};
 use crate::client::{Connection, Deadline, Failure, Symptom, connect};
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// A line is held in memory, with its echo.
+const LINE_MAX: u64 = 64 << 20;
 
 /// Sends each line of `input` with its end, and writes what came back to `output`.
 pub(super) fn run(
@@ -26,8 +29,14 @@ pub(super) fn run(
     let mut sent = Vec::new();
     loop {
         sent.clear();
-        if input.read_until(b'\n', &mut sent).context("read standard input")? == 0 {
-            return Ok(status);
+        let mut line = io::Read::take(&mut input, LINE_MAX + 1);
+        match line.read_until(b'\n', &mut sent).context("read standard input")? as u64 {
+            0 => return Ok(status),
+            1..=LINE_MAX => {}
+            _ => {
+                let message = format!("a line has more than {LINE_MAX} bytes");
+                return Err(Error::new(ErrorKind::Usage, message));
+            }
         }
         connection.reserve(sent.len())?;
         let (got, time) = {
@@ -73,30 +82,46 @@ fn echo_of(
     timeout: Duration,
 ) -> Result<(Vec<u8>, Duration), Failure> {
     let address = connection.address();
-    let failure = |error: io::Error| {
-        let symptom = Symptom::of_exchange(address, &error);
-        match symptom {
-            Symptom::NoReply => {
-                let limit = timeout.as_secs_f32();
+    let failure = |length: usize, error: io::Error| {
+        let limit = timeout.as_secs_f32();
+        match Symptom::of_exchange(address, &error) {
+            Symptom::NoReply if length > 0 => Failure::new(
+                Symptom::Stalled,
+                address,
+                format!(
+                    "{address}: {length} of {} bytes came back, then nothing for {limit} s",
+                    sent.len()
+                ),
+            ),
+            symptom @ Symptom::NoReply => {
                 Failure::new(symptom, address, format!("{address}: no reply within {limit} s"))
             }
-            _ => Failure::new(symptom, address, format!("{address}: no echo of the line"))
+            symptom => Failure::new(symptom, address, format!("{address}: no echo of the line"))
                 .because(error),
         }
     };
-    let deadline = Deadline::after(timeout);
+    let is_stream = connection.style() == Style::Stream;
     let started = Instant::now();
-    connection.send(sent, deadline).map_err(failure)?;
-    let mut got = vec![0; sent.len()];
+    let mut unsent = sent;
+    if !is_stream {
+        connection.send(sent, Deadline::after(timeout)).map_err(|error| failure(0, error))?;
+        unsent = &[];
+    }
+    // One byte more shows a message that is too long.
+    let mut got = vec![0; sent.len() + usize::from(!is_stream)];
     let mut length = 0;
     while length < sent.len() {
-        let received = connection.receive(&mut got[length..], deadline).map_err(failure)?;
+        let (taken, received) = connection
+            .send_and_receive(unsent, &mut got[length..], Deadline::after(timeout))
+            .map_err(|error| failure(length, error))?;
+        unsent = &unsent[taken..];
+        let Some(received) = received else { continue };
         if received == 0 && connection.style() != Style::Datagram {
             let message = format!("{address}: the connection ended instead of an echo");
             return Err(Failure::new(Symptom::Closed, address, message));
         }
-        length = (length + received).min(sent.len());
-        if connection.style() != Style::Stream {
+        length = (length + received).min(got.len());
+        if !is_stream {
             break;
         }
     }

@@ -215,6 +215,55 @@ fn interactive_shows_the_echo_of_each_line_with_its_time() {
 }
 
 #[test]
+fn a_line_larger_than_every_buffer_does_not_block_both_ends() {
+    let dir = Dir::new();
+    let address = servers::stream(&dir.path("s"), servers::echo);
+    let line = "x".repeat(1 << 20);
+    let finished = interactive(&dir, &address, &format!("{line}\nshort\n")).expect_code(0);
+    let echoes: Vec<_> = finished.stdout.lines().map(|row| row.rsplit(' ').next()).collect();
+    assert_eq!(echoes, [Some(line.as_str()), Some("short")]);
+}
+
+#[test]
+fn a_datagram_with_more_than_the_line_is_wrong() {
+    let dir = Dir::new();
+    let more = servers::datagram(|datagram| vec![[datagram, b"!"].concat()]);
+    let finished = interactive(&dir, &more, "hello\n").expect_code(8);
+    assert!(finished.stdout.contains("(wrong: `hello` was sent)"), "{}", finished.describe());
+}
+
+/// Each run ends by itself, with an exit status of the program: a panic has 101, an abort none.
+#[test]
+fn no_number_panics_aborts_or_runs_away() {
+    let dir = Dir::new();
+    let closing = servers::stream(&dir.path("s"), |_| ());
+    for value in [
+        "",
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "1e-300",
+        "1e19",
+        "1e308",
+        "4294967295",
+        "9223372036854775807",
+        "18446744073709551615",
+        "18446744073709551616",
+    ] {
+        for flag in ["--count", "--size", "--timeout"] {
+            for address in [&closing, "udp:127.0.0.1:1", "tcp:no-such-name.invalid:1"] {
+                let finished = probe(&[&format!("{flag}={value}"), address]);
+                let code = finished.status.code();
+                let ours = code.is_some_and(|code| (1..9).contains(&code));
+                assert!(ours && !finished.stderr.contains("panicked"), "{}", finished.describe());
+            }
+        }
+    }
+}
+
+#[test]
 fn who_closes_the_pipe_has_seen_enough() {
     let dir = Dir::new();
     let address = servers::stream(&dir.path("s"), servers::echo);
