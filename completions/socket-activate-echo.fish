@@ -67,10 +67,10 @@ flood\t'Datagrams with many in flight; counts the lost ones'
 idle\t'Connections that do nothing: memory of each, then whether each still answers'
 cold\t'Starts: from fork to the first echo, through activation, of each --run; ADDR is what to bind'"
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s c -l connections -d 'Connections, or datagram sockets' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s s -l size -d 'Bytes of a message; with bulk, of a write [default: 64; bulk: 65536]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s s -l size -d 'Bytes of a message, up to 1073741824; with bulk, of a write [default: 64; bulk: 65536]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s d -l duration -d 'How long a round is measured' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s w -l warmup -d 'How long a round runs before it is measured' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s r -l rounds -d 'Rounds against each server [default: 1; with --compare 5; cold: 100 starts]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s r -l rounds -d 'Rounds against each server, up to 1000 [default: 1; with --compare 5; cold: 100 starts]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l rate -d 'Send on a schedule of N messages a second over all connections, whatever the server does; a latency then begins when its message was due' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l window -d 'Datagrams in flight on each socket of a flood; 0 is no limit [default: 256; with --gso 4096]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s t -l timeout -d 'How long to wait for a connection and for a reply' -r

@@ -141,6 +141,14 @@ fn workers(text: &str) -> Result<Workers, String> {
     }
 }
 
+/// The largest message of `probe` and `bench`, which hold one in memory.
+const SIZE_MAX: usize = 1 << 30;
+
+fn size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size| *size <= SIZE_MAX);
+    size.ok_or_else(|| format!("a number of bytes from 0 to {SIZE_MAX} is expected"))
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "0 or more seconds are expected".to_owned())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::seconds;
+use super::{seconds, size};
 
 /// The kinds of load of `bench`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -36,8 +36,8 @@ pub struct BenchArgs {
     /// Connections, or datagram sockets
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
-    /// Bytes of a message; with bulk, of a write [default: 64; bulk: 65536]
-    #[arg(short, long, value_name = "BYTES")]
+    /// Bytes of a message, up to 1073741824; with bulk, of a write [default: 64; bulk: 65536]
+    #[arg(short, long, value_name = "BYTES", value_parser = size)]
     pub size: Option<usize>,
     /// How long a round is measured
     #[arg(short, long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
@@ -45,8 +45,8 @@ pub struct BenchArgs {
     /// How long a round runs before it is measured
     #[arg(short, long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     pub warmup: Duration,
-    /// Rounds against each server [default: 1; with --compare 5; cold: 100 starts]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Rounds against each server, up to 1000 [default: 1; with --compare 5; cold: 100 starts]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rounds: Option<u32>,
     /// Take turns between the servers, and report each one's ratio to the first, round by round
     #[arg(long)]
@@ -77,7 +77,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
     /// The server's process, for its CPU time and memory [default: who holds the socket]
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub server_pid: Option<u32>,
     /// With --mode cold: a server to start, in words, without a shell; may be repeated [default:
     /// our own `serve`]

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{help, seconds};
+use super::{help, seconds, size};
 use crate::address::Address;
-
-/// The largest message that `probe` sends over a stream.
-const PROBE_SIZE_MAX: u64 = 1 << 30;
 
 /// The flags of `probe`.
 #[derive(Debug, Clone, Default, Args)]
@@ -38,13 +35,4 @@ pub struct ProbeArgs {
     /// Send the lines of standard input to one ADDR, and show the echo of each with its time
     #[arg(short, long, conflicts_with_all = ["count", "size", "json"])]
     pub interactive: bool,
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let expected = || format!("a number of bytes from 0 to {PROBE_SIZE_MAX} is expected");
-    let size: u64 = text.parse().map_err(|_| expected())?;
-    if size > PROBE_SIZE_MAX {
-        return Err(expected());
-    }
-    usize::try_from(size).map_err(|_| expected())
 }

@@ -14,7 +14,7 @@ use super::pattern::Pattern;
 use super::peer::{Peer, Step};
 use super::progress::Progress;
 use super::server::Server;
-use super::settings::Settings;
+use super::settings::{Settings, TIME_MAX};
 use super::target::{self, Target};
 use super::wait::{TICK, Trigger, Wait};
 use crate::address::Style;
@@ -80,7 +80,7 @@ impl<'a> PingPong<'a> {
             _ => settings.timeout,
         };
         let schedule = settings.rate.map(|rate| Schedule {
-            interval: (fds.len() as f64 * 1e9 / rate) as u64,
+            interval: ((fds.len() as f64 * 1e9 / rate) as u64).min(TIME_MAX.as_nanos() as u64),
             due: BinaryHeap::with_capacity(fds.len()),
         });
         let peers: Vec<_> = fds.into_iter().enumerate().map(Peer::new).collect();
@@ -129,7 +129,8 @@ impl<'a> PingPong<'a> {
             match &mut self.schedule {
                 None => self.begin(index, now),
                 Some(schedule) => {
-                    let offset = schedule.interval * index as u64 / self.peers.len() as u64;
+                    let share = index as f64 / self.peers.len() as f64;
+                    let offset = (schedule.interval as f64 * share) as u64;
                     schedule.due.push(std::cmp::Reverse((now + offset, index)));
                 }
             }

@@ -55,12 +55,18 @@ pub(super) struct Settings {
     pub(super) compare: bool,
 }
 
+/// Times are counted in nanoseconds of 64 bits: sums of a few of these fit, and nobody waits for
+/// the end of one.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
+/// Each round keeps the distribution of its latencies, a quarter of a MiB.
+const ROUNDS_MAX: usize = 1000;
 /// A write of this size amortises the system call; larger ones leave the processor's cache.
 const BULK_SIZE: usize = 64 * 1024;
 /// Fits the default receive buffer of a datagram socket, so that a flood loses nothing by itself.
 const WINDOW: usize = 256;
 /// A train takes the place of one datagram in the buffers, so more may be in flight.
 const WINDOW_GSO: usize = 4096;
+
 impl Settings {
     pub(super) fn from_args(args: &BenchArgs) -> Result<Self> {
         let load = match args.mode {
@@ -75,15 +81,15 @@ impl Settings {
             load,
             connections: args.connections as usize,
             size,
-            duration: args.duration,
-            warmup: args.warmup,
+            duration: args.duration.min(TIME_MAX),
+            warmup: args.warmup.min(TIME_MAX),
             rounds: args.rounds.map_or(if args.compare { 5 } else { 1 }, |n| n as usize),
             rate: args.rate,
             busy: args.busy,
             gso: args.gso,
             window,
             verify: args.verify,
-            timeout: args.timeout,
+            timeout: args.timeout.min(TIME_MAX),
             congestion: args.congestion.clone(),
             server_pid: args.server_pid,
             compare: args.compare,
@@ -100,6 +106,9 @@ impl Settings {
         }
         if self.rate.is_some() && self.load != Load::PingPong {
             return usage("--rate is for --mode pingpong");
+        }
+        if self.rounds > ROUNDS_MAX {
+            return usage(format!("--rounds above {ROUNDS_MAX} is for --mode cold"));
         }
         targets.iter().try_for_each(|target| self.check_one(&target.address))
     }
@@ -133,11 +142,12 @@ impl Settings {
     }
 }
 
-fn usage<T>(message: impl Into<String>) -> Result<T> {
-    Err(Error::new(ErrorKind::Usage, message))
-}
 /// No message at all is refused where it cannot be waited for.
 pub(super) fn empty(address: &Address) -> Error {
     let message = format!("an empty message cannot be told from the end on {address}");
     Error::new(ErrorKind::Usage, message)
+}
+
+fn usage<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::new(ErrorKind::Usage, message))
 }

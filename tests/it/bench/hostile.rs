@@ -1,7 +1,80 @@
 //! Arguments that no load has, and servers that do not echo.
 
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
 use super::{bench, document};
 use crate::kit::Dir;
+
+/// Accepts each connection and ends it.
+fn closing_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    address
+}
+
+/// What is no number, and numbers that no clock, memory or count has room for.
+const VALUES: [&str; 14] = [
+    "",
+    "0",
+    "-1",
+    "nan",
+    "inf",
+    "-inf",
+    "1e-300",
+    "1e19",
+    "1e308",
+    "4294967295",
+    "9223372036854775807",
+    "18446744073709551615",
+    "18446744073709551616",
+    "340282366920938463463374607431768211456",
+];
+
+/// Each run ends by itself, with an exit status of the program: a panic has 101, an abort none.
+fn ends_well(arguments: &[&str]) {
+    let output = bench_with(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let code = output.status.code();
+    assert!(code.is_some_and(|code| code < 9), "{arguments:?}: {code:?}: {errors}");
+    assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
+}
+
+fn bench_with(arguments: &[&str]) -> std::process::Output {
+    crate::kit::program().arg("bench").args(arguments).output().unwrap()
+}
+
+#[test]
+fn no_number_panics_aborts_or_runs_away() {
+    let closing = format!("tcp:{}", closing_server());
+    // Nobody listens on port 1: a count of connections or rounds ends with the first.
+    let nobody = "tcp:127.0.0.1:1";
+    for value in VALUES {
+        for flag in ["-c", "-r", "--window", "--cpu", "--server-pid"] {
+            ends_well(&[&format!("{flag}={value}"), "-d", "0", "-w", "0", nobody]);
+            ends_well(&[&format!("{flag}={value}"), "-m", "idle", "-d", "0", "-w", "0", nobody]);
+        }
+        for mode in ["pingpong", "bulk"] {
+            for flag in ["-t", "-d", "-w", "-s"] {
+                ends_well(&["-m", mode, &format!("{flag}={value}"), &closing]);
+            }
+        }
+        for flags in [["-d=0.05", "-w=0"], ["-d=0", "-w=0.05"]] {
+            let rate = format!("--rate={value}");
+            ends_well(&[&rate, "-c", "3", flags[0], flags[1], &closing]);
+        }
+        ends_well(&["-m", "idle", &format!("-s={value}"), "-d=0", "-w=0", &closing]);
+        let size = format!("-s={value}");
+        ends_well(&["-m", "cold", &size, "-r", "1", "-t", "0.2", "--run", "/bin/true"]);
+        let window = format!("--window={value}");
+        ends_well(&["-m", "flood", &window, "-d=0.05", "-w=0", "udp:127.0.0.1:1"]);
+    }
+    for time in ["1e19", "1e308", "18446744073709551615"] {
+        ends_well(&["-d", time, "-w", time, "-t", time, &closing]);
+        ends_well(&["-m", "cold", "-t", time, "-r", "1", "--run", "/bin/true", "tcp:127.0.0.1:0"]);
+    }
+}
 
 #[test]
 fn what_fails_is_said_in_the_document_too() {
