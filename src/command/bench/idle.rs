@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+
 use super::meter::{Meter, Sample};
 use super::pattern::Pattern;
 use super::peer::{Peer, Step};
@@ -9,8 +13,12 @@ use super::progress::Progress;
 use super::server::Server;
 use super::settings::Settings;
 use super::target::Target;
-use super::wait::Wait;
+use super::wait::{TICK, Trigger, Wait};
+use crate::address::Style;
 use crate::error::{Error, ErrorKind, Result};
+
+/// How long no connection may end, after all were half-closed, before the rest is left alone.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The server's memory, in bytes; the kernel's part of a socket is not in it.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +44,7 @@ impl Memory {
 pub(super) fn run(target: &Target, settings: &Settings, progress: &mut Progress) -> Result<Sample> {
     // The first connection, used once, pays for what the server sets up for all of them.
     let first = Settings { connections: 1, ..settings.clone() };
-    let mut used = Used::new(settings)?;
+    let mut used = Used::new(target, settings);
     let mut meter = Meter::new(settings, Server::find(target, settings), progress)?;
     let mut peers = vec![Peer::new((0, one(target.connect_all(&first)?)?))];
     used.use_once(&mut peers[0], &mut meter)?;
@@ -51,8 +59,10 @@ pub(super) fn run(target: &Target, settings: &Settings, progress: &mut Progress)
     for peer in &mut peers[1..] {
         used.use_once(peer, &mut meter)?;
     }
+    let after = memory();
+    used.end_all(&peers, &mut meter)?;
     let mut sample = meter.sample;
-    if let (Some(before), Some(idle), Some(used)) = (before, idle, memory()) {
+    if let (Some(before), Some(idle), Some(used)) = (before, idle, after) {
         sample.memory = Some(Memory { before, idle, used, added: settings.connections });
     }
     Ok(sample)
@@ -80,42 +90,73 @@ struct Used {
     pattern: Pattern,
     buffer: Vec<u8>,
     size: usize,
+    /// The whole message is one receive call's.
+    messages: bool,
     timeout: Duration,
 }
 
 impl Used {
-    fn new(settings: &Settings) -> Result<Self> {
-        Ok(Self {
+    fn new(target: &Target, settings: &Settings) -> Self {
+        Self {
             pattern: Pattern::new(settings.size),
+            // One byte more than a message shows a reply that is too long.
             buffer: vec![0; settings.size + 1],
             size: settings.size,
+            messages: target.address.style() != Style::Stream,
             timeout: settings.timeout,
-        })
+        }
     }
 
     fn use_once(&mut self, peer: &mut Peer, meter: &mut Meter<'_>) -> Result<()> {
-        let wait = Wait::in_receive(&peer.fd, false)?;
+        let mut wait = Wait::on_all(std::iter::once(&peer.fd), false, Trigger::Edge)?;
         let started = meter.now();
         peer.next_message(started);
         let deadline = Instant::now() + self.timeout;
-        loop {
-            match peer.go_on(&self.pattern, &mut self.buffer, self.size, &wait) {
+        let mut failed = peer.send(&self.pattern, self.size, &wait).err();
+        while failed.is_none() {
+            match peer.look(&self.pattern, &mut self.buffer, self.size, self.messages, &wait) {
                 Step::Back { right } => {
                     let now = meter.now();
                     meter.sample.round_trip(now - started, self.size);
                     meter.sample.wrong += u64::from(!right);
                     return Ok(());
                 }
-                Step::Failed(why) => {
-                    meter.sample.error(|| why);
-                    return Ok(());
-                }
+                Step::Failed(why) => failed = Some(why),
                 Step::Waiting | Step::Late if Instant::now() >= deadline => {
-                    meter.sample.error(|| "no reply in time".to_owned());
-                    return Ok(());
+                    failed = Some("no reply in time".to_owned());
                 }
-                Step::Waiting | Step::Late => {}
+                Step::Waiting | Step::Late => {
+                    wait.wait(TICK)?;
+                }
             }
         }
+        meter.sample.error(|| failed.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Half-closes the connections. What comes before their ends was not sent: no message follows
+    /// that it would make wrong.
+    fn end_all(&mut self, peers: &[Peer], meter: &mut Meter<'_>) -> Result<()> {
+        let mut wait = Wait::on_all(peers.iter().map(|peer| &peer.fd), false, Trigger::Edge)?;
+        for peer in peers {
+            let _ = SockRef::from(&peer.fd).shutdown(std::net::Shutdown::Write);
+        }
+        let mut open = peers.len();
+        let mut deadline = Instant::now() + END_PATIENCE;
+        while open > 0 && Instant::now() < deadline {
+            for at in 0..wait.wait(TICK)? {
+                let peer = &peers[wait.event(at).0];
+                let surplus = match recv(&peer.fd, self.buffer.as_mut_slice(), RecvFlags::empty()) {
+                    Err(Errno::AGAIN | Errno::INTR) => continue,
+                    Ok((count, _)) => count > 0,
+                    Err(_) => false,
+                };
+                meter.sample.wrong += u64::from(surplus);
+                wait.forget(&peer.fd);
+                open -= 1;
+                deadline = Instant::now() + END_PATIENCE;
+            }
+        }
+        Ok(())
     }
 }

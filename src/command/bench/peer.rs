@@ -101,15 +101,27 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends and receives what can be of a message on a stream.
+    /// Looks for the reply: for `messages` one that comes whole, otherwise what is there of it.
+    /// `buffer` is longer than a message that comes whole.
     #[inline]
-    pub(super) fn go_on(
+    pub(super) fn look(
         &mut self,
         pattern: &Pattern,
         buffer: &mut [u8],
         size: usize,
+        messages: bool,
         wait: &Wait,
     ) -> Step {
+        if messages {
+            self.receive_message(pattern, buffer, size)
+        } else {
+            self.go_on(pattern, buffer, size, wait)
+        }
+    }
+
+    /// Sends and receives what can be of a message on a stream.
+    #[inline]
+    fn go_on(&mut self, pattern: &Pattern, buffer: &mut [u8], size: usize, wait: &Wait) -> Step {
         loop {
             if self.sent < size && self.in_flight {
                 if let Err(why) = self.send(pattern, size, wait) {
@@ -136,14 +148,9 @@ impl Peer {
         }
     }
 
-    /// Receives one message that comes whole or not at all. `buffer` is longer than a message.
+    /// Receives one message that comes whole or not at all.
     #[inline]
-    pub(super) fn receive_message(
-        &mut self,
-        pattern: &Pattern,
-        buffer: &mut [u8],
-        size: usize,
-    ) -> Step {
+    fn receive_message(&mut self, pattern: &Pattern, buffer: &mut [u8], size: usize) -> Step {
         let count = match recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) if size > 0 => return Step::Failed("the server closed it".to_owned()),
             Ok((count, _)) => count,

@@ -75,6 +75,7 @@ impl<'a> PingPong<'a> {
             _ => Wait::on_all(fds.iter(), settings.busy, Trigger::Edge)?,
         };
         let style = target.address.style();
+        let messages = style != Style::Stream;
         let timeout = match style {
             Style::Datagram => settings.timeout.min(LOST_AFTER),
             _ => settings.timeout,
@@ -91,10 +92,10 @@ impl<'a> PingPong<'a> {
             meter,
             pattern: Pattern::new(settings.size),
             // One byte more than a message shows a reply that is too long.
-            buffer: vec![0; (settings.size + 1).min(RECEIVE.max(1 << 16) + 1)],
+            buffer: vec![0; if messages { settings.size + 1 } else { settings.size.min(RECEIVE) }],
             size: settings.size,
             datagrams: style == Style::Datagram,
-            messages: style != Style::Stream,
+            messages,
             timeout: timeout.as_nanos() as u64,
             schedule,
         })
@@ -169,12 +170,8 @@ impl<'a> PingPong<'a> {
             return;
         }
         loop {
-            let step = if self.messages {
-                peer.receive_message(&self.pattern, &mut self.buffer, self.size)
-            } else {
-                peer.go_on(&self.pattern, &mut self.buffer, self.size, &self.wait)
-            };
-            match step {
+            let (pattern, buffer) = (&self.pattern, &mut self.buffer);
+            match peer.look(pattern, buffer, self.size, self.messages, &self.wait) {
                 Step::Late => {}
                 Step::Waiting => return,
                 Step::Failed(why) => return self.failed(index, &why),

@@ -1,7 +1,12 @@
 //! Arguments that no load has, and servers that do not echo.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::thread;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde_json::Value;
 
 use super::{bench, document};
 use crate::kit::Dir;
@@ -76,6 +81,59 @@ fn no_number_panics_aborts_or_runs_away() {
     }
 }
 
+/// Everything comes back with a byte more each time.
+fn append(mut stream: impl Read + Write) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        if stream.write_all(&[&buffer[..count], b"!"].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+fn appending_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || append(stream));
+        }
+    });
+    address
+}
+
+fn appending_seqpacket_server(dir: &Dir) -> String {
+    let path = dir.path("q");
+    let kind = SocketType::SEQPACKET;
+    let flags = SocketFlags::CLOEXEC;
+    let listener = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 64).unwrap();
+    thread::spawn(move || {
+        while let Ok(connection) = rustix::net::accept_with(&listener, flags) {
+            thread::spawn(move || append(std::fs::File::from(connection as OwnedFd)));
+        }
+    });
+    format!("unix-seqpacket:{}", path.display())
+}
+
+#[test]
+fn bytes_that_were_not_sent_are_wrong_in_every_mode() {
+    let dir = Dir::new();
+    let tcp = format!("tcp:{}", appending_server());
+    let seqpacket = appending_seqpacket_server(&dir);
+    for (mode, address) in [
+        ("pingpong", &tcp),
+        ("bulk --verify", &tcp),
+        ("idle -c 3", &tcp),
+        ("pingpong", &seqpacket),
+        ("idle -c 3", &seqpacket),
+    ] {
+        let server = &document(&format!("-m {mode} {address}"), 8)["servers"][0];
+        assert!(server["wrong"].as_u64().unwrap() > 0, "{mode} {address}: {server:#}");
+    }
+}
+
 #[test]
 fn what_fails_is_said_in_the_document_too() {
     let missing = Dir::new().path("none");
@@ -96,4 +154,17 @@ fn what_fails_is_said_in_the_document_too() {
     let output = bench("--json tcp:127.0.0.1:1");
     let line = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(line.contains("Connection refused"), "people are told as before: {line}");
+}
+
+#[test]
+fn messages_larger_than_a_receive_buffer_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("datagram");
+    super::unix_datagram_server(&path);
+    for flags in ["-s 300000"] {
+        let line = format!("{flags} unix-dgram:{}", path.display());
+        let server: Value = document(&line, 0)["servers"][0].take();
+        assert!(server["messages"].as_u64().unwrap() > 0, "{line}: {server:#}");
+        assert_eq!(server["wrong"], 0, "{line}: {server:#}");
+    }
 }

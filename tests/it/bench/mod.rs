@@ -63,8 +63,9 @@ fn udp_server(drop_each: usize) -> net::SocketAddr {
 
 fn unix_datagram_server(path: &std::path::Path) {
     let socket = UnixDatagram::bind(path).unwrap();
+    socket2::SockRef::from(&socket).set_send_buffer_size(1 << 20).unwrap();
     thread::spawn(move || {
-        let mut buffer = vec![0; 1 << 16];
+        let mut buffer = vec![0; 1 << 20];
         loop {
             let (count, sender) = socket.recv_from(&mut buffer).unwrap();
             let _ = socket.send_to_addr(&buffer[..count], &sender);
