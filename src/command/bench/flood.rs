@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use rustix::net::{MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmmsg};
 
 use super::meter::{Meter, Sample};
-use super::pattern::Pattern;
 use super::progress::Progress;
 use super::server::Server;
 use super::settings::Settings;
 use super::target::Target;
+use super::train::Train;
 use super::wait::{Trigger, Wait};
 use crate::address::{Address, Inet};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +22,9 @@ use crate::sys;
 const BATCH: usize = 64;
 /// The payload of one train is limited as that of one datagram is.
 const TRAIN_MAX: usize = 65_507;
+/// As many datagrams as take this much are made, within bounds: even if every other one is lost,
+/// the server seldom sees one twice in a row, and all of them stay in the processor's cache.
+const TRAIN_BYTES: usize = 512 * 1024;
 /// After so long without a reply, what is in flight is taken for lost and more is sent.
 const STALL: Duration = Duration::from_millis(2);
 /// How long to wait at the end for what is still in flight.
@@ -30,14 +33,15 @@ const LINGER: Duration = Duration::from_millis(100);
 struct Socket {
     fd: OwnedFd,
     in_flight: usize,
+    /// The number of the datagram that is sent next.
+    next: usize,
 }
 
 struct Flood<'a> {
     sockets: Vec<Socket>,
     wait: Wait,
     meter: Meter<'a>,
-    /// Equal datagrams, one after the other, as a train is sent and received.
-    train: Vec<u8>,
+    train: &'a Train,
     buffer: Vec<u8>,
     size: usize,
     batch: usize,
@@ -61,13 +65,14 @@ pub(super) fn run(target: &Target, settings: &Settings, progress: &mut Progress)
     }
     let server = Server::find(target, settings);
     let wait = Wait::on_all(fds.iter(), settings.busy, Trigger::Edge)?;
-    let pattern = Pattern::new(settings.size);
+    let train = Train::new(settings.size, (TRAIN_BYTES / settings.size).clamp(2, 2 * BATCH) as u8);
     let mut flood = Flood {
-        sockets: fds.into_iter().map(|fd| Socket { fd, in_flight: 0 }).collect(),
+        sockets: fds.into_iter().map(|fd| Socket { fd, in_flight: 0, next: 0 }).collect(),
         wait,
         meter: Meter::new(settings, server, progress)?,
-        train: pattern.at(0, settings.size).repeat(batch),
-        buffer: vec![0; 1 << 16],
+        train: &train,
+        // One byte more than a datagram shows a reply that is too long.
+        buffer: vec![0; (settings.size + 1).max(1 << 16)],
         size: settings.size,
         batch,
         window: if settings.window == 0 { usize::MAX } else { settings.window },
@@ -75,11 +80,12 @@ pub(super) fn run(target: &Target, settings: &Settings, progress: &mut Progress)
         sent: 0,
         received: 0,
     };
-    let message = flood.train[..settings.size].to_vec();
-    let iov = [IoSlice::new(&message)];
-    let mut controls: Vec<_> = (0..batch).map(|_| SendAncillaryBuffer::default()).collect();
+    let datagrams = 0..train.len();
+    let slices: Vec<_> =
+        datagrams.clone().map(|at| [IoSlice::new(train.part(at..at + 1))]).collect();
+    let mut controls: Vec<_> = datagrams.map(|_| SendAncillaryBuffer::default()).collect();
     let mut headers: Vec<_> =
-        controls.iter_mut().map(|control| MMsgHdr::new(&iov, control)).collect();
+        slices.iter().zip(&mut controls).map(|(iov, control)| MMsgHdr::new(iov, control)).collect();
     flood.run(&mut headers)?;
     Ok(flood.meter.sample)
 }
@@ -98,13 +104,13 @@ fn prepare(fd: &OwnedFd, settings: &Settings) -> Result<()> {
 }
 
 impl Flood<'_> {
-    fn run(&mut self, batch: &mut [MMsgHdr<'_>]) -> Result<()> {
+    fn run(&mut self, datagrams: &mut [MMsgHdr<'_>]) -> Result<()> {
         let mut last_reply = self.meter.now();
         let mut sent_before = 0;
         loop {
             let mut moved = false;
             for index in 0..self.sockets.len() {
-                moved |= self.send(index, batch)?;
+                moved |= self.send(index, datagrams)?;
                 let received = self.receive(index)?;
                 if received {
                     last_reply = self.meter.now();
@@ -157,19 +163,22 @@ impl Flood<'_> {
 
     /// Sends one batch if the window has room for it.
     #[inline]
-    fn send(&mut self, index: usize, batch: &mut [MMsgHdr<'_>]) -> Result<bool> {
+    fn send(&mut self, index: usize, datagrams: &mut [MMsgHdr<'_>]) -> Result<bool> {
         let socket = &mut self.sockets[index];
         if socket.in_flight + self.batch > self.window.max(self.batch) {
             return Ok(false);
         }
+        let end = self.train.len().min(socket.next + self.batch);
         let result = if self.gso {
-            send(&socket.fd, &self.train, SendFlags::NOSIGNAL).map(|count| count / self.size)
+            let train = self.train.part(socket.next..end);
+            send(&socket.fd, train, SendFlags::NOSIGNAL).map(|count| count / self.size)
         } else {
-            sendmmsg(&socket.fd, batch, SendFlags::NOSIGNAL)
+            sendmmsg(&socket.fd, &mut datagrams[socket.next..end], SendFlags::NOSIGNAL)
         };
         match result {
             Ok(count) => {
                 socket.in_flight += count;
+                socket.next = (socket.next + count) % self.train.len();
                 self.sent += count as u64;
                 Ok(count > 0)
             }
@@ -179,7 +188,7 @@ impl Flood<'_> {
         }
     }
 
-    /// Receives until nothing is left; what comes is equal datagrams, alone or as a train.
+    /// Receives until nothing is left; what comes is datagrams of one size, alone or as a train.
     #[inline]
     fn receive(&mut self, index: usize) -> Result<bool> {
         let mut any = false;
@@ -198,9 +207,7 @@ impl Flood<'_> {
             let sample = &mut self.meter.sample;
             sample.round_trips += datagrams as u64;
             sample.bytes += count as u64;
-            if count % self.size != 0 || self.train.get(..count) != Some(&self.buffer[..count]) {
-                sample.wrong += 1;
-            }
+            sample.wrong += u64::from(!self.train.has(&self.buffer[..count]));
         }
     }
 

@@ -20,6 +20,7 @@ mod report;
 mod server;
 mod settings;
 mod target;
+mod train;
 mod wait;
 
 use super::Outcome;

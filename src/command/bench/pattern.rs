@@ -48,5 +48,10 @@ mod tests {
         for sequence in 1..1000 {
             assert_ne!(pattern.message(0, 8), pattern.message(sequence, 8), "{sequence}");
         }
+        // Four bytes are enough to tell each message from the one before it.
+        for sequence in 0..=PERIOD as u32 {
+            let next = pattern.message(sequence + 1, 4);
+            assert_ne!(pattern.message(sequence, 4), next, "{sequence}");
+        }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Settings {
     pub(super) rate: Option<f64>,
     /// Whether the client polls instead of sleeping.
     pub(super) busy: bool,
-    /// Whether floods are sent as trains of equal datagrams, `UDP_SEGMENT` of udp(7).
+    /// Whether floods are sent as trains of datagrams of one size, `UDP_SEGMENT` of udp(7).
     pub(super) gso: bool,
     /// Datagrams in flight during a flood; 0 is no limit.
     pub(super) window: usize,

@@ -1,8 +1,11 @@
 //! Arguments that no load has, and servers that do not echo.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -156,12 +159,71 @@ fn what_fails_is_said_in_the_document_too() {
     assert!(line.contains("Connection refused"), "people are told as before: {line}");
 }
 
+/// An echo of datagrams that counts those that are equal to the one before of the same sender.
+fn counting_server(spoil: u8) -> (SocketAddr, Arc<AtomicU64>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let repeated = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&repeated);
+    thread::spawn(move || {
+        let mut last = HashMap::<SocketAddr, Vec<u8>>::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let (count, sender) = socket.recv_from(&mut buffer).unwrap();
+            let datagram = last.entry(sender).or_default();
+            if *datagram == buffer[..count] {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            datagram.clear();
+            datagram.extend_from_slice(&buffer[..count]);
+            buffer[0] ^= spoil;
+            let _ = socket.send_to(&buffer[..count], sender);
+        }
+    });
+    (address, repeated)
+}
+
+#[test]
+fn no_datagram_is_equal_to_the_one_before_it() {
+    let (address, repeated) = counting_server(0);
+    for flags in [
+        "-m flood -s 4",
+        "-m flood -c 2",
+        "-m flood -s 1400 -c 2",
+        "-m flood -s 40000",
+        "-m flood --gso",
+        "-m flood --gso -s 1400",
+        "-s 4",
+        "-c 3",
+        "--rate 500",
+    ] {
+        let server = &document(&format!("{flags} udp:{address}"), 0)["servers"][0];
+        assert!(server["messages"].as_u64().unwrap() > 0, "{flags}: {server:#}");
+        assert_eq!(server["wrong"], 0, "{flags}: {server:#}");
+        // What is lost in between can make equals neighbours.
+        let repeated = repeated.swap(0, Ordering::Relaxed);
+        let is_flood = flags.contains("flood");
+        let most = if is_flood { server["messages"].as_u64().unwrap() / 4 } else { 0 };
+        assert!(repeated <= most, "{flags}: {repeated} datagrams: {server:#}");
+    }
+}
+
+#[test]
+fn the_bytes_that_tell_datagrams_apart_are_verified_too() {
+    let (address, _) = counting_server(1);
+    for flags in ["-m flood -s 1", "-m flood -s 4", "-m flood", "-m flood --gso -s 1400", "-s 4"] {
+        let server = &document(&format!("{flags} udp:{address}"), 8)["servers"][0];
+        let count = |name: &str| server[name].as_u64().unwrap();
+        assert!(count("wrong") > 0, "{flags}: {server:#}");
+    }
+}
+
 #[test]
 fn messages_larger_than_a_receive_buffer_are_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("datagram");
     super::unix_datagram_server(&path);
-    for flags in ["-s 300000"] {
+    for flags in ["-s 300000", "-m flood -s 100000 --window 1"] {
         let line = format!("{flags} unix-dgram:{}", path.display());
         let server: Value = document(&line, 0)["servers"][0].take();
         assert!(server["messages"].as_u64().unwrap() > 0, "{line}: {server:#}");
