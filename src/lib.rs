@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod address;
+pub mod deadline;
 pub mod error;
 pub mod notify;
 pub mod server;

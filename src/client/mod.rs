@@ -6,7 +6,6 @@
 
 mod connect;
 mod connection;
-mod deadline;
 mod diagnosis;
 mod failure;
 mod mux;
@@ -14,5 +13,6 @@ mod permission;
 
 pub use connect::connect;
 pub use connection::Connection;
-pub use deadline::Deadline;
 pub use failure::{Failure, Symptom};
+
+pub use crate::deadline::Deadline;

@@ -1,43 +1,47 @@
 //! What `serve --sdnotify` tells the service manager, and when.
+//!
+//! The event loop calls, and has clients to serve: nothing here waits for the manager. What it has
+//! no room for is tried again, in order, from [`Observer::tick`].
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::activation::{InheritedSocket, SocketKind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::notify::{Notifier, State, Watchdog};
+use crate::notify::{Message, Notifier, State, Watchdog};
 use crate::server::Observer;
+
+/// A watchdog of microseconds would keep the event loop busy with nothing else.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// The first pause before what the manager had no room for is tried again. Each further one is
+/// twice as long.
+const RETRY_MIN: Duration = Duration::from_millis(1);
+/// The longest of these pauses; once they are this long, it is said.
+const RETRY_MAX: Duration = Duration::from_millis(500);
+/// How long the last messages may take, once nobody is served any more.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// The service manager, if it listens to us.
 pub(super) struct Manager {
-    notifier: Option<Arc<Notifier>>,
-    watchdog: Option<Watchdog>,
-    due: Option<std::time::Instant>,
+    notifier: Option<Notifier>,
     status: String,
+    /// How often a keep-alive is due between READY=1 and STOPPING=1.
+    interval: Option<Duration>,
+    keep_alive_due: Option<Instant>,
+    /// What is not delivered yet: READY=1 and the status, or one keep-alive, or STOPPING=1 alone.
+    pending: VecDeque<(Kind, Message)>,
+    retry: Duration,
+    retry_due: Option<Instant>,
+    is_stopping: bool,
 }
 
-impl Observer for Manager {
-    fn ready(&mut self) {
-        if self.notifier.is_some() {
-            self.tell(&[State::Ready]);
-            self.tell(&[State::Status(&self.status)]);
-            self.due = self.interval().map(|interval| std::time::Instant::now() + interval);
-        }
-    }
-    fn next_due(&self) -> Option<std::time::Instant> {
-        self.due
-    }
-    fn tick(&mut self, now: std::time::Instant) {
-        self.due = self.interval().map(|interval| now + interval);
-        if let Some(Err(error)) = self.notifier.as_ref().map(|n| n.try_send(&[State::Watchdog])) {
-            log::warn!("{error}");
-        }
-    }
-    fn stopping(&mut self) {
-        if let Some(Err(error)) = self.notifier.as_ref().map(|n| n.try_send(&[State::Stopping])) {
-            log::warn!("{error}");
-        }
-    }
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ready,
+    Status,
+    KeepAlive,
+    Stopping,
 }
 
 impl Manager {
@@ -57,32 +61,131 @@ impl Manager {
                      miss the keep-alive and stop us; add --sdnotify or remove WatchdogSec="
                 );
             }
-            return Ok(Self { notifier: None, watchdog: None, due: None, status: String::new() });
+            return Ok(Self::new(None, None, String::new()));
         }
-        let watchdog = watchdog?;
-        let notifier = Notifier::from_env()?.map(Arc::new);
+        let interval = watchdog?.map(Watchdog::interval);
+        let notifier = Notifier::from_env()?;
         if notifier.is_none() {
             log::warn!(
                 "--sdnotify is given but NOTIFY_SOCKET is not set: nobody is told; use Type=notify \
                  in the unit, and `podman run --sdnotify=container` (Notify=true) for a container"
             );
         }
-        Ok(Self { notifier, watchdog, due: None, status: status(sockets) })
+        Ok(Self::new(notifier, interval, status(sockets)))
     }
 
-    fn interval(&self) -> Option<Duration> {
-        self.watchdog.map(|w| w.interval().max(INTERVAL_MIN))
+    fn new(notifier: Option<Notifier>, interval: Option<Duration>, status: String) -> Self {
+        Self {
+            interval: interval.filter(|_| notifier.is_some()).map(|time| time.max(INTERVAL_MIN)),
+            notifier,
+            status,
+            keep_alive_due: None,
+            pending: VecDeque::new(),
+            retry: RETRY_MIN,
+            retry_due: None,
+            is_stopping: false,
+        }
     }
-    // Clients can be served even if nobody hears that they are.
-    fn tell(&self, states: &[State<'_>]) {
-        if let Some(Err(error)) = self.notifier.as_ref().map(|notifier| notifier.send(states)) {
-            log::warn!("{error}");
+
+    fn say(&mut self, kind: Kind, state: &State<'_>) {
+        if self.notifier.is_some() {
+            self.pending.push_back((kind, Message::new(&[*state])));
+        }
+    }
+
+    /// Sends what is pending, as far as the manager has room.
+    fn deliver(&mut self, now: Instant) {
+        let Some(notifier) = &self.notifier else { return };
+        while let Some((kind, message)) = self.pending.front_mut() {
+            match notifier.try_send(message) {
+                Ok(false) => return self.try_again(now),
+                Ok(true) => {}
+                // Clients can be served even if nobody hears that they are.
+                Err(error) => log::warn!("{error}"),
+            }
+            if matches!(kind, Kind::Ready | Kind::KeepAlive) {
+                self.keep_alive_due = self.interval.and_then(|time| now.checked_add(time));
+            }
+            self.pending.pop_front();
+            self.retry = RETRY_MIN;
+        }
+        self.retry_due = None;
+    }
+
+    fn try_again(&mut self, now: Instant) {
+        // A keep-alive that comes a whole interval late could come too late.
+        let longest = self.interval.map_or(RETRY_MAX, |time| time.min(RETRY_MAX));
+        self.retry_due = Some(now + self.retry.min(longest));
+        if self.retry < RETRY_MAX {
+            self.retry = (self.retry * 2).min(RETRY_MAX);
+            let is_longest = self.retry == RETRY_MAX;
+            if let Some((_, message)) = self.pending.front().filter(|_| is_longest) {
+                log::warn!(
+                    "the service manager has no room for {message}: see why it does not read its \
+                     queue; it is told as soon as it has some"
+                );
+            }
         }
     }
 }
 
-/// A watchdog of microseconds would keep the event loop busy with nothing else.
-const INTERVAL_MIN: Duration = Duration::from_millis(1);
+impl Observer for Manager {
+    /// Reports that the sockets are served: READY=1 first and alone, because runc and crun look
+    /// only at the beginning of a message. Nothing follows STOPPING=1.
+    fn ready(&mut self) {
+        if !self.is_stopping {
+            self.say(Kind::Ready, &State::Ready);
+            let status = std::mem::take(&mut self.status);
+            self.say(Kind::Status, &State::Status(&status));
+            self.deliver(Instant::now());
+        }
+    }
+
+    /// When [`Observer::tick`] is to be called next; `None`: never.
+    fn next_due(&self) -> Option<Instant> {
+        if self.pending.is_empty() { self.keep_alive_due } else { self.retry_due }
+    }
+
+    /// Sends what is due.
+    fn tick(&mut self, now: Instant) {
+        if self.next_due().is_some_and(|due| due <= now) {
+            if self.pending.is_empty() {
+                self.say(Kind::KeepAlive, &State::Watchdog);
+            }
+            self.deliver(now);
+        }
+    }
+
+    /// Reports that a shutdown begins. What is not delivered yet is no longer true: a start-up
+    /// that ends in a shutdown was never completed for the manager, and the status tells of sockets
+    /// that are served no more.
+    fn stopping(&mut self) {
+        if !self.is_stopping {
+            self.is_stopping = true;
+            self.interval = None;
+            self.keep_alive_due = None;
+            self.pending.clear();
+            self.retry = RETRY_MIN;
+            self.say(Kind::Stopping, &State::Stopping);
+            self.deliver(Instant::now());
+        }
+    }
+}
+
+/// With the event loop gone, nobody is served and nobody tries again: what is on its way may take
+/// a moment, such as the connection that a message over vsock needs.
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let Some(notifier) = &self.notifier else { return };
+        let end = Instant::now() + FAREWELL;
+        for (_, message) in self.pending.iter_mut().filter(|(kind, _)| *kind != Kind::KeepAlive) {
+            let left = end.saturating_duration_since(Instant::now());
+            if let Err(error) = notifier.finish(message, left) {
+                log::warn!("{error}");
+            }
+        }
+    }
+}
 
 fn status(sockets: &[InheritedSocket]) -> String {
     let sockets: Vec<_> = sockets.iter().map(|socket| describe(&socket.kind)).collect();
@@ -96,5 +199,169 @@ fn describe(kind: &SocketKind) -> String {
         (Some(peer), _) => format!("connection from {peer}"),
         (None, Some(local)) => local.to_string(),
         (None, None) => format!("unnamed {} of {}", kind.type_name(), kind.family),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// A manager's socket, and ours that tells it.
+    struct Bed {
+        socket: UnixDatagram,
+        path: std::path::PathBuf,
+        manager: Manager,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Bed {
+        fn new(interval: Option<Duration>) -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("notify");
+            let socket = UnixDatagram::bind(&path).expect("bind");
+            socket.set_nonblocking(true).expect("non-blocking");
+            let manager = Manager::new(Some(notifier(&path)), interval, "fine".to_owned());
+            Self { socket, path, manager, _dir: dir }
+        }
+
+        /// Fills the queue: not even a socket that never sent has room there.
+        fn fill(&self) {
+            loop {
+                let sender = UnixDatagram::unbound().expect("socket");
+                sender.set_nonblocking(true).expect("non-blocking");
+                if (0..).take_while(|_| sender.send_to(b"junk", &self.path).is_ok()).count() == 0 {
+                    return;
+                }
+            }
+        }
+
+        /// The messages in the queue, without those of `fill`.
+        fn drain(&self) -> Vec<String> {
+            let mut buffer = [0; 4096];
+            let messages = std::iter::from_fn(|| {
+                let len = self.socket.recv(&mut buffer).ok()?;
+                Some(String::from_utf8_lossy(&buffer[..len]).into_owned())
+            });
+            messages.filter(|message| message != "junk").collect()
+        }
+
+        /// Calls it when it wants to be called. Returns how long after `now` that is.
+        fn tick(&mut self, now: &mut Instant) -> Duration {
+            let due = self.manager.next_due().expect("it wants to be called");
+            let pause = due.saturating_duration_since(*now);
+            *now = due;
+            self.manager.tick(due);
+            pause
+        }
+    }
+
+    fn notifier(path: &Path) -> Notifier {
+        let target = crate::notify::NotifySocket::parse(path.as_os_str()).expect("an address");
+        Notifier::new(target).expect("a socket")
+    }
+
+    #[test]
+    fn with_room_everything_is_told_at_once() {
+        let mut bed = Bed::new(None);
+        bed.manager.ready();
+        assert_eq!(bed.drain(), ["READY=1", "STATUS=fine"]);
+        assert_eq!(bed.manager.next_due(), None);
+        bed.manager.stopping();
+        bed.manager.stopping();
+        bed.manager.ready();
+        assert_eq!(bed.drain(), ["STOPPING=1"], "once, and nothing follows");
+        assert_eq!(bed.manager.next_due(), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_told_in_order_when_there_is_some() {
+        let mut bed = Bed::new(None);
+        bed.fill();
+        let mut now = Instant::now();
+        bed.manager.ready();
+        bed.tick(&mut now);
+        let pauses: Vec<_> = (0..11).map(|_| bed.tick(&mut now).as_millis()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 500, 500, 500]);
+        assert_eq!(bed.drain(), [""; 0]);
+        bed.tick(&mut now);
+        assert_eq!(bed.drain(), ["READY=1", "STATUS=fine"]);
+        assert_eq!(bed.manager.next_due(), None);
+        bed.fill();
+        bed.manager.stopping();
+        let due = bed.manager.next_due().expect("a retry");
+        assert!(due < Instant::now() + Duration::from_millis(2), "the pauses begin anew");
+        bed.drain();
+        bed.manager.tick(due);
+        assert_eq!(bed.drain(), ["STOPPING=1"]);
+    }
+
+    #[test]
+    fn a_shutdown_takes_back_what_was_not_told() {
+        for room in [0, 1] {
+            let mut bed = Bed::new(Some(INTERVAL));
+            bed.fill();
+            for _ in 0..room {
+                bed.socket.recv(&mut [0; 8]).expect("junk");
+            }
+            bed.manager.ready();
+            bed.manager.stopping();
+            let ready = bed.drain();
+            assert_eq!(ready, ["READY=1"][..room]);
+            bed.tick(&mut Instant::now());
+            assert_eq!(bed.drain(), ["STOPPING=1"], "room {room}");
+            assert_eq!(bed.manager.next_due(), None);
+        }
+    }
+
+    #[test]
+    fn keep_alives_come_between_ready_and_stopping_only() {
+        let mut bed = Bed::new(Some(INTERVAL));
+        let mut now = Instant::now();
+        assert_eq!(bed.manager.next_due(), None);
+        bed.manager.tick(now + 3 * INTERVAL);
+        assert_eq!(bed.drain(), [""; 0], "before READY=1");
+        bed.manager.ready();
+        bed.drain();
+        bed.manager.tick(now + INTERVAL / 2);
+        assert_eq!(bed.drain(), [""; 0], "not due");
+        for _ in 0..3 {
+            let pause = bed.tick(&mut now);
+            assert!(pause >= INTERVAL && pause < 2 * INTERVAL, "{pause:?}");
+            assert_eq!(bed.drain(), ["WATCHDOG=1"]);
+        }
+        bed.fill();
+        for _ in 0..100 {
+            bed.tick(&mut now);
+        }
+        bed.drain();
+        bed.tick(&mut now);
+        assert_eq!(bed.drain(), ["WATCHDOG=1"], "one, however often it was tried");
+        assert_eq!(bed.tick(&mut now), INTERVAL);
+        bed.drain();
+        bed.manager.stopping();
+        bed.manager.tick(now + 3 * INTERVAL);
+        assert_eq!(bed.drain(), ["STOPPING=1"]);
+        assert_eq!(bed.manager.next_due(), None);
+    }
+
+    #[test]
+    fn a_manager_that_is_not_there_stops_nothing() {
+        let mut bed = Bed::new(Some(INTERVAL));
+        std::fs::remove_file(&bed.path).expect("remove");
+        let mut now = Instant::now();
+        bed.manager.ready();
+        bed.tick(&mut now);
+        bed.socket = UnixDatagram::bind(&bed.path).expect("bind again");
+        bed.socket.set_nonblocking(true).expect("non-blocking");
+        bed.tick(&mut now);
+        assert_eq!(bed.drain(), ["WATCHDOG=1"], "it is told on after it was started anew");
+        let mut nobody = Manager::new(None, Some(INTERVAL), String::new());
+        nobody.ready();
+        nobody.stopping();
+        assert_eq!(nobody.next_due(), None);
     }
 }

@@ -13,11 +13,15 @@
 //! # Ok::<(), socket_activate_echo::error::Error>(())
 //! ```
 
+mod message;
 mod notifier;
 mod socket;
 mod state;
+mod unix;
+mod vsock;
 mod watchdog;
 
+pub use message::Message;
 pub use notifier::Notifier;
 pub use socket::{NotifySocket, ParseNotifySocketError};
 pub use state::{FdName, State};

@@ -1,25 +1,21 @@
-//! Sending: one datagram over `AF_UNIX`, or one connection a message over `AF_VSOCK`.
+//! Sending to the service manager, with or without waiting.
 
-use std::fmt;
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
-use socket2::{Domain, SockAddr, SockRef, Socket};
 
+use super::message::Message;
 use super::socket::NotifySocket;
-use super::state::{FdName, State, message};
-use crate::address::{Cid, Style, UnixName};
+use super::state::{FdName, State};
+use super::{unix, vsock};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a message may wait for room in the manager's queue.
+/// How long a message may wait for room in the manager's queue, if the caller does not say.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The most descriptors that one message carries: `SCM_MAX_FD`, see unix(7).
-const FDS_MAX: usize = 253;
 
 /// The connection to the service manager that `NOTIFY_SOCKET` names.
 #[derive(Debug)]
@@ -30,11 +26,8 @@ pub struct Notifier {
 
 #[derive(Debug)]
 enum Channel {
-    /// Open from the start, so that a keep-alive needs no free descriptor, and never connected, so
-    /// that it reaches a manager that was started anew.
-    Unix(OwnedFd, SocketAddrUnix),
-    /// Opened for each message, which is a connection of its own.
-    Vsock(Cid, u32, Option<Style>),
+    Unix(unix::Channel),
+    Vsock(vsock::Target),
 }
 
 impl Notifier {
@@ -59,10 +52,12 @@ impl Notifier {
     /// Those of socket(2), for a unix target.
     pub fn new(target: NotifySocket) -> Result<Self> {
         let channel = match &target {
-            NotifySocket::Unix(name) => {
-                unix_channel(name).map_err(|error| failed(&target, "open a socket to", error))?
+            NotifySocket::Unix(name) => unix::Channel::open(name)
+                .map(Channel::Unix)
+                .map_err(|error| failed(&target, "open a socket to", error))?,
+            NotifySocket::Vsock { cid, port, style } => {
+                Channel::Vsock(vsock::Target { cid: *cid, port: *port, style: *style })
             }
-            NotifySocket::Vsock { cid, port, style } => Channel::Vsock(*cid, *port, *style),
         };
         Ok(Self { target, channel })
     }
@@ -82,14 +77,30 @@ impl Notifier {
         self.send_with_fds(states, &[])
     }
 
-    /// As [`Notifier::send`], but fails at once if the manager's queue is full: for an event loop,
-    /// which may not block.
+    /// Hands a message over as far as it goes without waiting, for an event loop. Returns whether
+    /// it is delivered; if not, because the manager's queue is full, the vsock connection is not
+    /// there yet or the kernel is short of something, the same message is to be tried again later.
     ///
     /// # Errors
     ///
-    /// As [`Notifier::send`]. Over vsock it may still wait, for the connection.
-    pub fn try_send(&self, states: &[State<'_>]) -> Result<()> {
-        self.transmit(states, &[], SendFlags::DONTWAIT)
+    /// As [`Notifier::send`]: trying again makes no sense.
+    pub fn try_send(&self, message: &mut Message) -> Result<bool> {
+        match self.advance(message) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => {
+                Ok(false)
+            }
+            Err(error) => Err(self.not_sent(message, error)),
+        }
+    }
+
+    /// Goes on with a message that [`Notifier::try_send`] did not deliver, for as long as `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Notifier::send`].
+    pub fn finish(&self, message: &mut Message, timeout: Duration) -> Result<()> {
+        self.transmit(message, &[], Deadline::after(timeout))
     }
 
     /// Sends the assignments with descriptors as one message.
@@ -98,7 +109,7 @@ impl Notifier {
     ///
     /// As [`Notifier::send`]; descriptors to a vsock target; more than 253 descriptors.
     pub fn send_with_fds(&self, states: &[State<'_>], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.transmit(states, fds, SendFlags::empty())
+        self.transmit(&mut Message::new(states), fds, Deadline::after(SEND_TIMEOUT))
     }
 
     /// Hands descriptors to the manager's fd store, which gives them back on a restart, as
@@ -132,146 +143,59 @@ impl Notifier {
     /// that relays no descriptors leads to.
     pub fn barrier(&self, timeout: Duration) -> Result<()> {
         let failed = |error: Errno| failed(&self.target, "wait for a barrier on", error);
+        let deadline = Deadline::after(timeout);
         let (read, write) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
-        self.send_with_fds(&[State::Barrier], &[write.as_fd()])?;
+        self.transmit(&mut Message::new(&[State::Barrier]), &[write.as_fd()], deadline)?;
         drop(write);
-        hang_up(read.as_fd(), timeout).map_err(failed)
+        // Nothing is asked for: the hang-up is reported all the same, see poll(2).
+        deadline.wait(&read, PollFlags::empty()).map(drop).map_err(|error| failed(errno(error)))
     }
 
     fn transmit(
         &self,
-        states: &[State<'_>],
+        message: &mut Message,
         fds: &[BorrowedFd<'_>],
-        flags: SendFlags,
+        deadline: Deadline,
     ) -> Result<()> {
-        let text = message(states);
+        let result = match &self.channel {
+            Channel::Unix(channel) => channel.send(&message.text, fds, deadline),
+            Channel::Vsock(_) if !fds.is_empty() => Err(Errno::OPNOTSUPP),
+            Channel::Vsock(_) => loop {
+                match (self.advance(message), &message.connection) {
+                    (Err(Errno::AGAIN), Some(connection)) => {
+                        if let Err(error) = connection.wait(deadline) {
+                            break Err(error);
+                        }
+                    }
+                    (result, _) => break result,
+                }
+            },
+        };
+        result.map_err(|error| self.not_sent(message, error))
+    }
+
+    /// `EAGAIN`: not all of it could be done without waiting.
+    fn advance(&self, message: &mut Message) -> Result<(), Errno> {
         match &self.channel {
-            Channel::Unix(socket, address) => {
-                send_datagram(socket.as_fd(), address, &text, fds, flags)
-            }
-            Channel::Vsock(..) if !fds.is_empty() => Err(Errno::OPNOTSUPP),
-            Channel::Vsock(cid, port, style) => send_vsock(*cid, *port, *style, &text),
-        }
-        .map_err(|error| failed(&self.target, &format!("send {} to", Summary(states)), error))
-    }
-}
-
-/// The keys of a message in one line: `READY=1` or `FDSTORE=1 FDNAME=x`.
-struct Summary<'a>(&'a [State<'a>]);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&message(self.0).replace('\n', " "))
-    }
-}
-
-fn unix_channel(name: &UnixName) -> Result<Channel, Errno> {
-    let address = match name {
-        UnixName::Path(path) => SocketAddrUnix::new(path.as_path())?,
-        UnixName::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?,
-    };
-    let socket = rustix::net::socket_with(
-        rustix::net::AddressFamily::UNIX,
-        rustix::net::SocketType::DGRAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    )?;
-    SockRef::from(&socket).set_write_timeout(Some(SEND_TIMEOUT)).map_err(errno)?;
-    Ok(Channel::Unix(socket, address))
-}
-
-fn send_datagram(
-    socket: BorrowedFd<'_>,
-    address: &SocketAddrUnix,
-    text: &str,
-    fds: &[BorrowedFd<'_>],
-    flags: SendFlags,
-) -> Result<(), Errno> {
-    if fds.len() > FDS_MAX {
-        return Err(Errno::TOOBIG);
-    }
-    let mut space =
-        vec![std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(fds.len()))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(fds));
-    }
-    let text = [IoSlice::new(text.as_bytes())];
-    let flags = flags | SendFlags::NOSIGNAL;
-    rustix::io::retry_on_intr(|| {
-        rustix::net::sendmsg_addr(socket, address, &text, &mut control, flags)
-    })
-    .map(drop)
-}
-
-/// Each message has a connection of its own, whose end is the end of the message; that is how
-/// the manager of a VM tells them apart.
-fn send_vsock(cid: Cid, port: u32, style: Option<Style>, text: &str) -> Result<(), Errno> {
-    let socket = match style {
-        Some(style) => connect_vsock(cid, port, style)?,
-        // QEMU's device has no datagrams, some others have no seqpacket either, and the transport
-        // may say so only when it is asked to connect.
-        None => connect_vsock(cid, port, Style::Datagram)
-            .or_else(|error| fall_back(error, cid, port, Style::Seqpacket))
-            .or_else(|error| fall_back(error, cid, port, Style::Stream))?,
-    };
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        let sent =
-            rustix::io::retry_on_intr(|| rustix::net::send(&socket, rest, SendFlags::NOSIGNAL))?;
-        rest = &rest[sent..];
-    }
-    Ok(())
-}
-
-fn fall_back(error: Errno, cid: Cid, port: u32, style: Style) -> Result<Socket, Errno> {
-    match error {
-        Errno::NODEV | Errno::SOCKTNOSUPPORT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT => {
-            connect_vsock(cid, port, style)
-        }
-        other => Err(other),
-    }
-}
-
-fn connect_vsock(cid: Cid, port: u32, style: Style) -> Result<Socket, Errno> {
-    let socket = Socket::new(Domain::VSOCK, style.socket_type(), None).map_err(errno)?;
-    bind_privileged(&socket);
-    socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(errno)?;
-    socket.connect(&SockAddr::vsock(cid.0, port)).map_err(errno)?;
-    Ok(socket)
-}
-
-/// A port below 1024 proves to the receiver that a privileged process sends, see systemd(1) on
-/// `vmm.notify_socket`. Without the privilege the kernel chooses the port.
-fn bind_privileged(socket: &Socket) {
-    for port in (1..1024).rev() {
-        match socket.bind(&SockAddr::vsock(Cid::ANY.0, port)) {
-            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {}
-            _ => return,
+            Channel::Unix(channel) => channel.try_send(&message.text, &[]),
+            Channel::Vsock(target) => message
+                .connection
+                .get_or_insert_with(|| vsock::Connection::new(*target))
+                .advance(&message.text),
         }
     }
-}
 
-fn hang_up(read: BorrowedFd<'_>, timeout: Duration) -> Result<(), Errno> {
-    let start = std::time::Instant::now();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        // More seconds than the kernel counts are for ever.
-        let left = Timespec::try_from(left).ok();
-        // Nothing is asked for: the hang-up is reported all the same, see poll(2).
-        let mut fds = [PollFd::from_borrowed_fd(read, PollFlags::empty())];
-        match rustix::event::poll(&mut fds, left.as_ref()) {
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-            Ok(0) => return Err(Errno::TIMEDOUT),
-            Ok(_) => return Ok(()),
-        }
+    fn not_sent(&self, message: &Message, error: Errno) -> Error {
+        failed(&self.target, &format!("send {message} to"), error)
     }
 }
 
-fn errno(error: io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+pub(super) fn errno(error: io::Error) -> Errno {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Errno::TIMEDOUT,
+        _ => Errno::from_io_error(&error).unwrap_or(Errno::IO),
+    }
 }
 
 fn failed(target: &NotifySocket, attempted: &str, errno: Errno) -> Error {

@@ -102,7 +102,7 @@ fn one_line(key: &str, text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// The text of one message: one assignment a line.
-pub(super) fn message(states: &[State<'_>]) -> String {
+pub(super) fn text(states: &[State<'_>]) -> String {
     let mut text = String::new();
     for state in states {
         if !text.is_empty() {
@@ -170,7 +170,7 @@ mod tests {
         ] {
             assert_eq!(state.to_string(), text);
         }
-        assert_eq!(message(&[State::Stopping, State::Status("x")]), "STOPPING=1\nSTATUS=x");
+        assert_eq!(text(&[State::Stopping, State::Status("x")]), "STOPPING=1\nSTATUS=x");
     }
 
     #[test]

@@ -1,16 +1,22 @@
 //! sd_notify against sockets that receive what a service manager would.
 
 use std::ffi::OsStr;
-use std::io::IoSliceMut;
+use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::Signal;
 use socket_activate_echo::error::ErrorKind;
-use socket_activate_echo::notify::{FdName, Notifier, NotifySocket, State};
+use socket_activate_echo::notify::{FdName, Message, Notifier, NotifySocket, State};
+
+use crate::handover::hand_over;
+use crate::kit::{DEADLINE, Dir, Process};
 
 /// Longer than anything here takes; it ends a test that would hang.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -56,7 +62,7 @@ fn each_call_is_one_message_over_a_path() {
     let (_dir, manager, notifier) = pair();
     notifier.send(&[State::Ready]).expect("ready");
     notifier.send(&[State::Status("a\nREADY=1"), State::Errno(5)]).expect("status");
-    notifier.try_send(&[State::Watchdog]).expect("watchdog");
+    assert!(notifier.try_send(&mut Message::new(&[State::Watchdog])).expect("watchdog"));
     assert_eq!(receive(&manager).0, "READY=1");
     assert_eq!(receive(&manager).0, "STATUS=a READY=1\nERRNO=5");
     assert_eq!(receive(&manager).0, "WATCHDOG=1");
@@ -136,12 +142,105 @@ fn a_barrier_that_nobody_releases_times_out() {
 }
 
 #[test]
-fn a_full_queue_fails_at_once_for_an_event_loop() {
-    let (_dir, _manager, notifier) = pair();
-    let error = (0..100_000)
-        .find_map(|_| notifier.try_send(&[State::Watchdog]).err())
-        .expect("nobody reads, so the queue fills up");
+fn a_full_queue_does_not_hold_an_event_loop() {
+    let (dir, manager, notifier) = pair();
+    fill(&dir.path().join("notify"));
+    let mut message = Message::new(&[State::Watchdog]);
+    assert!(!notifier.try_send(&mut message).expect("no room"));
+    let error = notifier.finish(&mut message, Duration::from_millis(1)).expect_err("no room");
     assert!(error.to_string().contains("its queue is full"), "{error}");
+    drain(&manager);
+    assert!(notifier.try_send(&mut message).expect("room"));
+    assert_eq!(receive(&manager).0, "WATCHDOG=1");
+}
+
+#[test]
+fn a_send_that_waits_ends_when_there_is_room() {
+    let (dir, manager, notifier) = pair();
+    fill(&dir.path().join("notify"));
+    let sender = std::thread::spawn(move || {
+        notifier.finish(&mut Message::new(&[State::Ready]), LIMIT).expect("room in time");
+    });
+    let mut received = std::iter::from_fn(|| Some(receive(&manager).0));
+    assert_eq!(received.find(|message| message != "junk").as_deref(), Some("READY=1"));
+    sender.join().expect("the sender's thread");
+}
+
+/// Fills the queue of the manager at `path`: not even a socket that never sent has room there.
+fn fill(path: &Path) {
+    loop {
+        let sender = UnixDatagram::unbound().expect("socket");
+        sender.set_nonblocking(true).expect("non-blocking");
+        let sent = (0..).take_while(|_| sender.send_to(b"junk", path).is_ok()).count();
+        if sent == 0 {
+            return;
+        }
+    }
+}
+
+/// The messages in the manager's queue that are not what [`fill`] put there.
+fn drain(manager: &UnixDatagram) -> Vec<String> {
+    manager.set_nonblocking(true).expect("non-blocking");
+    let mut buffer = [0; 4096];
+    let received = std::iter::from_fn(|| {
+        Some(manager.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec()))
+    });
+    let texts: Vec<_> = received
+        .map_while(|message| message)
+        .filter(|message| message != b"junk")
+        .map(|message| String::from_utf8_lossy(&message).into_owned())
+        .collect();
+    manager.set_nonblocking(false).expect("blocking");
+    texts
+}
+
+#[test]
+fn a_barrier_waits_no_longer_than_it_may_for_room_either() {
+    let (dir, _manager, notifier) = pair();
+    fill(&dir.path().join("notify"));
+    let start = Instant::now();
+    notifier.barrier(Duration::from_millis(300)).expect_err("nobody reads");
+    // A send of its own waits for five seconds.
+    assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}", start.elapsed());
+}
+
+/// The program with a listening socket and a manager whose queue is full, and a client.
+fn serve_with_a_full_queue(dir: &Dir) -> (UnixDatagram, Process, TcpStream) {
+    let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
+    manager.set_read_timeout(Some(LIMIT)).expect("timeout");
+    fill(&dir.path("notify"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    let mut command = hand_over(listener, &["serve", "--sdnotify"]);
+    let process = Process::start(command.env("NOTIFY_SOCKET", dir.path("notify")));
+    (manager, process, client)
+}
+
+#[test]
+fn a_manager_without_room_is_told_as_soon_as_it_has_some() {
+    let dir = Dir::new();
+    let (manager, process, mut client) = serve_with_a_full_queue(&dir);
+    client.write_all(b"x").expect("send");
+    client.read_exact(&mut [0]).expect("an echo, though nobody was told");
+    assert_eq!(drain(&manager), [""; 0], "there was no room for anything else");
+    assert_eq!(receive(&manager).0, "READY=1");
+    assert!(receive(&manager).0.starts_with("STATUS=serving 1 socket: tcp:"));
+    process.signal(Signal::TERM);
+    assert_eq!(receive(&manager).0, "STOPPING=1");
+    process.finish().expect_code(0);
+    assert_eq!(drain(&manager), [""; 0], "each is said once");
+}
+
+#[test]
+fn a_manager_without_room_delays_no_shutdown() {
+    let dir = Dir::new();
+    let (manager, process, mut client) = serve_with_a_full_queue(&dir);
+    client.write_all(b"x").expect("send");
+    client.read_exact(&mut [0]).expect("an echo");
+    process.signal(Signal::TERM);
+    process.finish().expect_code(0);
+    assert_eq!(drain(&manager), [""; 0], "it was never ready for the manager");
 }
 
 #[test]
@@ -172,6 +271,18 @@ fn vsock_that_leads_nowhere_says_what_to_change() {
         let text = error.to_string();
         assert!(text.starts_with("send READY=1 to NOTIFY_SOCKET=vsock"), "{text}");
         assert!(text.contains("vsock ") || text.contains("listens on that port"), "{text}");
+    }
+}
+
+#[test]
+fn a_vsock_connection_waits_no_longer_than_it_may() {
+    for value in ["vsock:local:1", "vsock-seqpacket:local:1", "vsock-stream:local:1"] {
+        let (notifier, mut message) = (notifier(value), Message::new(&[State::Ready]));
+        let start = Instant::now();
+        assert!(!notifier.try_send(&mut message).unwrap_or(false), "{value}");
+        notifier.finish(&mut message, Duration::from_millis(20)).expect_err(value);
+        // A transport that does not answer is waited for two seconds, see vsock(7).
+        assert!(start.elapsed() < Duration::from_secs(1), "{value}: {:?}", start.elapsed());
     }
 }
 

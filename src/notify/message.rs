@@ -1,0 +1,28 @@
+//! One message, from its text to its delivery.
+
+use std::fmt;
+
+use super::state::{State, text};
+use super::vsock;
+
+/// A message that is handed over without waiting, see [`super::Notifier::try_send`].
+#[derive(Debug)]
+pub struct Message {
+    pub(super) text: String,
+    /// Over vsock, the connection that it goes by, once there is one.
+    pub(super) connection: Option<vsock::Connection>,
+}
+
+impl Message {
+    /// The assignments as one message.
+    pub fn new(states: &[State<'_>]) -> Self {
+        Self { text: text(states), connection: None }
+    }
+}
+
+/// The assignments in one line: `READY=1` or `FDSTORE=1 FDNAME=x`.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text.replace('\n', " "))
+    }
+}

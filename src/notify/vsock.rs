@@ -1,0 +1,111 @@
+//! One connection a message: its end is the end of the message, which is how the manager of a VM
+//! tells them apart.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use socket2::{Domain, SockAddr, Socket};
+
+use super::notifier::errno;
+use crate::address::{Cid, Style};
+use crate::deadline::Deadline;
+
+/// Where the manager listens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) cid: Cid,
+    pub(super) port: u32,
+    /// The one socket type to use; `None` for the first one that the transport has.
+    pub(super) style: Option<Style>,
+}
+
+/// The connection of one message, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Connection {
+    target: Target,
+    style: Style,
+    /// `None` until this style was tried.
+    socket: Option<Socket>,
+    is_established: bool,
+    /// How much of the message the kernel has taken.
+    sent: usize,
+}
+
+impl Connection {
+    pub(super) fn new(target: Target) -> Self {
+        let style = target.style.unwrap_or(Style::Datagram);
+        Self { target, style, socket: None, is_established: false, sent: 0 }
+    }
+
+    /// Connects and sends as far as it goes without waiting. Fails with `EAGAIN` if that is not
+    /// all.
+    pub(super) fn advance(&mut self, text: &str) -> Result<(), Errno> {
+        while !self.is_established {
+            match self.connect() {
+                Ok(()) => self.is_established = true,
+                Err(error) => {
+                    self.style = self.fall_back(error).ok_or(error)?;
+                    self.socket = None;
+                }
+            }
+        }
+        let Some(socket) = &self.socket else { return Err(Errno::NOTCONN) };
+        while self.sent < text.len() {
+            let rest = &text.as_bytes()[self.sent..];
+            self.sent +=
+                rustix::io::retry_on_intr(|| rustix::net::send(socket, rest, SendFlags::NOSIGNAL))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until [`Connection::advance`] has something to do again.
+    pub(super) fn wait(&self, deadline: Deadline) -> Result<(), Errno> {
+        let Some(socket) = &self.socket else { return Err(Errno::NOTCONN) };
+        deadline.wait(socket, PollFlags::OUT).map(drop).map_err(errno)
+    }
+
+    /// Begins to connect, or looks what has become of it: `EAGAIN` while connect(2) is at work.
+    fn connect(&mut self) -> Result<(), Errno> {
+        if let Some(socket) = &self.socket {
+            let mut fds = [PollFd::new(socket, PollFlags::OUT)];
+            return match rustix::io::retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))? {
+                0 => Err(Errno::AGAIN),
+                _ => socket.take_error().map_err(errno)?.map_or(Ok(()), |e| Err(errno(e))),
+            };
+        }
+        let r#type = self.style.socket_type().cloexec().nonblocking();
+        let socket = Socket::new_raw(Domain::VSOCK, r#type, None).map_err(errno)?;
+        bind_privileged(&socket);
+        let result = socket.connect(&SockAddr::vsock(self.target.cid.0, self.target.port));
+        self.socket = Some(socket);
+        match result.map_err(errno) {
+            Err(Errno::INPROGRESS) => Err(Errno::AGAIN),
+            result => result,
+        }
+    }
+
+    /// The next socket type to try: QEMU's device has no datagrams, some others have no seqpacket
+    /// either, and the transport may say so only when it is asked to connect.
+    fn fall_back(&self, error: Errno) -> Option<Style> {
+        let is_lacking = matches!(
+            error,
+            Errno::NODEV | Errno::SOCKTNOSUPPORT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT
+        );
+        match (self.target.style, self.style) {
+            (None, Style::Datagram) if is_lacking => Some(Style::Seqpacket),
+            (None, Style::Seqpacket) if is_lacking => Some(Style::Stream),
+            _ => None,
+        }
+    }
+}
+
+/// A port below 1024 proves to the receiver that a privileged process sends, see systemd(1) on
+/// `vmm.notify_socket`. Without the privilege the kernel chooses the port.
+fn bind_privileged(socket: &Socket) {
+    for port in (1..1024).rev() {
+        match socket.bind(&SockAddr::vsock(Cid::ANY.0, port)) {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {}
+            _ => return,
+        }
+    }
+}
