@@ -136,9 +136,10 @@ fn new_socket(address: &Address, domain: Domain) -> io::Result<Socket> {
 /// timeout bounds it.
 fn connect_unix(socket: &Socket, target: &SockAddr, deadline: Deadline) -> io::Result<()> {
     socket.set_nonblocking(false)?;
-    let timeout = deadline.remaining().map(|left| left.max(Duration::from_millis(1)));
-    socket.set_write_timeout(timeout)?;
     loop {
+        // Less than the kernel counts would be for ever.
+        let timeout = deadline.remaining().map(|left| left.max(Duration::from_millis(1)));
+        socket.set_write_timeout(timeout)?;
         match socket.connect(target) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => {
