@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use serde_json::Value;
 
-use super::{bench, document};
+use super::{bench, document, measured};
 use crate::kit::Dir;
 
 /// Accepts each connection and ends it.
@@ -132,8 +130,9 @@ fn bytes_that_were_not_sent_are_wrong_in_every_mode() {
         ("pingpong", &seqpacket),
         ("idle -c 3", &seqpacket),
     ] {
-        let server = &document(&format!("-m {mode} {address}"), 8)["servers"][0];
-        assert!(server["wrong"].as_u64().unwrap() > 0, "{mode} {address}: {server:#}");
+        let (code, server) = measured(&format!("-m {mode} {address}"));
+        assert!(server["wrong"].as_u64() > Some(0), "{mode} {address}: {server:#}");
+        assert_eq!(code, Some(8), "{mode} {address}: {server:#}");
     }
 }
 
@@ -159,33 +158,39 @@ fn what_fails_is_said_in_the_document_too() {
     assert!(line.contains("Connection refused"), "people are told as before: {line}");
 }
 
-/// An echo of datagrams that counts those that are equal to the one before of the same sender.
-fn counting_server(spoil: u8) -> (SocketAddr, Arc<AtomicU64>) {
+/// What a server of datagrams has seen.
+#[derive(Default)]
+struct Seen {
+    last: HashMap<SocketAddr, Vec<u8>>,
+    received: u64,
+    /// Those that are equal to the one before of the same sender.
+    repeated: u64,
+}
+
+/// An echo of datagrams; `spoil` changes the first byte of what comes back.
+fn seeing_server(spoil: u8) -> (SocketAddr, Arc<Mutex<Seen>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let repeated = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&repeated);
+    let shared = Arc::new(Mutex::new(Seen::default()));
+    let seen = Arc::clone(&shared);
     thread::spawn(move || {
-        let mut last = HashMap::<SocketAddr, Vec<u8>>::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
             let (count, sender) = socket.recv_from(&mut buffer).unwrap();
-            let datagram = last.entry(sender).or_default();
-            if *datagram == buffer[..count] {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-            datagram.clear();
-            datagram.extend_from_slice(&buffer[..count]);
+            let mut seen = seen.lock().unwrap();
+            seen.received += 1;
+            let last = seen.last.insert(sender, buffer[..count].to_vec());
+            seen.repeated += u64::from(last.is_some_and(|last| last == buffer[..count]));
             buffer[0] ^= spoil;
             let _ = socket.send_to(&buffer[..count], sender);
         }
     });
-    (address, repeated)
+    (address, shared)
 }
 
 #[test]
 fn no_datagram_is_equal_to_the_one_before_it() {
-    let (address, repeated) = counting_server(0);
+    let (address, seen) = seeing_server(0);
     for flags in [
         "-m flood -s 4",
         "-m flood -c 2",
@@ -197,24 +202,23 @@ fn no_datagram_is_equal_to_the_one_before_it() {
         "-c 3",
         "--rate 500",
     ] {
-        let server = &document(&format!("{flags} udp:{address}"), 0)["servers"][0];
-        assert!(server["messages"].as_u64().unwrap() > 0, "{flags}: {server:#}");
+        let (_, server) = measured(&format!("{flags} udp:{address}"));
         assert_eq!(server["wrong"], 0, "{flags}: {server:#}");
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
         // What is lost in between can make equals neighbours.
-        let repeated = repeated.swap(0, Ordering::Relaxed);
-        let is_flood = flags.contains("flood");
-        let most = if is_flood { server["messages"].as_u64().unwrap() / 4 } else { 0 };
-        assert!(repeated <= most, "{flags}: {repeated} datagrams: {server:#}");
+        let most = if flags.contains("flood") { seen.received / 4 } else { 0 };
+        let Seen { received, repeated, .. } = seen;
+        assert!(repeated <= most, "{flags}: {repeated} of {received} datagrams");
     }
 }
 
 #[test]
 fn the_bytes_that_tell_datagrams_apart_are_verified_too() {
-    let (address, _) = counting_server(1);
+    let (address, _) = seeing_server(1);
     for flags in ["-m flood -s 1", "-m flood -s 4", "-m flood", "-m flood --gso -s 1400", "-s 4"] {
-        let server = &document(&format!("{flags} udp:{address}"), 8)["servers"][0];
-        let count = |name: &str| server[name].as_u64().unwrap();
-        assert!(count("wrong") > 0, "{flags}: {server:#}");
+        let (code, server) = measured(&format!("{flags} udp:{address}"));
+        assert!(server["wrong"].as_u64() > Some(0), "{flags}: {server:#}");
+        assert_eq!(code, Some(8), "{flags}: {server:#}");
     }
 }
 
@@ -224,9 +228,7 @@ fn messages_larger_than_a_receive_buffer_are_whole() {
     let path = dir.path().join("datagram");
     super::unix_datagram_server(&path);
     for flags in ["-s 300000", "-m flood -s 100000 --window 1"] {
-        let line = format!("{flags} unix-dgram:{}", path.display());
-        let server: Value = document(&line, 0)["servers"][0].take();
-        assert!(server["messages"].as_u64().unwrap() > 0, "{line}: {server:#}");
-        assert_eq!(server["wrong"], 0, "{line}: {server:#}");
+        let (code, server) = measured(&format!("{flags} unix-dgram:{}", path.display()));
+        assert_eq!((code, &server["wrong"]), (Some(0), &0.into()), "{flags}: {server:#}");
     }
 }
