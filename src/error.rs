@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::text::Escaped;
+
 /// What a failure was about. Each kind has one exit status, listed in `--help` and in the manual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -140,12 +142,13 @@ impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        // Each part may have a name in it that somebody else chose.
+        write!(f, "{}", Escaped::new(&self.message))?;
         if let Some(source) = &self.source {
             write!(f, ": {}", Errno(source))?;
         }
         if let Some(remedy) = &self.remedy {
-            write!(f, "; {remedy}")?;
+            write!(f, "; {}", Escaped::new(remedy))?;
         }
         Ok(())
     }
@@ -163,7 +166,7 @@ pub struct Errno<'a>(pub &'a io::Error);
 impl fmt::Display for Errno<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
-        f.write_str(text.split(" (os error").next().unwrap_or(&text))
+        Escaped::new(text.split(" (os error").next().unwrap_or(&text)).fmt(f)
     }
 }
 
@@ -190,5 +193,13 @@ mod tests {
             error.to_string(),
             "bind tcp:127.0.0.1:1: Permission denied; choose a port above 1023"
         );
+    }
+
+    #[test]
+    fn display_is_one_line_whatever_is_in_it() {
+        let error = Error::new(ErrorKind::Bind, "bind \x1b")
+            .because(io::Error::other("a\nb"))
+            .remedy("stop \u{9b}");
+        assert_eq!(error.to_string(), r"bind \x1b: a\x0ab; stop \xc2\x9b");
     }
 }

@@ -2,7 +2,8 @@
 //! made of, for other daemons to use.
 //!
 //! Read in this order: [`activation`] finds out what was handed over, [`server`] echoes on it,
-//! [`notify`] tells the service manager. [`address`] is the grammar that the verbs share.
+//! [`notify`] tells the service manager. [`address`] is the grammar that the verbs share, [`text`]
+//! what makes text from outside safe to show.
 
 pub mod activation;
 pub mod address;
@@ -10,6 +11,7 @@ pub mod deadline;
 pub mod error;
 pub mod notify;
 pub mod server;
+pub mod text;
 
 mod sys;
 

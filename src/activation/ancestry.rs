@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::text::Escaped;
+
 /// A process as /proc tells it: its id, its parent's id and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ancestor {
@@ -9,22 +11,24 @@ pub struct Ancestor {
     pub pid: u32,
     /// The parent's process id; 0 if it is outside of our PID namespace.
     pub parent: u32,
-    /// The name of the executable, cut to 15 bytes as proc_pid_comm(5) says.
+    /// The name of the executable, cut to 15 bytes as proc_pid_comm(5) says. The process chooses it
+    /// freely, so it is kept as [`Escaped`] shows it.
     pub name: String,
 }
 
 impl Ancestor {
     /// Reads /proc/PID/stat; `None` if there is no such process, or no /proc.
     pub fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Self::parse(pid, &stat)
+        Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
     // The name is in parentheses and may itself have some, so it ends at the last one.
-    fn parse(pid: u32, stat: &str) -> Option<Self> {
-        let (before, after) = stat.rsplit_once(") ")?;
-        let name = before.split_once('(')?.1.to_owned();
-        let parent = after.split(' ').nth(1)?.parse().ok()?;
+    fn parse(pid: u32, stat: &[u8]) -> Option<Self> {
+        let start = stat.iter().position(|&byte| byte == b'(')? + 1;
+        let end = stat.iter().rposition(|&byte| byte == b')')?;
+        let name = Escaped::of_bytes(stat.get(start..end)?).to_string();
+        let after = std::str::from_utf8(&stat[end + 1..]).ok()?;
+        let parent = after.split_ascii_whitespace().nth(1)?.parse().ok()?;
         Some(Self { pid, parent, name })
     }
 }
@@ -55,9 +59,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_with_spaces_and_parentheses() {
-        let process = Ancestor::parse(7, "7 (a) b (c) S 5 7 7 0 -1").expect("parses");
-        assert_eq!((process.parent, process.name.as_str()), (5, "a) b (c"));
+    fn names_are_whatever_the_process_chose() {
+        for (stat, name) in [
+            (&b"7 (a) b (c) S 5 7 7 0 -1"[..], "a) b (c"),
+            (b"7 (\x1b[31m\n) S 1 2) S 5 7 7 0 -1", r"\x1b[31m\x0a) S 1 2"),
+            (b"7 (\xff\xe2\x80\xae) S 5 7 7 0 -1", r"\xff\xe2\x80\xae"),
+            (b"7 () S 5 7 7 0 -1", ""),
+        ] {
+            let process = Ancestor::parse(7, stat).expect("parses");
+            assert_eq!((process.parent, process.name.as_str()), (5, name));
+        }
+        assert_eq!(Ancestor::parse(7, b"7 )(  S 5"), None);
     }
 
     #[test]

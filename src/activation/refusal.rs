@@ -3,6 +3,7 @@
 use super::kind::{Family, FileKind, Kind, Role, SocketKind};
 use super::{InheritedFd, Origin};
 use crate::error::{Error, ErrorKind};
+use crate::text::Escaped;
 
 impl InheritedFd {
     /// The error that refuses this descriptor: its number, its name, what it is, where it comes
@@ -60,7 +61,9 @@ impl std::fmt::Display for InheritedFd {
     /// `fd 3 (echo.socket)`, as every message names a descriptor.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.origin() {
-            Origin::ListenFds => write!(f, "fd {} ({})", self.number(), self.name()),
+            Origin::ListenFds => {
+                write!(f, "fd {} ({})", self.number(), Escaped::new(self.name()))
+            }
             Origin::StandardInput => write!(f, "fd 0 (standard input)"),
         }
     }

@@ -20,6 +20,8 @@ pub use demo::{DEMO_PORT, demo_set};
 pub use parse::ParseAddressError;
 pub use socket::domain_of;
 
+use crate::text::Escaped;
+
 /// The address of a socket, to bind or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -176,10 +178,10 @@ impl fmt::Display for Address {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => f.write_str(name),
+            Self::Name(name) => Escaped::new(name).fmt(f),
             Self::V4(ip) => write!(f, "{ip}"),
             Self::V6(ip, None) => write!(f, "[{ip}]"),
-            Self::V6(ip, Some(scope)) => write!(f, "[{ip}%{scope}]"),
+            Self::V6(ip, Some(scope)) => write!(f, "[{ip}%{}]", Escaped::new(scope)),
         }
     }
 }

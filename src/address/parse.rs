@@ -1,10 +1,11 @@
 //! From text to an [`Address`], and the escapes that make every unix socket name printable.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
 use super::{Address, Cid, Host, Inet, SCHEMES, Style, UnixName};
+use crate::text::{self, Escaped};
 
 /// The longest path of a unix socket in bytes: `sun_path` less its NUL, see unix(7).
 const UNIX_PATH_MAX: usize = 107;
@@ -15,7 +16,7 @@ pub struct ParseAddressError(String);
 
 impl fmt::Display for ParseAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        Escaped::new(&self.0).fmt(f)
     }
 }
 
@@ -99,6 +100,9 @@ fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
     if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         let (ip, scope) = match inner.split_once('%') {
             Some((_, "")) => return fail(format!("`{text}` ends its scope after the %")),
+            Some((_, scope)) if scope.contains(is_in_no_name) => {
+                return fail(format!("`{scope}` is no name of an interface"));
+            }
             Some((ip, scope)) => (ip, Some(scope.to_owned())),
             None => (inner, None),
         };
@@ -119,10 +123,15 @@ fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
             "`{text}` is no host: write a name, an IPv4 address or [an IPv6 address]"
         ));
     }
-    if text.bytes().any(|byte| byte.is_ascii_whitespace() || byte == 0 || byte == b'/') {
-        return fail(format!("`{}` is no host name", text.escape_debug()));
+    if text.contains(is_in_no_name) {
+        return fail(format!("`{text}` is no host name"));
     }
     Ok(Host::Name(text.to_owned()))
+}
+
+/// What neither a host nor an interface has in its name: neither has an escape in the grammar.
+fn is_in_no_name(char: char) -> bool {
+    char == ' ' || char == '/' || text::is_obeyed(char)
 }
 
 fn unix_name(text: &str) -> Result<UnixName, ParseAddressError> {
@@ -167,25 +176,10 @@ fn vsock_port(text: &str) -> Result<u32, ParseAddressError> {
     text.parse().or_else(|_| fail(format!("`{text}` is no vsock port: a number below 4294967296")))
 }
 
-/// Writes `name` so that [`unescape`] gives it back and no byte of it can confuse a terminal:
-/// printable UTF-8 as it is, a backslash and every other byte as `\xNN`.
+/// Writes `name` so that [`unescape`] returns it and no byte of it can confuse a terminal: as
+/// [`Escaped`] does, and a backslash escaped too.
 pub(super) fn escape(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for chunk in name.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            if char == '\\' || char.is_control() || (char.is_whitespace() && char != ' ') {
-                let mut utf8 = [0; 4];
-                for byte in char.encode_utf8(&mut utf8).bytes() {
-                    write!(f, "\\x{byte:02x}")?;
-                }
-            } else {
-                f.write_char(char)?;
-            }
-        }
-        for byte in chunk.invalid() {
-            write!(f, "\\x{byte:02x}")?;
-        }
-    }
-    Ok(())
+    text::escape(name, |char| char == '\\' || text::is_obeyed(char), f)
 }
 
 fn unescape(text: &str) -> Result<Vec<u8>, ParseAddressError> {
@@ -229,6 +223,8 @@ mod tests {
             "unix:relative",
             "unix:@abstract",
             "unix:@a\\x00b\\x5c",
+            "unix:/naïve 名",
+            "unix:/\\x1b[31m\\x0a\\xc2\\x9b\\xe2\\x80\\xae\\xff",
             "unix-dgram:/run/echo.sock",
             "unix-seqpacket:@x",
             "vsock:any:3000",
@@ -265,6 +261,11 @@ mod tests {
             ("tcp:[fe80::1%]:1", "scope"),
             ("tcp::3000", "is no host"),
             ("tcp:a b:3000", "no host name"),
+            ("tcp:a\u{1b}c:3000", "`a\\x1bc` is no host name"),
+            ("tcp:a\u{202e}c:3000", "`a\\xe2\\x80\\xaec` is no host name"),
+            ("tcp:[fe80::1%a\u{1b}]:3000", "no name of an interface"),
+            ("tcp:[fe80::1%../lo]:3000", "no name of an interface"),
+            ("\u{1b}c", "`\\x1bc` has no scheme"),
             ("unix:", "needs a path"),
             ("unix:@", "needs a path"),
             ("unix:/a\\n", "backslash"),

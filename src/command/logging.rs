@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::activation::LISTEN_FDS_START;
 use crate::error::Error;
+use crate::text::Escaped;
 
 /// What standard error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,8 @@ pub(super) fn init(debug: bool) {
 /// Reports the error that ends the program.
 pub(super) fn report(error: &Error) {
     match sink() {
-        Sink::Plain => write_line(&format!("socket-activate-echo: {error}\n")),
-        Sink::Journal => write_line(&format!("<3>{error}\n")),
+        Sink::Plain => write_line("socket-activate-echo: ", &error.to_string()),
+        Sink::Journal => write_line("<3>", &error.to_string()),
         Sink::Client => {}
     }
 }
@@ -62,7 +63,7 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            write_line(&format!("{}{}\n", prefix(sink(), record.level()), record.args()));
+            write_line(prefix(sink(), record.level()), &record.args().to_string());
         }
     }
 
@@ -83,7 +84,11 @@ fn prefix(sink: Sink, level: Level) -> &'static str {
 
 /// One write for one line, so that lines of several processes do not mix. Nobody is left to tell
 /// if it fails.
-fn write_line(line: &str) {
+///
+/// Whatever the message has in it, it is one line and the terminal shows it: this is the last
+/// place that it comes through.
+fn write_line(prefix: &str, message: &str) {
+    let line = format!("{prefix}{}\n", Escaped::new(message));
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 

@@ -16,6 +16,7 @@ mod kit;
 mod lifecycle;
 mod limits;
 mod notify;
+mod outside;
 mod peers;
 mod probe;
 mod readme;

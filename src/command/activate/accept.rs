@@ -1,8 +1,10 @@
 //! `--accept`: one process for each connection, as `Accept=yes` of systemd.socket(5) has it.
 
 use std::ffi::OsString;
+use std::fmt::Write;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::event::Timespec;
 use rustix::io::Errno;
@@ -13,7 +15,6 @@ use super::Bound;
 use super::hand_over;
 use super::target::Target;
 use super::wait::{Signals, ready};
-use crate::address::UnixName;
 use crate::command::Outcome;
 use crate::error::{Context, Errno as Reason, Result};
 use crate::sys;
@@ -139,8 +140,9 @@ fn is_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| shortages.contains(&errno))
 }
 
-/// REMOTE_ADDR and REMOTE_PORT, as systemd.socket(5) defines them: IPv4 that came through an IPv6
-/// socket is shown as IPv4, and an unnamed unix peer has none.
+/// REMOTE_ADDR and REMOTE_PORT, as systemd sets them: `Accept=` of systemd.socket(5). IPv4 that
+/// came through an IPv6 socket is shown as IPv4. A unix peer has a path that starts with a slash or
+/// an abstract name, in the escapes of C; an unnamed one, or one with a relative path, has none.
 fn remote(peer: &SockAddr) -> Vec<(&'static str, OsString)> {
     if let Some(ip) = peer.as_socket() {
         let addr = ip.ip().to_canonical().to_string();
@@ -150,17 +152,42 @@ fn remote(peer: &SockAddr) -> Vec<(&'static str, OsString)> {
         let addr = format!("vsock:{cid}");
         return vec![("REMOTE_ADDR", addr.into()), ("REMOTE_PORT", port.to_string().into())];
     }
-    if let Some(path) = peer.as_pathname() {
-        return vec![("REMOTE_ADDR", path.as_os_str().to_owned())];
+    let path = peer.as_pathname().filter(|path| path.is_absolute());
+    let addr = match (path, peer.as_abstract_namespace()) {
+        (Some(path), _) => c_escaped(path.as_os_str().as_bytes()),
+        (_, Some(name)) => format!("@{}", c_escaped(name)),
+        _ => return Vec::new(),
+    };
+    vec![("REMOTE_ADDR", addr.into())]
+}
+
+/// The escapes of C that systemd uses for it, seen with systemd 257: octal for what has no letter,
+/// and for every byte that is not ASCII.
+fn c_escaped(bytes: &[u8]) -> String {
+    let mut escaped = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        let letter = match byte {
+            7 => 'a',
+            8 => 'b',
+            b'\t' => 't',
+            b'\n' => 'n',
+            11 => 'v',
+            12 => 'f',
+            b'\r' => 'r',
+            b'\\' | b'"' | b'\'' => char::from(byte),
+            b' '..=b'~' => {
+                escaped.push(char::from(byte));
+                continue;
+            }
+            _ => {
+                // Writing to a String does not fail.
+                let _ = write!(escaped, "\\{byte:03o}");
+                continue;
+            }
+        };
+        escaped.extend(['\\', letter]);
     }
-    match peer.as_abstract_namespace() {
-        // An environment variable has no NUL byte, so the name is escaped as our addresses are.
-        Some(name) => {
-            let name = UnixName::Abstract(name.to_vec()).to_string();
-            vec![("REMOTE_ADDR", name.into())]
-        }
-        None => Vec::new(),
-    }
+    escaped
 }
 
 #[cfg(test)]
@@ -169,15 +196,25 @@ mod tests {
 
     #[test]
     fn the_peer_as_systemd_shows_it() {
+        let unix =
+            |name: &[u8]| SockAddr::unix(std::ffi::OsStr::from_bytes(name)).expect("an address");
         let ip = |text: &str| SockAddr::from(text.parse::<std::net::SocketAddr>().expect(text));
         for (peer, addr, port) in [
             (ip("127.0.0.1:4"), Some("127.0.0.1"), Some("4")),
             (ip("[::1]:4"), Some("::1"), Some("4")),
             (ip("[::ffff:10.0.0.1]:4"), Some("10.0.0.1"), Some("4")),
             (SockAddr::vsock(20, 4), Some("vsock:20"), Some("4")),
-            (SockAddr::unix("/run/c").expect("an address"), Some("/run/c"), None),
-            (SockAddr::unix("\0c").expect("an address"), Some("@c"), None),
-            (SockAddr::unix("").expect("an address"), None, None),
+            (unix(b"/run/c"), Some("/run/c"), None),
+            (unix(b"\0c"), Some("@c"), None),
+            (unix(b""), None, None),
+            // These were seen with systemd 257.
+            (
+                unix(b"/tmp/p\x1b[31m\nx\"'\\ \xc3\xa9"),
+                Some(r#"/tmp/p\033[31m\nx\"\'\\ \303\251"#),
+                None,
+            ),
+            (unix(b"\0ab\x1b\0c\xff"), Some(r"@ab\033\000c\377"), None),
+            (unix(b"relative"), None, None),
         ] {
             let variables = remote(&peer);
             let get = |name: &str| {

@@ -8,6 +8,7 @@ use super::Bound;
 use crate::activation::LISTEN_FDS_START;
 use crate::address::{Address, Host, Inet, Style, UnixName};
 use crate::cli::ActivateArgs;
+use crate::text;
 
 /// Says it of all `sockets`, and how to probe those of `to_probe`: of the demo set none needs to be
 /// named.
@@ -69,9 +70,9 @@ fn socat_unix(style: Style, name: &UnixName) -> Option<String> {
         UnixName::Path(path) => (false, path.as_os_str().as_bytes()),
         UnixName::Abstract(name) => (true, name.as_slice()),
     };
-    // These end an address of socat, or need its own quoting.
     let name = std::str::from_utf8(name).ok()?;
-    if name.contains([':', ',', '!', '"', '\'', '\\', '\0']) {
+    // These end an address of socat, or need its own quoting; or they are not shown as they are.
+    if name.contains([':', ',', '!', '"', '\'', '\\']) || name.contains(text::is_obeyed) {
         return None;
     }
     Some(match (style, r#abstract) {
@@ -112,6 +113,8 @@ mod tests {
             ("unix-dgram:/s", Some("socat - unix-sendto:/s,bind=/s.client")),
             ("vsock:local:3000", Some("socat - vsock-connect:1:3000")),
             ("unix:/with:colon", None),
+            ("unix:/with\\x1b", None),
+            ("unix:@with\\x00", None),
             ("vsock-seqpacket:local:3000", None),
             ("udplite:127.0.0.1:3000", None),
         ] {

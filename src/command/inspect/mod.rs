@@ -18,13 +18,14 @@ use super::Outcome;
 use crate::activation::{Environment, Inherited};
 use crate::cli::InspectArgs;
 use crate::error::{Context, Error};
+use crate::text;
 use report::{Report, SCHEMA, Serve};
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {
     let report = look();
     let text = if args.json {
-        serde_json::to_string_pretty(&report).map_err(std::io::Error::from).context("write JSON")?
-            + "\n"
+        let document = serde_json::to_string_pretty(&report).map_err(std::io::Error::from);
+        text::escape_json(&document.context("write JSON")?) + "\n"
     } else {
         table::render(&report)
     };

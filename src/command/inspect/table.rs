@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{Inherited, Options, Report};
+use crate::text::Escaped;
 
 /// The report as text.
 pub(super) fn render(report: &Report) -> String {
@@ -37,13 +38,15 @@ fn verdict(report: &Report, text: &mut String) {
             format!("`serve` would exit with status {}: {error}", report.serve.exit_status)
         }
     };
-    text.push_str(&line);
-    text.push('\n');
+    let _ = writeln!(text, "{}", Escaped::new(&line));
 }
 
 type Row = Vec<String>;
 
+/// Every cell comes through here, and each is shown as one line, whatever somebody put into it.
 fn section(title: &str, rows: &[Row], text: &mut String) {
+    let escape = |row: &Row| row.iter().map(|cell| Escaped::new(cell).to_string()).collect();
+    let rows: Vec<Row> = rows.iter().map(escape).collect();
     let _ = writeln!(text, "\n{title}");
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns)
@@ -52,7 +55,7 @@ fn section(title: &str, rows: &[Row], text: &mut String) {
         })
         .map(Option::unwrap_or_default)
         .collect();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "  {cell:width$}");
