@@ -2,9 +2,16 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
+
+use crate::text::Escaped;
 
 /// The first descriptor that is handed over: `SD_LISTEN_FDS_START`.
 pub const LISTEN_FDS_START: i32 = 3;
+
+/// The most descriptors that are taken; systemd's own limit for one service is lower.
+pub const LISTEN_FDS_MAX: usize = 65_536;
 
 /// What sd_listen_fds(3) calls a descriptor without a name.
 pub const UNKNOWN_NAME: &str = "unknown";
@@ -58,7 +65,7 @@ pub enum EnvironmentError {
         /// Its value.
         value: String,
     },
-    /// `LISTEN_FDS` is not positive or beyond what a process can hold.
+    /// `LISTEN_FDS` is not from 1 to [`LISTEN_FDS_MAX`].
     BadCount {
         /// Its value.
         value: String,
@@ -116,79 +123,105 @@ impl Environment {
     /// Every departure from sd_listen_fds(3). Where that function answers "no descriptors", for
     /// example to a `LISTEN_PID` of another process, this one says why.
     pub fn handover(&self, process: Process) -> Result<Handover, EnvironmentError> {
-        let (listen_pid, listen_fds) = self.both()?;
-        let expected: u32 = number("LISTEN_PID", listen_pid)?;
-        if expected != process.pid {
-            return Err(EnvironmentError::OtherPid { listen_pid: expected, pid: process.pid });
-        }
-        if let Some(value) = &self.listen_pidfdid {
-            let expected: u64 = number("LISTEN_PIDFDID", &value.to_string_lossy())?;
-            if let Some(pidfd_id) = process.pidfd_id.filter(|&id| id != expected) {
-                return Err(EnvironmentError::OtherPidfd { listen_pidfdid: expected, pidfd_id });
+        let missing = |variable, value: &OsString, absent| EnvironmentError::Missing {
+            present: (variable, value.to_string_lossy().into_owned()),
+            absent,
+        };
+        match (&self.listen_pid, &self.listen_fds) {
+            (Some(_), Some(_)) => {}
+            (None, None) => return Err(EnvironmentError::NotSet),
+            (Some(pid), None) => return Err(missing("LISTEN_PID", pid, "LISTEN_FDS")),
+            (None, Some(fds)) => {
+                // A count that is no count is the nearer cause, so it is said first.
+                self.check_count()?;
+                return Err(missing("LISTEN_FDS", fds, "LISTEN_PID"));
             }
         }
-        let count = count(listen_fds)?;
-        let names = self.names(count)?;
+        self.check_pid(process)?;
+        self.check_pidfd(process)?;
+        let count = self.check_count()?;
+        self.check_names(count)?;
+        // Only now is it known that there are no more than may be allocated.
+        let names = match &self.listen_fdnames {
+            Some(value) => value.to_string_lossy().split(':').map(str::to_owned).collect(),
+            None => vec![UNKNOWN_NAME.to_owned(); count],
+        };
         Ok(Handover { names })
     }
 
-    fn both(&self) -> Result<(&str, &str), EnvironmentError> {
-        match (&self.listen_pid, &self.listen_fds) {
-            (Some(pid), Some(fds)) => Ok((text("LISTEN_PID", pid)?, text("LISTEN_FDS", fds)?)),
-            (None, None) => Err(EnvironmentError::NotSet),
-            (Some(pid), None) => Err(EnvironmentError::Missing {
-                present: ("LISTEN_PID", pid.to_string_lossy().into_owned()),
-                absent: "LISTEN_FDS",
-            }),
-            (None, Some(fds)) => {
-                // A count that is no count is the nearer cause, so it is said first.
-                count(text("LISTEN_FDS", fds)?)?;
-                Err(EnvironmentError::Missing {
-                    present: ("LISTEN_FDS", fds.to_string_lossy().into_owned()),
-                    absent: "LISTEN_PID",
-                })
+    /// Checks `LISTEN_PID` by itself. What is not set has nothing wrong, here and below.
+    ///
+    /// # Errors
+    ///
+    /// It is no process id, or that of another process.
+    pub fn check_pid(&self, process: Process) -> Result<(), EnvironmentError> {
+        let Some(value) = &self.listen_pid else { return Ok(()) };
+        let listen_pid: u32 = number("LISTEN_PID", value)?;
+        if listen_pid != process.pid {
+            return Err(EnvironmentError::OtherPid { listen_pid, pid: process.pid });
+        }
+        Ok(())
+    }
+
+    /// Checks `LISTEN_PIDFDID` by itself.
+    ///
+    /// # Errors
+    ///
+    /// It is no number, or that of another process, as far as the kernel tells.
+    pub fn check_pidfd(&self, process: Process) -> Result<(), EnvironmentError> {
+        let Some(value) = &self.listen_pidfdid else { return Ok(()) };
+        let listen_pidfdid: u64 = number("LISTEN_PIDFDID", value)?;
+        match process.pidfd_id {
+            Some(pidfd_id) if pidfd_id != listen_pidfdid => {
+                Err(EnvironmentError::OtherPidfd { listen_pidfdid, pidfd_id })
             }
+            _ => Ok(()),
         }
     }
 
-    fn names(&self, count: usize) -> Result<Vec<String>, EnvironmentError> {
-        let Some(value) = &self.listen_fdnames else {
-            return Ok(vec![UNKNOWN_NAME.to_owned(); count]);
-        };
+    /// The count of `LISTEN_FDS`, which is 0 if it is not set.
+    ///
+    /// # Errors
+    ///
+    /// It is no number from 1 to [`LISTEN_FDS_MAX`].
+    pub fn check_count(&self) -> Result<usize, EnvironmentError> {
+        let Some(value) = &self.listen_fds else { return Ok(0) };
         let value = value.to_string_lossy();
-        let names: Vec<_> = value.split(':').map(str::to_owned).collect();
-        if names.len() != count {
-            return Err(EnvironmentError::NameCount {
-                value: value.into_owned(),
-                names: names.len(),
-                fds: count,
-            });
+        match value.parse::<i64>().map(usize::try_from) {
+            Ok(Ok(count)) if (1..=LISTEN_FDS_MAX).contains(&count) => Ok(count),
+            Err(error) if !is_overflow(&error) => {
+                Err(EnvironmentError::NotANumber { variable: "LISTEN_FDS", value: value.into() })
+            }
+            _ => Err(EnvironmentError::BadCount { value: value.into() }),
         }
-        Ok(names)
+    }
+
+    /// Checks that `LISTEN_FDNAMES` has a name for each of `count` descriptors.
+    ///
+    /// # Errors
+    ///
+    /// It has another number of names.
+    pub fn check_names(&self, count: usize) -> Result<(), EnvironmentError> {
+        let Some(value) = &self.listen_fdnames else { return Ok(()) };
+        let value = value.to_string_lossy();
+        let names = value.split(':').count();
+        if names != count {
+            return Err(EnvironmentError::NameCount { value: value.into(), names, fds: count });
+        }
+        Ok(())
     }
 }
 
-fn text<'a>(variable: &'static str, value: &'a OsString) -> Result<&'a str, EnvironmentError> {
-    value.to_str().ok_or_else(|| EnvironmentError::NotANumber {
-        variable,
-        value: value.to_string_lossy().into_owned(),
-    })
-}
-
-fn number<T: std::str::FromStr>(
+fn number<T: FromStr<Err = ParseIntError>>(
     variable: &'static str,
-    value: &str,
+    value: &OsString,
 ) -> Result<T, EnvironmentError> {
-    value.parse().map_err(|_| EnvironmentError::NotANumber { variable, value: value.to_owned() })
+    let value = value.to_string_lossy();
+    value.parse().map_err(|_| EnvironmentError::NotANumber { variable, value: value.into() })
 }
 
-fn count(value: &str) -> Result<usize, EnvironmentError> {
-    let count: i64 = number("LISTEN_FDS", value)?;
-    match usize::try_from(count) {
-        // The last descriptor is START + count - 1 and has to be an int.
-        Ok(count) if (1..=(i32::MAX - LISTEN_FDS_START) as usize).contains(&count) => Ok(count),
-        _ => Err(EnvironmentError::BadCount { value: value.to_owned() }),
-    }
+fn is_overflow(error: &ParseIntError) -> bool {
+    matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow)
 }
 
 impl fmt::Display for EnvironmentError {
@@ -199,13 +232,20 @@ impl fmt::Display for EnvironmentError {
                  input is no socket",
             ),
             Self::Missing { present: (variable, value), absent } => {
-                write!(f, "{variable}={value} is set but {absent} is not")
+                write!(f, "{variable}={} is set but {absent} is not", Escaped::new(value))
+            }
+            Self::NotANumber { variable, value } if is_digits(value) => {
+                write!(f, "{variable}={value} is larger than any such number")
             }
             Self::NotANumber { variable, value } => {
-                write!(f, "{variable}={value} is not a number")
+                write!(f, "{variable}={} is not a number", Escaped::new(value))
             }
             Self::BadCount { value } => {
-                write!(f, "LISTEN_FDS={value} is no count of file descriptors: expected 1 or more")
+                write!(
+                    f,
+                    "LISTEN_FDS={value} is no count of file descriptors: expected 1 or more, \
+                     {LISTEN_FDS_MAX} at most"
+                )
             }
             Self::OtherPid { listen_pid, pid } => write!(
                 f,
@@ -218,10 +258,15 @@ impl fmt::Display for EnvironmentError {
                  the process id was used again"
             ),
             Self::NameCount { value, names, fds } => {
+                let value = Escaped::new(value);
                 write!(f, "LISTEN_FDNAMES={value} has {names} name(s) but LISTEN_FDS={fds}")
             }
         }
     }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl std::error::Error for EnvironmentError {}
@@ -321,7 +366,17 @@ mod tests {
             (vec![("LISTEN_PID", "x"), ("LISTEN_FDS", "1")], not_a_number("LISTEN_PID", "x")),
             (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "-1")], bad_count("-1")),
             (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "0")], bad_count("0")),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "65537")], bad_count("65537")),
+            (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "2000000000")], bad_count("2000000000")),
             (vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "2147483647")], bad_count("2147483647")),
+            (
+                vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "99999999999999999999")],
+                bad_count("99999999999999999999"),
+            ),
+            (
+                vec![("LISTEN_PID", "99999999999"), ("LISTEN_FDS", "1")],
+                not_a_number("LISTEN_PID", "99999999999"),
+            ),
             (vec![("LISTEN_PID", "1"), ("LISTEN_FDS", "1")], E::OtherPid { listen_pid: 1, pid: 7 }),
             (
                 vec![("LISTEN_PID", "7"), ("LISTEN_FDS", "1"), ("LISTEN_PIDFDID", "71")],

@@ -9,9 +9,6 @@ use super::kind::{Kind, Service, file_system};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
-/// The most descriptors that are looked at; systemd's own limit for one service is lower.
-const FDS_MAX: usize = 65_536;
-
 /// Everything that was handed over to this process.
 #[derive(Debug)]
 pub struct Inherited {
@@ -59,16 +56,9 @@ impl Inherited {
                 return Ok(Self { fds: vec![socket] });
             }
         }
-        let process = this_process(&environment);
+        let process = Process::reading(&environment);
         let handover =
             environment.handover(process).map_err(|error| explain(&error, process.pid))?;
-        if handover.names.len() > FDS_MAX {
-            let value = handover.names.len();
-            return Err(explain(
-                &EnvironmentError::BadCount { value: value.to_string() },
-                process.pid,
-            ));
-        }
         let fds = (LISTEN_FDS_START..).zip(handover.names);
         Ok(Self {
             fds: fds
@@ -168,9 +158,12 @@ impl InheritedFd {
     }
 }
 
-fn this_process(environment: &Environment) -> Process {
-    let pidfd_id = environment.listen_pidfdid.as_ref().and_then(|_| own_pidfd_id());
-    Process { pid: std::process::id(), pidfd_id }
+impl Process {
+    /// This process, as the one that reads `environment`: it has a pidfd only if that is asked for.
+    pub fn reading(environment: &Environment) -> Self {
+        let pidfd_id = environment.listen_pidfdid.as_ref().and_then(|_| own_pidfd_id());
+        Self { pid: std::process::id(), pidfd_id }
+    }
 }
 
 /// The inode number of this process's pidfd, for `LISTEN_PIDFDID`; `None` where it says nothing.

@@ -10,6 +10,9 @@ mod kind;
 mod refusal;
 
 pub use ancestry::{Ancestor, ancestry};
-pub use env::{Environment, EnvironmentError, Handover, LISTEN_FDS_START, Process, UNKNOWN_NAME};
+pub use env::{
+    Environment, EnvironmentError, Handover, LISTEN_FDS_MAX, LISTEN_FDS_START, Process,
+    UNKNOWN_NAME,
+};
 pub use inherited::{Inherited, InheritedFd, InheritedSocket, Origin, own_pidfd_id};
 pub use kind::{Family, FileKind, Kind, Role, Service, SocketKind};

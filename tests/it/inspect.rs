@@ -210,6 +210,30 @@ fn a_broken_environment_is_explained_variable_by_variable() {
     }
 }
 
+/// Of each variable it says what `serve` would: there is one reader.
+#[test]
+fn the_verdict_on_each_variable_is_the_one_of_serve() {
+    let has_pidfs = socket_activate_echo::activation::own_pidfd_id().is_some();
+    for (environment, variable, ok) in [
+        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=1", "LISTEN_PIDFDID", !has_pidfs),
+        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=x", "LISTEN_PIDFDID", false),
+        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=", "LISTEN_PIDFDID", false),
+        ("LISTEN_PID=$$ LISTEN_FDS=65537", "LISTEN_FDS", false),
+        ("LISTEN_PID=$$ LISTEN_FDS=2000000000", "LISTEN_FDS", false),
+        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=a:b", "LISTEN_FDNAMES", false),
+        ("LISTEN_PID=99999999999 LISTEN_FDS=1", "LISTEN_PID", false),
+    ] {
+        let listener = || TcpListener::bind("127.0.0.1:0").expect("bind");
+        let serve = hand_over_with(listener(), environment, "", &["serve"]);
+        let status = if ok { 0 } else { run(&mut { serve }).status.code().expect("it ends") };
+        let mut inspect = hand_over_with(listener(), environment, "", &["inspect", "--json"]);
+        let document = document(run(&mut inspect), status);
+        let rows = document["environment"].as_array().expect("an array");
+        let row = rows.iter().find(|row| row["name"] == variable).expect("a row");
+        assert_eq!(row["ok"], ok, "{environment}: {row}");
+    }
+}
+
 #[test]
 fn what_serve_would_refuse_has_the_reason() {
     let (read, _write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");

@@ -1,27 +1,20 @@
 //! The environment, variable by variable: its value, and what was expected.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 use super::report::{Open, Variable};
-use crate::activation::{Ancestor, Environment};
+use crate::activation::{Ancestor, Environment, EnvironmentError, LISTEN_FDS_MAX, Process};
 use crate::notify::{NotifySocket, Watchdog};
 
 /// Explains the variables of sd_listen_fds(3) always, the others if they are set.
 pub(super) fn explain(environment: &Environment, open: &[Open]) -> Vec<Variable> {
+    let process = Process::reading(environment);
     let mut rows = vec![
-        listen_pid(environment, std::process::id()),
+        listen_pid(environment, process),
         listen_fds(environment, open),
         listen_fdnames(environment),
     ];
-    if let Some(value) = &environment.listen_pidfdid {
-        let ok = is_number(value);
-        let note = if ok {
-            "the inode number of the pidfd that LISTEN_PID has to have"
-        } else {
-            "expected the inode number of a pidfd"
-        };
-        rows.push(row("LISTEN_PIDFDID", Some(value), ok, note));
-    }
+    rows.extend(listen_pidfdid(environment, process));
     let lookup = |name: &str| std::env::var_os(name);
     rows.extend(notify_socket(lookup("NOTIFY_SOCKET")));
     rows.extend(watchdog(lookup));
@@ -56,27 +49,41 @@ fn row(
     Variable { name, value, ok, note: note.into() }
 }
 
-fn is_number(value: &OsStr) -> bool {
-    value.to_str().is_some_and(|text| text.parse::<u64>().is_ok())
-}
-
-fn listen_pid(environment: &Environment, pid: u32) -> Variable {
-    let name = "LISTEN_PID";
+fn listen_pid(environment: &Environment, process: Process) -> Variable {
+    let (name, pid) = ("LISTEN_PID", process.pid);
     let Some(value) = &environment.listen_pid else {
         let ok = environment.listen_fds.is_none();
         return row(name, None, ok, format!("goes with LISTEN_FDS; this process would be {pid}"));
     };
-    match value.to_str().and_then(|text| text.parse::<u32>().ok()) {
-        Some(listed) if listed == pid => row(name, Some(value), true, "this process"),
-        Some(listed) => {
-            let other = match Ancestor::of(listed) {
-                Some(other) => format!("process {listed} is {}", other.name),
-                None => format!("there is no process {listed}"),
+    let (ok, note) = match environment.check_pid(process) {
+        Ok(()) => (true, "this process".to_owned()),
+        Err(EnvironmentError::OtherPid { listen_pid, .. }) => {
+            let other = match Ancestor::of(listen_pid) {
+                Some(other) => format!("process {listen_pid} is {}", other.name),
+                None => format!("there is no process {listen_pid}"),
             };
-            row(name, Some(value), false, format!("expected {pid}, this process; {other}"))
+            (false, format!("expected {pid}, this process; {other}"))
         }
-        None => row(name, Some(value), false, format!("expected {pid}, this process")),
-    }
+        Err(_) => (false, format!("expected {pid}, this process")),
+    };
+    row(name, Some(value), ok, note)
+}
+
+fn listen_pidfdid(environment: &Environment, process: Process) -> Option<Variable> {
+    let value = environment.listen_pidfdid.as_ref()?;
+    let (ok, note) = match (environment.check_pidfd(process), process.pidfd_id) {
+        (Ok(()), Some(_)) => (true, "the inode number of this process's pidfd".to_owned()),
+        (Ok(()), None) => (true, "not checked: this kernel has no pidfs (Linux 6.9)".to_owned()),
+        (Err(EnvironmentError::OtherPidfd { pidfd_id, .. }), _) => (
+            false,
+            format!(
+                "expected {pidfd_id}, the inode number of this process's pidfd: the process \
+                     id was used again"
+            ),
+        ),
+        (Err(_), _) => (false, "expected the inode number of a pidfd".to_owned()),
+    };
+    Some(row("LISTEN_PIDFDID", Some(value), ok, note))
 }
 
 fn listen_fds(environment: &Environment, open: &[Open]) -> Variable {
@@ -85,11 +92,11 @@ fn listen_fds(environment: &Environment, open: &[Open]) -> Variable {
         let ok = environment.listen_pid.is_none();
         return row(name, None, ok, "goes with LISTEN_PID; a count of descriptors");
     };
-    let count = value.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|&n| n > 0);
-    let Some(count) = count else {
-        return row(name, Some(value), false, "expected a count of 1 or more");
+    let Ok(count) = environment.check_count() else {
+        let note = format!("expected a count of 1 or more, {LISTEN_FDS_MAX} at most");
+        return row(name, Some(value), false, note);
     };
-    let (first, last) = (3, count.saturating_add(2));
+    let (first, last) = (3, count + 2);
     let closed: Vec<_> = open
         .iter()
         .filter(|row| row.announced.is_some() && row.what == "closed")
@@ -111,13 +118,14 @@ fn listen_fdnames(environment: &Environment) -> Variable {
     let Some(value) = &environment.listen_fdnames else {
         return row(name, None, true, "optional: without it each descriptor is called `unknown`");
     };
-    let names = value.to_string_lossy().split(':').count();
-    let count = environment.listen_fds.as_ref().and_then(|value| value.to_str()?.parse().ok());
-    let ok = count == Some(names);
-    let note = match (ok, count) {
-        (true, _) => "one name for each descriptor".to_owned(),
-        (false, Some(count)) => format!("expected {count} name(s), there are {names}"),
-        (false, None) => "expected only beside a LISTEN_FDS that is a number".to_owned(),
+    // Without a count, any number of names is wrong.
+    let count = environment.check_count().unwrap_or(0);
+    let (ok, note) = match environment.check_names(count) {
+        Ok(()) => (true, "one name for each descriptor".to_owned()),
+        Err(EnvironmentError::NameCount { names, fds, .. }) if fds > 0 => {
+            (false, format!("expected {fds} name(s), there are {names}"))
+        }
+        Err(_) => (false, "expected only beside a LISTEN_FDS that is a number".to_owned()),
     };
     row(name, Some(value), ok, note)
 }
@@ -164,8 +172,24 @@ mod tests {
             (Some("4194305"), Some("1"), false, "there is no process 4194305"),
             (Some("1"), Some("1"), false, "process 1 is "),
         ] {
-            let row = listen_pid(&set(pid, fds, None), 7);
+            let process = Process { pid: 7, pidfd_id: None };
+            let row = listen_pid(&set(pid, fds, None), process);
             assert!(row.ok == ok && row.note.contains(note), "{pid:?} {fds:?}: {row:?}");
+        }
+    }
+
+    #[test]
+    fn pidfds() {
+        for (value, pidfd_id, ok, note) in [
+            ("70", Some(70), true, "this process's pidfd"),
+            ("71", Some(70), false, "expected 70, the inode number"),
+            ("71", None, true, "not checked"),
+            ("x", Some(70), false, "expected the inode number of a pidfd"),
+        ] {
+            let environment =
+                Environment { listen_pidfdid: Some(value.into()), ..Environment::default() };
+            let row = listen_pidfdid(&environment, Process { pid: 7, pidfd_id }).expect("a row");
+            assert!(row.ok == ok && row.note.contains(note), "{value} {pidfd_id:?}: {row:?}");
         }
     }
 
@@ -184,6 +208,7 @@ mod tests {
             (Some("7"), None, &[], false, "a count of"),
             (Some("7"), Some("x"), &[], false, "1 or more"),
             (Some("7"), Some("0"), &[], false, "1 or more"),
+            (Some("7"), Some("2000000000"), &[], false, "65536 at most"),
             (Some("7"), Some("2"), &[], true, "fd 3 to fd 4, all open"),
             (Some("7"), Some("2"), std::slice::from_ref(&closed), false, "not open: 4; a stale"),
         ] {
