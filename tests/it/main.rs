@@ -1,6 +1,7 @@
 //! The tests of the program through its activators, on real sockets.
 
 mod activate;
+mod activate_faults;
 mod activators;
 mod architecture;
 mod bench;

@@ -1,12 +1,13 @@
 //! `--accept`: one process for each connection, as `Accept=yes` of systemd.socket(5) has it.
 
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
 
-use rustix::event::Timespec;
+use rustix::event::{PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, wait};
 use socket2::{SockAddr, SockRef, Socket};
@@ -16,103 +17,190 @@ use super::hand_over;
 use super::target::Target;
 use super::wait::{Signals, ready};
 use crate::command::Outcome;
-use crate::error::{Context, Errno as Reason, Result};
+use crate::error::{Context, Errno as Reason, Error, ErrorKind, Result};
 use crate::sys;
-
-/// How long accept(2) and fork(2) are left alone after the system had no room for them.
-const BACK_OFF: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-
-/// A connection and its peer.
-type Connection = (Socket, SockAddr);
 
 /// The listening sockets, and the processes of their connections.
 struct Acceptor<'a> {
-    sockets: Vec<Bound>,
+    listeners: Vec<Listener>,
     target: &'a Target,
     children: Vec<Pid>,
     connections_max: usize,
-    /// A connection that no process could be started for yet, and its socket's index. It is not
-    /// dropped.
-    waiting: Option<(usize, Connection)>,
+    /// A connection that no process could be started for yet. It is not dropped.
+    waiting: Option<Connection>,
+    fork: Retry,
+}
+
+struct Listener {
+    socket: Bound,
+    accept: Retry,
+    /// Somebody shut it down: it accepts nothing any more.
+    is_shut_down: bool,
+}
+
+struct Connection {
+    socket: Socket,
+    peer: SockAddr,
+    /// What its socket is called for the process.
+    name: String,
+}
+
+/// When to try again what failed the last time.
+#[derive(Default)]
+struct Retry {
+    due: Option<Instant>,
+}
+
+impl Retry {
+    /// How long accept(2) or fork(2) is left alone. What made it fail may last, and poll(2) would
+    /// report the connection again at once.
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Plans the next try. Only the first failure in a row is said.
+    fn failed(&mut self, attempted: impl fmt::Display, error: &io::Error) {
+        if self.due.is_none() {
+            log::warn!("{attempted}: {}; trying again", Reason(error));
+        }
+        self.due = Some(Instant::now() + Self::PAUSE);
+    }
+
+    fn succeeded(&mut self) {
+        self.due = None;
+    }
+
+    /// How long it still has to wait; `None` if it may be tried now.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        self.due.map(|due| due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+    }
 }
 
 /// Accepts until SIGTERM or SIGINT. In each new process it comes back only with the error of exec.
+///
+/// # Errors
+///
+/// No socket is left that listens, or a system call failed that should not.
 pub(super) fn run(
     sockets: Vec<Bound>,
     target: &Target,
     signals: &Signals,
     connections_max: u32,
 ) -> Outcome {
-    for socket in &sockets {
-        // A connection may be gone between poll(2) and accept(2), which then must not wait.
-        SockRef::from(&socket.fd).set_nonblocking(true).context("set O_NONBLOCK")?;
-    }
-    let connections_max = connections_max as usize;
-    let mut acceptor =
-        Acceptor { sockets, target, children: Vec::new(), connections_max, waiting: None };
-    let mut back_off = false;
+    let listener = |socket| Listener { socket, accept: Retry::default(), is_shut_down: false };
+    let mut acceptor = Acceptor {
+        listeners: sockets.into_iter().map(listener).collect(),
+        target,
+        children: Vec::new(),
+        connections_max: connections_max as usize,
+        waiting: None,
+        fork: Retry::default(),
+    };
     loop {
-        let timeout = if back_off { Some(BACK_OFF) } else { None };
-        // Past the limit, and while backing off, connections stay in the kernel's backlog.
-        let accepting = !back_off && acceptor.children.len() < connections_max;
-        let listeners = if accepting { acceptor.sockets.as_slice() } else { &[] };
-        let ready = ready(listeners.iter().map(|socket| socket.fd.as_fd()), signals, timeout)?;
+        let ready = acceptor.wait(signals)?;
         if signals.stop_requested()? {
             return Ok(0);
         }
         acceptor.reap()?;
-        back_off = !acceptor.turn(&ready)?;
+        acceptor.turn(&ready)?;
     }
 }
 
 impl Acceptor<'_> {
-    /// Serves the listeners that are ready; whether the system had room for all.
-    fn turn(&mut self, ready: &[bool]) -> Result<bool> {
-        if let Some((index, connection)) = self.waiting.take() {
-            if !self.start(index, connection)? {
-                return Ok(false);
-            }
-        }
-        for index in (0..ready.len()).filter(|&index| ready[index]) {
-            if self.children.len() >= self.connections_max {
-                break;
-            }
-            match SockRef::from(&self.sockets[index].fd).accept() {
-                Ok(connection) => {
-                    if !self.start(index, connection)? {
-                        return Ok(false);
-                    }
+    /// Waits for something to do; tells which listeners are ready, and for what.
+    fn wait(&self, signals: &Signals) -> Result<Vec<(usize, PollFlags)>> {
+        let now = Instant::now();
+        // Past the limit, and while one of them waits, connections stay in the kernel's backlog.
+        let accepting = self.waiting.is_none() && self.children.len() < self.connections_max;
+        let (mut polled, mut timeout) = (Vec::new(), None);
+        if accepting {
+            for (index, listener) in self.listeners.iter().enumerate() {
+                match listener.accept.wait(now) {
+                    None => polled.push(index),
+                    wait => timeout = timeout.into_iter().chain(wait).min(),
                 }
-                Err(error) if is_shortage(&error) => {
-                    let socket = &self.sockets[index];
-                    log::warn!("accept on {socket}: {}; trying again", Reason(&error));
-                    return Ok(false);
-                }
-                // The peer gave up before it was accepted, or a signal came.
-                Err(_) => {}
             }
+        } else if self.waiting.is_some() {
+            timeout = Some(self.fork.wait(now).unwrap_or_default());
         }
-        Ok(true)
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let sockets = polled.iter().map(|&index| self.listeners[index].socket.fd.as_fd());
+        let ready = ready(sockets, signals, timeout)?;
+        Ok(polled.into_iter().zip(ready).filter(|(_, events)| !events.is_empty()).collect())
     }
 
-    /// Starts the process of a connection; whether there was room for it.
-    fn start(&mut self, index: usize, connection: Connection) -> Result<bool> {
+    /// Serves the listeners that are ready.
+    fn turn(&mut self, ready: &[(usize, PollFlags)]) -> Result<()> {
+        if self.fork.wait(Instant::now()).is_none() {
+            if let Some(connection) = self.waiting.take() {
+                self.start(connection)?;
+            }
+        }
+        for &(index, events) in ready {
+            if self.waiting.is_some() || self.children.len() >= self.connections_max {
+                break;
+            }
+            self.accept(index, events)?;
+        }
+        self.listeners.retain(|listener| !listener.is_shut_down);
+        Ok(())
+    }
+
+    fn accept(&mut self, index: usize, events: PollFlags) -> Result<()> {
+        let Listener { socket, accept, is_shut_down } = &mut self.listeners[index];
+        let fd = SockRef::from(&socket.fd);
+        // A connection may be gone between poll(2) and accept(2), which then must not wait. The
+        // flag is shared with every holder of the socket, and each of them may have cleared it.
+        fd.set_nonblocking(true).context(format!("set O_NONBLOCK on {socket}"))?;
+        match fd.accept() {
+            Ok((connection, peer)) => {
+                accept.succeeded();
+                let name = socket.name.clone();
+                self.start(Connection { socket: connection, peer, name })
+            }
+            Err(error) => match error.raw_os_error() {
+                // A unix socket that was shut down has no other answer when its backlog is empty,
+                // but poll(2) reports it for ever.
+                Some(libc::EAGAIN) if !events.intersects(PollFlags::RDHUP | PollFlags::HUP) => {
+                    Ok(())
+                }
+                Some(libc::EINTR) => Ok(()),
+                // accept(2): it does not listen. It did, and poll(2) reports that it hung up.
+                Some(libc::EINVAL | libc::EAGAIN) => {
+                    let error = shut_down(socket);
+                    *is_shut_down = true;
+                    if self.listeners.iter().all(|listener| listener.is_shut_down) {
+                        return Err(error);
+                    }
+                    log::warn!("{error}");
+                    Ok(())
+                }
+                // No room, a firewall's veto, or what accept(2) passes on of the network: the
+                // connection may still be there, so that the next try has to wait.
+                _ => {
+                    accept.failed(format_args!("accept on {socket}"), &error);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// Starts the process of a connection, or keeps it until there is room for one.
+    fn start(&mut self, connection: Connection) -> Result<()> {
         match sys::handover::fork() {
             Ok(Some(child)) => {
+                self.fork.succeeded();
                 self.children.push(child);
-                Ok(true)
+                Ok(())
             }
             // This is the new process. Exec closes its copies of everything else.
             Ok(None) => {
-                let (socket, peer) = connection;
-                let name = self.sockets[index].name.clone();
+                let Connection { socket, peer, name } = connection;
                 let variables = remote(&peer);
                 Err(hand_over::exec(self.target, vec![(socket.into(), name)], &variables))
             }
             Err(error) => {
-                log::warn!("start a process for a connection: {}; trying again", Reason(&error));
-                self.waiting = Some((index, connection));
-                Ok(false)
+                self.fork.failed("start a process for a connection", &error);
+                self.waiting = Some(connection);
+                Ok(())
             }
         }
     }
@@ -133,11 +221,11 @@ impl Acceptor<'_> {
     }
 }
 
-/// Whether accept(2) failed for lack of descriptors or memory: the connection is still there, and
-/// poll(2) would report it again at once.
-fn is_shortage(error: &io::Error) -> bool {
-    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    error.raw_os_error().is_some_and(|errno| shortages.contains(&errno))
+/// shutdown(2) is for every holder of the socket, and one of the others called it.
+fn shut_down(socket: &Bound) -> Error {
+    let message = format!("accept on {socket}: the socket does not listen any more");
+    Error::new(ErrorKind::Other, message)
+        .remedy("bind it anew: another process that has it called shutdown(2)")
 }
 
 /// REMOTE_ADDR and REMOTE_PORT, as systemd sets them: `Accept=` of systemd.socket(5). IPv4 that

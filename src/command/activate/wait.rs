@@ -66,25 +66,26 @@ pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited
         if signals.stop_requested()? {
             return Ok(Waited::Stopped);
         }
-        if ready.contains(&true) {
+        if ready.iter().any(|events| !events.is_empty()) {
             return Ok(Waited::Traffic);
         }
     }
 }
 
-/// Waits for one of the sockets, for a signal, or until the timeout; tells which sockets are ready.
+/// Waits for one of the sockets, for a signal, or until the timeout; tells what each socket is ready
+/// for: nothing, traffic, or that it was shut down.
 pub(super) fn ready<'a>(
     sockets: impl Iterator<Item = BorrowedFd<'a>>,
     signals: &'a Signals,
     timeout: Option<Timespec>,
-) -> Result<Vec<bool>> {
-    let mut fds: Vec<_> =
-        sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)).collect();
+) -> Result<Vec<PollFlags>> {
+    let events = PollFlags::IN | PollFlags::RDHUP;
+    let mut fds: Vec<_> = sockets.map(|socket| PollFd::from_borrowed_fd(socket, events)).collect();
     fds.push(PollFd::new(signals, PollFlags::IN));
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error).context("poll the sockets"),
     }
     fds.pop();
-    Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
+    Ok(fds.iter().map(PollFd::revents).collect())
 }
