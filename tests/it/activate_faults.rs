@@ -2,15 +2,22 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use socket2::SockRef;
 
 use crate::handover::hand_over;
-use crate::kit::{DEADLINE, Dir, Process, clean, has_tool, program_path};
+use crate::kit::{DEADLINE, Dir, Process, clean, has_tool, program, program_path, run};
+
+fn activate(arguments: &[&str]) -> Command {
+    let mut command = program();
+    command.arg("activate").args(arguments);
+    command
+}
 
 /// The program under strace, which writes its log to a file. It stays this process's child, with
 /// the tracer beside it: a signal reaches it, and its end is the end that is waited for.
@@ -138,4 +145,74 @@ fn a_connection_waits_for_the_room_for_its_process() {
         let warnings = finished.stderr.matches("start a process for a connection").count();
         assert_eq!(warnings, 1, "{}", finished.describe());
     }
+}
+
+/// Between the look at a stale file and its removal another process may put a living socket there.
+#[test]
+fn a_living_socket_is_never_taken_for_the_stale_one_that_was_there() {
+    let test = "a socket that comes between the look and the removal";
+    if !has_tool("strace", test) {
+        return;
+    }
+    let dir = Dir::new();
+    let path = dir.path("s");
+    drop(UnixListener::bind(&path).expect("bind"));
+    let address = format!("unix:{}", path.display());
+    let log = dir.path("log");
+    // connect(2) is what tells whether somebody listens. The process stops right behind it.
+    let arguments = ["activate", "-l", &address];
+    let mut command = injected(&log, &["connect:signal=SIGSTOP:when=1"], &arguments);
+    let process = Process::start(&mut command);
+    wait_until_stopped(process.pid());
+    std::fs::remove_file(&path).expect("remove");
+    let living = UnixListener::bind(&path).expect("bind");
+    kill_process(process.pid(), Signal::CONT).expect("kill(2)");
+    process.finish().expect_code(5).expect_stderr(&["Address already in use"]);
+    let _client = UnixStream::connect(&path).expect("it is still there");
+    living.accept().expect("a connection to the living one");
+    let files = std::fs::read_dir(dir.path("")).expect("read").flatten();
+    let mut names: Vec<_> = files.map(|file| file.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["log", "s"]);
+}
+
+/// Waits for the stop through waitid(2), which reports a child that stopped without collecting it.
+fn wait_until_stopped(pid: Pid) {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let status = waitid(WaitId::Pid(pid), options);
+        let _ = sender.send(status.is_ok_and(|status| status.is_some_and(|it| it.stopped())));
+    });
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok(true), "it ended, or runs on");
+}
+
+/// A file that a start made and that nothing listens on would be in the way of the next one.
+#[test]
+fn a_start_that_fails_leaves_no_socket_file() {
+    let dir = Dir::new();
+    let held = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let in_use = format!("tcp:{}", held.local_addr().expect("an address"));
+    let script = dir.path("script");
+    std::fs::write(&script, "#!/no/such/interpreter\n").expect("write");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("chmod");
+    let script = script.display().to_string();
+    let at = |scheme: &str, name: &str| format!("{scheme}:{}", dir.path(name).display());
+    let (stream, datagram, living) = (at("unix", "a"), at("unix-dgram", "b"), at("unix", "living"));
+    let kept = UnixListener::bind(dir.path("living")).expect("bind");
+    for (arguments, status) in [
+        (&["-l", &stream, "-l", &datagram, "-l", &in_use][..], 5),
+        (&["-l", &stream, "-l", &living], 5),
+        (&["-l", &stream, "-l", &stream], 5),
+        (&["--now", "-l", &stream, "-l", &datagram, "--", &script], 127),
+    ] {
+        run(&mut activate(arguments)).expect_code(status);
+        for name in ["a", "b"] {
+            assert!(!dir.path(name).exists(), "{name} is left over: {arguments:?}");
+        }
+    }
+    let _client = UnixStream::connect(dir.path("living")).expect("it is still there");
+    kept.accept().expect("a connection to it");
 }

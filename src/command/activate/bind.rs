@@ -1,11 +1,11 @@
 //! From addresses to bound sockets.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Bound, explain, unix_file};
+use super::unix_file::{self, SocketFile};
+use super::{Bound, explain};
 use crate::address::{Address, Host, Inet, Style, UnixName, domain_of};
 use crate::error::{ErrorKind, Result};
 
@@ -41,8 +41,8 @@ pub(super) fn bind_all(
             names => &names[index],
         };
         for target in numeric(address)? {
-            let fd = bind(&target, backlog).map_err(|failure| explain::error(&target, failure))?;
-            sockets.push(Bound::new(fd, target, name));
+            let bound = bind(&target, backlog, name);
+            sockets.push(bound.map_err(|failure| explain::error(&target, failure))?);
         }
     }
     Ok(sockets)
@@ -56,15 +56,8 @@ fn numeric(address: &Address) -> Result<Vec<Address>> {
     Ok(ips.map(|ip| Address::from_ip(*inet, ip)).collect())
 }
 
-impl Bound {
-    pub(super) fn new(fd: OwnedFd, asked: Address, name: &str) -> Self {
-        let address = Address::of_socket(&fd).ok().flatten().unwrap_or(asked);
-        Self { fd, address: Some(address), name: name.to_owned() }
-    }
-}
-
 /// A socket bound to `address` and, unless it is a datagram socket, listening.
-pub(super) fn bind(address: &Address, backlog: i32) -> Result<OwnedFd, Failure> {
+pub(super) fn bind(address: &Address, backlog: i32, name: &str) -> Result<Bound, Failure> {
     let at = |step| move |error| Failure { step, error };
     let sockaddr = first_sockaddr(address).map_err(at(Step::Bind))?;
     let r#type = address.style().socket_type();
@@ -73,10 +66,15 @@ pub(super) fn bind(address: &Address, backlog: i32) -> Result<OwnedFd, Failure> 
         Socket::new(domain_of(&sockaddr), r#type, address.protocol()).map_err(at(Step::Socket))?;
     set_options(&socket, address, &sockaddr).map_err(at(Step::Socket))?;
     bind_to(&socket, address, &sockaddr).map_err(at(Step::Bind))?;
+    let file = match address {
+        Address::Unix(_, UnixName::Path(path)) => SocketFile::bound(path),
+        _ => SocketFile::NONE,
+    };
     if r#type != Type::DGRAM {
         socket.listen(backlog).map_err(at(Step::Listen))?;
     }
-    Ok(socket.into())
+    let actual = Address::of_socket(&socket).ok().flatten().unwrap_or_else(|| address.clone());
+    Ok(Bound { fd: socket.into(), address: Some(actual), name: name.to_owned(), file })
 }
 
 fn first_sockaddr(address: &Address) -> io::Result<SockAddr> {
@@ -110,9 +108,8 @@ fn bind_to(socket: &Socket, address: &Address, sockaddr: &SockAddr) -> io::Resul
     let Err(error) = socket.bind(sockaddr) else { return Ok(()) };
     match address {
         Address::Unix(_, UnixName::Path(path))
-            if error.raw_os_error() == Some(libc::EADDRINUSE) && unix_file::is_stale(path) =>
+            if error.raw_os_error() == Some(libc::EADDRINUSE) && unix_file::remove_stale(path)? =>
         {
-            std::fs::remove_file(path)?;
             log::info!("{address}: replaced a socket file that nobody listens on");
             socket.bind(sockaddr)
         }

@@ -17,8 +17,8 @@ pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
     let mut sockets = Vec::new();
     for (address, name) in demo_set(Path::new(&home)) {
         let name = names.first().map_or(name, String::as_str);
-        match bind::bind(&address, backlog) {
-            Ok(fd) => sockets.push(Bound::new(fd, address, name)),
+        match bind::bind(&address, backlog, name) {
+            Ok(bound) => sockets.push(bound),
             Err(failure) if is_missing(&address, &failure) => {
                 log::info!(
                     "without {address}, which this machine lacks: {}",

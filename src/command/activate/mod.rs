@@ -18,6 +18,7 @@ mod wait;
 use std::os::fd::OwnedFd;
 
 use self::target::Target;
+use self::unix_file::SocketFile;
 use self::wait::{Signals, Waited};
 use super::{Outcome, logging};
 use crate::activation::{Environment, Inherited, InheritedFd, Kind, Service};
@@ -37,6 +38,8 @@ struct Bound {
     address: Option<Address>,
     /// Its name in LISTEN_FDNAMES.
     name: String,
+    /// The file that was made for it.
+    file: SocketFile,
 }
 
 impl std::fmt::Display for Bound {
@@ -67,14 +70,18 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
     let signals = Signals::block()?;
     announce::announce(&sockets, if is_demo_set { &[] } else { &sockets }, args);
     if args.accept {
+        sockets.iter_mut().for_each(|socket| socket.file.keep());
         return accept::run(sockets, &target, &signals, args.connections_max);
     }
     if !args.now {
         if let Waited::Stopped = wait::for_traffic(&sockets, &signals)? {
+            sockets.iter_mut().for_each(|socket| socket.file.keep());
             return Ok(0);
         }
     }
-    let fds = sockets.into_iter().map(|socket| (socket.fd, socket.name)).collect();
+    // If exec fails, the files go with this scope.
+    let (fds, _files): (Vec<_>, Vec<_>) =
+        sockets.into_iter().map(|socket| ((socket.fd, socket.name), socket.file)).unzip();
     Err(hand_over::exec(&target, fds, &[]))
 }
 
@@ -101,7 +108,7 @@ fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
         let message = format!("--accept with {inherited}: it has no connections to accept");
         return Err(Error::new(ErrorKind::Usage, message).remedy("leave --accept out"));
     }
-    Ok(Bound { fd, address, name: inherited.name().to_owned() })
+    Ok(Bound { fd, address, name: inherited.name().to_owned(), file: SocketFile::NONE })
 }
 
 /// Refuses what cannot work before anything is bound; gives the names of `--fdname`. So many

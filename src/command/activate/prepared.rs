@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 
 use super::target::Target;
-use super::{Bound, bind, explain, hand_over};
+use super::{bind, explain, hand_over};
 use crate::address::Address;
 use crate::cli::ActivateArgs;
 use crate::error::{Error, Result};
@@ -33,7 +33,8 @@ impl Program {
 ///
 /// The address cannot be bound.
 pub(in crate::command) fn bind_one(address: &Address, backlog: i32) -> Result<(OwnedFd, Address)> {
-    let fd = bind::bind(address, backlog).map_err(|failure| explain::error(address, failure))?;
-    let bound = Bound::new(fd, address.clone(), "");
+    let bound = bind::bind(address, backlog, "");
+    let mut bound = bound.map_err(|failure| explain::error(address, failure))?;
+    bound.file.keep();
     Ok((bound.fd, bound.address.unwrap_or_else(|| address.clone())))
 }
