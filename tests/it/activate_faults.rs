@@ -216,3 +216,65 @@ fn a_start_that_fails_leaves_no_socket_file() {
     let _client = UnixStream::connect(dir.path("living")).expect("it is still there");
     kept.accept().expect("a connection to it");
 }
+
+/// To hand sockets over takes no more descriptors than to have them.
+#[test]
+fn as_many_sockets_are_handed_over_as_the_command_can_have() {
+    let mut command = clean("sh");
+    command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh", program_path()]);
+    command.args(["activate", "--now"]);
+    for _ in 0..50 {
+        command.args(["-l", "tcp:127.0.0.1:0"]);
+    }
+    let check = "ulimit -n; echo $LISTEN_FDS; test -S /proc/$$/fd/52 && echo open";
+    let finished = run(command.args(["--", "sh", "-c", check])).expect_code(0);
+    assert_eq!(finished.stdout, "64\n50\nopen\n", "{}", finished.describe());
+}
+
+/// What was handed over to it comes first, whatever numbers the sockets have by then.
+#[test]
+fn each_socket_has_its_number_and_name_whatever_was_in_the_way() {
+    let inner = [program_path(), "activate", "--now", "--fdname", "c:d", "-l", "udp:127.0.0.1:0"];
+    // 4 and 5 are open in the program already, and are no sockets of its own.
+    let outer = "exec \"$0\" activate --now --fdname a:b -l tcp:127.0.0.1:0 -l udp:127.0.0.1:0 \
+                 \"$@\" 4</dev/null 5</dev/null";
+    let mut command = clean("sh");
+    command.args(["-c", outer, program_path()]).args(inner);
+    command.args(["-l", "tcp:127.0.0.1:0", program_path(), "inspect", "--json"]);
+    let finished = run(&mut command).expect_code(0);
+    let document: serde_json::Value = serde_json::from_str(&finished.stdout).expect("JSON");
+    let rows = document["fds"].as_array().expect("an array").iter();
+    let row = |row: &serde_json::Value| {
+        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        (row["fd"].as_i64().expect("a number"), text(&row["name"]), text(&row["socket"]["type"]))
+    };
+    let rows: Vec<_> = rows.map(row).collect();
+    let expected = [(3, "a", "STREAM"), (4, "b", "DGRAM"), (5, "c", "DGRAM"), (6, "d", "STREAM")];
+    let expected = expected.map(|(fd, name, r#type)| (fd, name.into(), format!("SOCK_{}", r#type)));
+    assert_eq!(rows, expected);
+}
+
+/// Where the limit is too low, the start fails, and not the first client.
+#[test]
+fn it_announces_nothing_that_it_cannot_hand_over() {
+    const LIMIT: usize = 32;
+    let mut announced = 0;
+    for sockets in LIMIT / 2 - 4..=LIMIT {
+        let mut command = clean("sh");
+        let script = format!("ulimit -n {LIMIT} && exec \"$@\"");
+        command.args(["-c", &script, "sh", program_path(), "activate", "--now"]);
+        for _ in 0..sockets {
+            command.args(["-l", "tcp:127.0.0.1:0"]);
+        }
+        let finished = run(command.args(["--", "sh", "-c", "echo $LISTEN_FDS"]));
+        if finished.stderr.contains("listening: ") {
+            announced = sockets;
+            let finished = finished.expect_code(0);
+            assert_eq!(finished.stdout, format!("{sockets}\n"), "{}", finished.describe());
+        } else {
+            finished.expect_code(5).expect_stderr(&["Too many open files", "ulimit -n"]);
+        }
+    }
+    // All but the standard streams and a few of its own.
+    assert!(announced >= LIMIT - 6, "{announced}");
+}

@@ -67,6 +67,7 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
     if args.inetd && !args.accept && sockets.len() != 1 {
         return Err(one_socket_for_inetd());
     }
+    hand_over::check_room(&sockets)?;
     let signals = Signals::block()?;
     announce::announce(&sockets, if is_demo_set { &[] } else { &sockets }, args);
     if args.accept {
