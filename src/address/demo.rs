@@ -1,10 +1,12 @@
 //! The demo set: the sockets of the original's `echo@demo.socket`, for `activate` without `-l` and
 //! for `probe` without an address.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Address, Cid, Host, Inet, Style, UnixName};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The port of the demo set, over IP and over vsock.
 pub const DEMO_PORT: u16 = 3000;
@@ -26,9 +28,44 @@ pub fn demo_set(home: &Path) -> Vec<(Address, &'static str)> {
     ]
 }
 
+/// The directory of the unix sockets, from the value of `HOME`: whoever binds the demo set and
+/// whoever probes it find the same one only by an absolute path.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`] if it is not set, empty or relative.
+pub fn demo_home(home: Option<OsString>) -> Result<PathBuf> {
+    let problem = match home {
+        Some(home) if Path::new(&home).is_absolute() => return Ok(home.into()),
+        Some(home) if !home.is_empty() => {
+            format!("HOME={} is not an absolute path", home.to_string_lossy())
+        }
+        Some(_) => "HOME is empty".to_owned(),
+        None => "HOME is not set".to_owned(),
+    };
+    let message = format!("{problem}, and the unix sockets of the demo set are there");
+    Err(Error::new(ErrorKind::Usage, message).remedy("set HOME, or name the addresses"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_absolute_home_is_the_same_for_both_ends() {
+        for (home, problem) in [
+            (None, "HOME is not set"),
+            (Some(""), "HOME is empty"),
+            (Some("."), "HOME=. is not an absolute path"),
+            (Some("home/demo"), "HOME=home/demo is not an absolute path"),
+        ] {
+            let error = demo_home(home.map(OsString::from)).expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Usage);
+            assert!(error.to_string().starts_with(problem), "{error}");
+        }
+        let home = demo_home(Some("/home/demo".into())).expect("a directory");
+        assert_eq!(home, Path::new("/home/demo"));
+    }
 
     #[test]
     fn the_demo_set_is_the_originals() {

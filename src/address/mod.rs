@@ -16,7 +16,7 @@ mod socket;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-pub use demo::{DEMO_PORT, demo_set};
+pub use demo::{DEMO_PORT, demo_home, demo_set};
 pub use parse::ParseAddressError;
 pub use socket::domain_of;
 

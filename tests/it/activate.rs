@@ -312,12 +312,6 @@ fn the_demo_set_leaves_out_ipv6_where_there_is_none() {
     finished.expect_stderr(&["without tcp:[::1]:3000", "without udp:[::1]:3000"]);
 }
 
-#[test]
-fn the_demo_set_needs_a_home() {
-    let finished = run(activate(&[]).env_remove("HOME")).expect_code(5);
-    finished.expect_stderr(&["HOME is not set", "-l"]);
-}
-
 /// As systemd-socket-activate(1) does: in the original positions, before its own.
 #[test]
 fn what_was_handed_over_to_it_is_passed_on() {

@@ -278,3 +278,18 @@ fn it_announces_nothing_that_it_cannot_hand_over() {
     // All but the standard streams and a few of its own.
     assert!(announced >= LIMIT - 6, "{announced}");
 }
+
+#[test]
+fn the_demo_set_needs_a_home_that_is_a_directory_of_the_user() {
+    for home in [None, Some(""), Some("relative"), Some(".")] {
+        let dir = Dir::new();
+        let errors = [&["activate"][..], &["probe"]].map(|verb| {
+            let mut command = program();
+            command.args(verb).env_remove("HOME").envs(home.map(|home| ("HOME", home)));
+            let finished = run(command.current_dir(dir.path(""))).expect_code(2);
+            finished.expect_stderr(&["HOME", "set HOME"]).stderr
+        });
+        assert_eq!(errors[0], errors[1], "{home:?}");
+        assert_eq!(std::fs::read_dir(dir.path("")).expect("read").count(), 0);
+    }
+}

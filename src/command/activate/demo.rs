@@ -1,21 +1,16 @@
 //! The demo set: every kind of socket that the walk-through talks to.
 
-use std::path::Path;
-
 use super::bind::{self, Failure, Step};
 use super::{Bound, explain};
-use crate::address::{Address, Host, demo_set};
-use crate::error::{Errno, Error, ErrorKind, Result};
+use crate::address::{Address, Host, demo_home, demo_set};
+use crate::error::{Errno, Result};
 
 /// Binds the demo set. Nobody asked for vsock or IPv6 by name here, so a machine without them is
 /// said and skipped. `names` has none, or one for all.
 pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
-    let home = std::env::var_os("HOME").ok_or_else(|| {
-        Error::new(ErrorKind::Bind, "bind the demo set: HOME is not set, where its unix sockets go")
-            .remedy("set HOME, or give the addresses with -l")
-    })?;
+    let home = demo_home(std::env::var_os("HOME"))?;
     let mut sockets = Vec::new();
-    for (address, name) in demo_set(Path::new(&home)) {
+    for (address, name) in demo_set(&home) {
         let name = names.first().map_or(name, String::as_str);
         match bind::bind(&address, backlog, name) {
             Ok(bound) => sockets.push(bound),

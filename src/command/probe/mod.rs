@@ -8,10 +8,9 @@ mod pattern;
 mod report;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 
 use super::{Outcome, logging};
-use crate::address::{Address, demo_set};
+use crate::address::{Address, demo_home, demo_set};
 use crate::cli::ProbeArgs;
 use crate::error::{Context, Error, ErrorKind, Result};
 use exchange::Plan;
@@ -54,11 +53,7 @@ fn addresses(args: &ProbeArgs) -> Result<(Vec<Address>, Origin)> {
     if !args.addresses.is_empty() {
         return Ok((args.addresses.iter().map(Address::to_client).collect(), Origin::User));
     }
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or_else(|| {
-        Error::new(ErrorKind::Usage, "HOME is not set, and the demo set has sockets there")
-            .remedy("set HOME, or name the addresses to probe")
-    })?;
-    let set = demo_set(&PathBuf::from(home));
+    let set = demo_set(&demo_home(std::env::var_os("HOME"))?);
     Ok((set.iter().map(|(address, _)| address.to_client()).collect(), Origin::DemoSet))
 }
 
