@@ -10,6 +10,7 @@ mod datagrams;
 mod docs;
 mod example;
 mod extremes;
+mod faults;
 mod generated;
 mod handover;
 mod inspect;

@@ -1,0 +1,73 @@
+//! docs/faults.md: the table, in words. That it is true is what the tests of the rows are for.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::table::{Call, Kind, WITHOUT_ROWS, calls};
+
+const INTRODUCTION: &str = "\
+# When a system call fails
+
+Generated from `tests/it/faults/table.rs`: edit that, and run `UPDATE_GENERATED=1 cargo test --test it generated`.
+
+Every system call of a server that serves can fail. This page has each call, each error that Linux can return for it in a server that runs,
+what the error means there, and what the server does. Each row is a test: `strace` lets the first such call of a running server fail, then the
+second, then every fifth, and, where a shortage may last or an event stays, every one for a while. Meanwhile peers talk over TCP (IPv4 and
+IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and seqpacket sockets: one message at a time, in
+bulk that fills every buffer, in bursts that fill a datagram queue, with a connection for each message, and with a reset in the middle.
+
+Afterwards the server runs and does not spin, every peer is served, old and new, nobody has received a wrong byte, what **cost nobody** has
+cost nobody a connection or a datagram, what may **cost one peer** has cost at most that connection or that datagram for each failure, and
+SIGTERM ends the server with exit status 0.
+
+To run one row: `FAULT=recvmsg:EINTR cargo test --test it faults::`. A row that fails says how to do the same by hand.
+
+Not in the table are the errors of a wrong call, such as `EBADF`, `EFAULT` and `ENOTSOCK`: the program owns its descriptors and knows what
+they are. A call that fails through an injection is not carried out; a kernel may have done part of its work.
+";
+
+pub(super) fn check() {
+    let text = text();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
+    if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        return;
+    }
+    let update = std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1");
+    assert!(
+        update,
+        "stale: docs/faults.md; run `UPDATE_GENERATED=1 cargo test --test it generated` and commit \
+         the result"
+    );
+    std::fs::write(path, text).expect("write");
+}
+
+fn text() -> String {
+    let mut text = INTRODUCTION.to_owned();
+    for call in calls() {
+        text.push_str(&section(call));
+    }
+    text.push_str("\n## Calls without rows\n\n| call | why |\n|---|---|\n");
+    for (names, _, why) in WITHOUT_ROWS {
+        let _ = writeln!(text, "| {names} | {why} |");
+    }
+    text
+}
+
+fn section(call: &Call) -> String {
+    let (name, purpose) = (call.name, call.purpose);
+    let mut text = format!("\n## {name}\n\nThe server {purpose}.\n\n");
+    text.push_str(
+        "| error | what it means | what the server does | it costs |\n|---|---|---|---|\n",
+    );
+    for fault in call.faults {
+        let (errno, meaning, answer) = (fault.errno, fault.meaning, call.answer(fault));
+        let cost = match fault.kind {
+            Kind::Nobody => "nobody",
+            Kind::OnePeer => "one peer at most",
+            Kind::OneSocket => "the peers of that socket",
+            Kind::ComesByItself => "nobody (not injected: it comes by itself)",
+        };
+        let _ = writeln!(text, "| `{errno}` | {meaning} | {answer} | {cost} |");
+    }
+    text
+}
