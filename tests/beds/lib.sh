@@ -4,6 +4,7 @@
 # name that ends in the hash of its recipe, so that a changed recipe makes a new one.
 
 set -euo pipefail
+shopt -s inherit_errexit
 
 BEDS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$BEDS/../.." && pwd)
@@ -14,12 +15,36 @@ mkdir -p "$CACHE"
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# The tests read in these two lines that the sources are not to blame: this machine has not what
+# the script needs, or a third party does not deliver it now. Every other failure is a failed test.
+lacks() { printf 'NOT HERE: %s\n' "$*" >&2; exit 1; }
+out() { printf 'NOT NOW: %s\n' "$*" >&2; exit 1; }
+
 need() {
     local tool missing=()
     for tool in "$@"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
     [ ${#missing[@]} -eq 0 ] ||
-        die "not installed: ${missing[*]}; tests/run installs what packages.txt lists"
-    [ "$(id -u)" -eq 0 ] || die "must run as root: it makes namespaces and mounts"
+        lacks "not installed: ${missing[*]}; tests/run installs what packages.txt lists"
+    [ "$(id -u)" -eq 0 ] || lacks "must run as root: it makes namespaces and mounts"
+    unshare --mount true 2>/dev/null || lacks "namespaces and mounts are not allowed here"
+}
+
+# What apt, cargo and pip say of a server that cannot be reached, or sends what it should not.
+# Below cargo's is the reason that curl found.
+OUTAGE='^[EW]: Failed to fetch |failed to download from |^ +\[[0-9]+\] |after connection broken by '
+
+# download COMMAND…: runs a command that downloads. Its output goes to stderr.
+download() {
+    local log status
+    log=$(mktemp)
+    set +e
+    (set -e; "$@") 2>&1 </dev/null | tee "$log" >&2
+    status=${PIPESTATUS[0]}
+    set -e
+    log=$(grep -E "$OUTAGE" "$log" | head -n 2 | sed 's/^ *//' | paste -sd ' '; rm "$log") || true
+    [ "$status" -eq 0 ] || [ -z "$log" ] || out "$log"
+    [ "$status" -eq 0 ] || say "$1 failed; its output is above"
+    return "$status"
 }
 
 hash_of() { sha256sum | cut -c1-12; }
@@ -37,8 +62,7 @@ cached() {
         local seconds=$SECONDS
         say "making ${path##*/}, kept for the next run"
         rm -rf "$path.new"
-        # A caller's command substitution turns errexit off, so a failure is seen to here.
-        "$@" "$path.new" >&2 9>&- || die "making ${path##*/} failed; its output is above"
+        download "$@" "$path.new" 9>&-
         mv "$path.new" "$path"
         say "made ${path##*/} in $((SECONDS - seconds)) s"
     fi
@@ -55,7 +79,7 @@ debian() {
 }
 
 make_debian() {
-    mmdebstrap --quiet --variant=apt --format=tar ${1:+--include="$1"} trixie "$2"
+    mmdebstrap --variant=apt --format=tar ${1:+--include="$1"} trixie "$2"
 }
 
 # crates: the path of a folder with the sources of all crates of Cargo.lock.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::kit::{bed_script, not_run, run};
+use crate::kit::{Why, bed_script, not_run, run, run_bed};
 
 /// Uid and gid of the first user that `useradd` makes.
 const DEMO: (u32, u32) = (1000, 1000);
@@ -13,11 +13,9 @@ const DEMO: (u32, u32) = (1000, 1000);
 #[test]
 fn ignition_sets_up_what_the_butane_file_says() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let ignition = run(bed_script("ignition").arg(directory.path()));
-    if !ignition.succeeded() && ignition.stderr.contains("not installed") {
-        return not_run("vm/echo.butane under Ignition", ignition.stderr.trim());
+    if let Err(why) = run_bed(bed_script("ignition").arg(directory.path())) {
+        return not_run("vm/echo.butane under Ignition", &why);
     }
-    ignition.ok();
     let root = directory.path().join("root");
     let user_units = Path::new("home/demo/.config/systemd/user");
 
@@ -50,7 +48,8 @@ fn a_missing_unit_is_noticed() {
         &format!("cd {} && tests/beds/butane quadlet < vm/echo.butane", env!("CARGO_MANIFEST_DIR")),
     ]));
     if output.stderr.contains("No module named") {
-        return not_run("the check of the Butane file", output.stderr.trim());
+        let why = Why::NotHere("python3-yaml is not installed".to_owned());
+        return not_run("the check of the Butane file", &why);
     }
     output.refused().said("there is no file quadlet/echo@.socket");
 }

@@ -1,25 +1,17 @@
 //! The container images, built from the Containerfile once in a run.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::LazyLock;
 
-use crate::kit::{bed_script, not_run};
+use crate::kit::{Why, bed_script, not_run, run_bed};
 
-static BUILT: LazyLock<Result<PathBuf, String>> = LazyLock::new(build);
-
-fn build() -> Result<PathBuf, String> {
+static BUILT: LazyLock<Result<PathBuf, Why>> = LazyLock::new(|| {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("system");
-    let status = bed_script("images")
-        .arg(&dir)
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|error| format!("tests/beds/images: {error}"))?;
-    if status.success() { Ok(dir) } else { Err(format!("tests/beds/images ended with {status}")) }
-}
+    run_bed(bed_script("images").arg(&dir)).map(|_| dir)
+});
 
 /// The folder with the images and the static program, or the reason why there is none.
-pub(crate) fn built() -> Result<&'static Path, String> {
+pub(crate) fn built() -> Result<&'static Path, Why> {
     BUILT.as_deref().map_err(Clone::clone)
 }
 

@@ -5,25 +5,85 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine, shorter than a CI job's patience.
 const COMMAND_TIMEOUT: &str = "120";
 
+/// Why something cannot be tried, as a script of `tests/beds` says it.
+#[derive(Debug, Clone)]
+pub(crate) enum Why {
+    /// This machine lacks a tool or a right.
+    NotHere(String),
+    /// A third party does not deliver what is needed; in its own words.
+    NotNow(String),
+    /// Whatever else went wrong is a fault of the sources or of the script.
+    Failed(String),
+}
+
+impl Why {
+    /// Reads what a script that failed has said.
+    pub(crate) fn of(said: &str) -> Self {
+        let line = |marker| said.lines().find_map(|line| line.strip_prefix(marker));
+        match (line("NOT HERE: "), line("NOT NOW: ")) {
+            (Some(what), _) => Self::NotHere(what.to_owned()),
+            (None, Some(what)) => Self::NotNow(what.to_owned()),
+            (None, None) => Self::Failed(said.trim().to_owned()),
+        }
+    }
+}
+
 /// Says that `what` was not tried and why; a failure where system tests are required.
-pub(crate) fn not_run(what: &str, why: &str) {
-    assert!(
-        std::env::var_os("REQUIRE_SYSTEM_TESTS").is_none_or(|value| value != "1"),
-        "{what} could not run: {why}"
-    );
-    // Written past the harness, which hides what a passing test prints.
-    let _ = writeln!(io::stderr(), "not run: {what}: {why}");
+#[track_caller]
+pub(crate) fn not_run(what: &str, why: &Why) {
+    let line = match why {
+        Why::NotHere(why) => format!("NOT TESTED: {what}: {why}"),
+        Why::NotNow(why) => format!("NOT TESTED: {what}: now unavailable: {why}"),
+        Why::Failed(why) => panic!("{what} failed: {why}"),
+    };
+    say(&line);
+    let required = std::env::var_os("REQUIRE_SYSTEM_TESTS").is_some_and(|value| value == "1");
+    assert!(!required, "{line}");
+}
+
+/// Written past the harness, which hides what a passing test prints.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A script of `tests/beds`.
 pub(crate) fn bed_script(name: &str) -> Command {
     Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/beds").join(name))
+}
+
+/// Runs a script to its end. Its errors are its progress too, and so they are shown at once.
+pub(crate) fn run_bed(script: &mut Command) -> Result<String, Why> {
+    let (child, stderr) = start(script.stdin(Stdio::null()));
+    let output = child.wait_with_output().expect("a child can be waited for");
+    let stderr = stderr.join().expect("it reads to the end");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(stdout);
+    }
+    Err(Why::of(&format!("{stdout}{stderr}{}: {}", show(script), output.status)))
+}
+
+fn start(script: &mut Command) -> (Child, JoinHandle<String>) {
+    script.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        script.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", show(script)));
+    let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        for line in stderr.split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            say(&line);
+            text.extend([&line, "\n"]);
+        }
+        text
+    });
+    (child, reader)
 }
 
 /// Runs `command` to its end.
@@ -76,9 +136,12 @@ impl Output {
     /// Fails the test unless the text is in either stream.
     #[track_caller]
     pub(crate) fn said(self, text: &str) -> Self {
-        let found = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(found, "nothing says {text:?}\n{self}");
+        assert!(self.says(text), "nothing says {text:?}\n{self}");
         self
+    }
+
+    fn says(&self, text: &str) -> bool {
+        self.stdout.contains(text) || self.stderr.contains(text)
     }
 }
 
@@ -110,13 +173,8 @@ impl Bed {
         script: &mut Command,
         enter: impl Fn(&str) -> Vec<String>,
         journal: &'static str,
-    ) -> Result<Self, String> {
-        // The errors of a script are its progress too: shown at once, past the harness.
-        let mut holder = script
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot run {}: {error}", show(script)))?;
+    ) -> Result<Self, Why> {
+        let (mut holder, stderr) = start(script.stdin(Stdio::piped()));
         let lifeline = holder.stdin.take();
         let mut line = String::new();
         if let Some(stdout) = holder.stdout.take() {
@@ -124,7 +182,8 @@ impl Bed {
         }
         let Some(pid) = line.trim().strip_prefix("ready ") else {
             let status = holder.wait().map_or_else(|error| error.to_string(), |s| s.to_string());
-            return Err(format!("{} ended with {status}; it says why above", show(script)));
+            let stderr = stderr.join().expect("it reads to the end");
+            return Err(Why::of(&format!("{stderr}{}: {status}", show(script))));
         };
         let (pid, enter) = (pid.to_owned(), enter(pid));
         Ok(Self { holder, lifeline, pid, enter, journal })
@@ -156,11 +215,15 @@ impl Bed {
     /// Runs `script` again and again until it succeeds.
     #[track_caller]
     pub(crate) fn until(&self, script: &str) -> Output {
+        self.run_until(script, Output::succeeded).ok()
+    }
+
+    fn run_until(&self, script: &str, done: impl Fn(&Output) -> bool) -> Output {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let output = self.run(script);
-            if output.succeeded() || Instant::now() > deadline {
-                return output.ok();
+            if done(&output) || Instant::now() > deadline {
+                return output;
             }
         }
     }
@@ -210,6 +273,12 @@ impl Background {
     /// Waits until the command has printed `text` on either stream.
     #[track_caller]
     pub(crate) fn wait_for(&self, text: &str) {
+        let (found, said) = self.says(text);
+        assert!(found, "{}\n--- has not said {text:?} but\n{said}", self.command);
+    }
+
+    /// Whether the command prints `text` before it ends, and what it has printed so far.
+    pub(crate) fn says(&self, text: &str) -> (bool, String) {
         let (said, changed) = &*self.said;
         let guard = said.lock().unwrap_or_else(PoisonError::into_inner);
         let (said, _) = changed
@@ -217,8 +286,7 @@ impl Background {
                 !said.text.contains(text) && said.open > 0
             })
             .unwrap_or_else(PoisonError::into_inner);
-        let (found, said) = (said.text.contains(text), said.text.clone());
-        assert!(found, "{}\n--- has not said {text:?} but\n{said}", self.command);
+        (said.text.contains(text), said.text.clone())
     }
 
     /// Waits for the command's end and returns what it printed.

@@ -3,17 +3,17 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::kit::{Output, bed_script, not_run, run};
+use crate::kit::{Output, Why, bed_script, not_run, run};
 
 pub(crate) fn manifest() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kubernetes/echo.yaml")
 }
 
 /// What the validator says, or the reason why it cannot be asked.
-fn validated(file: &PathBuf) -> Result<Output, String> {
+fn validated(file: &PathBuf) -> Result<Output, Why> {
     let output = run(bed_script("manifests").arg(file));
     let judged = format!("{}{}", output.stdout, output.stderr).contains("against version");
-    if judged { Ok(output) } else { Err(output.stderr.trim().to_owned()) }
+    if judged { Ok(output) } else { Err(Why::of(&output.stderr)) }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use crate::kit::{Bed, Output, bed_script, not_run, run};
+use crate::kit::{Bed, Output, Why, bed_script, not_run, run};
 use crate::podman::{KINDS, RUN};
 use crate::{images, matrix};
 
@@ -34,7 +34,7 @@ const JOURNAL: &str = "journalctl --no-pager --lines=60 --output=short-monotonic
 
 /// The booted machine with the user's Podman as it was after the boot; commands run as `demo`.
 pub(crate) fn machine(what: &str) -> Option<Machine> {
-    static MACHINE: LazyLock<Result<Mutex<Bed>, String>> = LazyLock::new(boot);
+    static MACHINE: LazyLock<Result<Mutex<Bed>, Why>> = LazyLock::new(boot);
     match &*MACHINE {
         Ok(machine) => {
             let machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ pub(crate) fn machine(what: &str) -> Option<Machine> {
     }
 }
 
-fn boot() -> Result<Mutex<Bed>, String> {
+fn boot() -> Result<Mutex<Bed>, Why> {
     let share = images::built()?;
     let enter = |pid: &str| {
         let nsenter = ["nsenter", "-t", pid, "-a"];

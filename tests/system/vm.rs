@@ -4,7 +4,7 @@
 //! SCTP, and a service manager that reports to the host. It boots once; the tests take turns.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::kit::{Bed, Output, bed_script, not_run, run};
+use crate::kit::{Bed, Output, Why, bed_script, not_run, run, say};
 use crate::{images, kubernetes, matrix};
 
 /// An emulated processor needs 45 s on a quiet machine.
@@ -33,7 +33,7 @@ struct Vm {
     _directory: TempDir,
 }
 
-static VM: LazyLock<Result<Mutex<Vm>, String>> = LazyLock::new(|| Vm::boot().map(Mutex::new));
+static VM: LazyLock<Result<Mutex<Vm>, Why>> = LazyLock::new(|| Vm::boot().map(Mutex::new));
 
 /// The booted VM, for one test at a time.
 fn vm(what: &str) -> Option<MutexGuard<'static, Vm>> {
@@ -47,13 +47,13 @@ fn vm(what: &str) -> Option<MutexGuard<'static, Vm>> {
 }
 
 impl Vm {
-    fn boot() -> Result<Self, String> {
+    fn boot() -> Result<Self, Why> {
         let built = images::built()?;
         // Not in the target directory: a unix socket's path is short.
-        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let socket = directory.path().join("vsock");
         let notifications = notifications(&directory.path().join("vsock_9999"))
-            .map_err(|error| format!("cannot listen for the VM's notifications: {error}"))?;
+            .expect("the VM's notifications can be listened for");
         let guest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/beds/guest");
         let bed = Bed::start(
             bed_script("vm").arg(built).arg(&socket),
@@ -61,22 +61,22 @@ impl Vm {
             "journalctl --boot --no-pager --lines=80",
         )?;
         let vm = Self { bed, socket, notifications, _directory: directory };
-        vm.wait_until_up(built)?;
+        vm.wait_until_up(built);
         Ok(vm)
     }
 
     /// Waits for PID 1's `READY=1`, and says which targets it has reached meanwhile.
-    fn wait_until_up(&self, built: &std::path::Path) -> Result<(), String> {
+    fn wait_until_up(&self, built: &std::path::Path) {
         let started = Instant::now();
         let ready = self.notified(BOOT_TIMEOUT, |message| {
             if let Some(unit) = message.strip_prefix("X_SYSTEMD_UNIT_ACTIVE=") {
-                progress(&format!("{unit} after {} s", started.elapsed().as_secs()));
+                say(&format!("vm: {unit} after {} s", started.elapsed().as_secs()));
             }
             message.starts_with("READY=1")
         });
         if ready.is_some() {
-            progress(&format!("booted in {} s", started.elapsed().as_secs()));
-            return Ok(());
+            say(&format!("vm: booted in {} s", started.elapsed().as_secs()));
+            return;
         }
         let console = fs::read(built.join("vm/console.log")).unwrap_or_default();
         let console = String::from_utf8_lossy(&console[console.len().saturating_sub(4000)..]);
@@ -117,11 +117,6 @@ impl Vm {
         self.bed.run(&format!("socket-activate-echo probe --wait --count 10 {probe}")).ok();
         self.stop("echo-own");
     }
-}
-
-fn progress(text: &str) {
-    // Written past the harness: booting takes long enough to be asked about.
-    let _ = writeln!(io::stderr(), "vm: {text}");
 }
 
 /// Receives what the guest sends to the host's vsock port. Each message comes on a connection of
