@@ -64,7 +64,7 @@ pub(crate) fn has_tool(tool: &str, test: &str) -> bool {
 /// Says that a test does not run, and why. What this machine's kernel lacks is not `required`: it
 /// is tried in the virtual machine.
 pub(crate) fn not_run(test: &str, why: &str, required: bool) {
-    let line = format!("NOT RUN: {test}: {why}\n");
+    let line = format!("NOT TESTED: {test}: {why}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("write to standard error");
     let strict = std::env::var_os("REQUIRE_SYSTEM_TESTS").is_some_and(|value| value == "1");
     assert!(!(required && strict), "{line}");

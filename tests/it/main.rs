@@ -23,6 +23,7 @@ mod peers;
 mod probe;
 mod readme;
 mod refusals;
+mod scripts;
 mod serve_flags;
 mod steady;
 mod strangers;
