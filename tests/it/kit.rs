@@ -273,29 +273,18 @@ impl Dir {
 
 /// The turn of a test that binds the demo set: held until it is dropped. A network namespace gives
 /// each its own port 3000 of TCP and UDP, but vsock has none, and nextest runs each test as a
-/// process. Another program may hold the port too, such as the echo@demo.socket of this machine's
-/// user or of a container; no event tells when it lets go.
-pub(crate) fn demo_set_turn(test: &str) -> Option<std::fs::File> {
-    let path = std::env::temp_dir().join("socket-activate-echo-demo-set.lock");
+/// process.
+pub(crate) fn demo_set_turn() -> std::fs::File {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-set.lock");
     let turn = std::fs::File::options().create(true).append(true).open(path).expect("open");
     rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).expect("flock(2)");
-    let end = Instant::now() + Duration::from_secs(10);
-    while vsock_port_is_taken() {
-        if Instant::now() > end {
-            not_run(test, "another program listens on vsock port 3000", true);
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Some(turn)
+    turn
 }
 
-fn vsock_port_is_taken() -> bool {
-    use socket2::{Domain, SockAddr, Socket, Type};
-    let bound = Socket::new(Domain::VSOCK, Type::STREAM, None)
-        .and_then(|socket| socket.bind(&SockAddr::vsock(libc::VMADDR_CID_ANY, 3000)));
-    bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
-}
+/// What `activate` ends with if a program beside the tests listens on the demo set's vsock port,
+/// such as the echo@demo.socket of this machine's user or of a container. No event tells when that
+/// lets go, so a test goes on with the rest of the set.
+pub(crate) const VSOCK_PORT_IS_TAKEN: &str = "bind vsock:any:3000: Address already in use";
 
 impl Process {
     /// A line of /proc/PID/status in KiB, for example `VmHWM`, the most memory that was resident.
