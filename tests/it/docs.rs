@@ -4,17 +4,12 @@
 use std::path::Path;
 
 use crate::kit::{self, Dir};
+use crate::page::{Block, blocks};
 
 /// Brings up the loopback interface, and takes along what runs in the background.
 const PROLOGUE: &str = "ip link set lo up || exit 99\n\
                         trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n\
                         exec 2>&1\n";
-
-#[derive(Debug, Default)]
-struct Block {
-    commands: String,
-    output: Vec<String>,
-}
 
 #[test]
 fn activation() {
@@ -33,7 +28,8 @@ fn check(document: &str, blocks_min: usize) {
         }
     }
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document));
-    let blocks = console_blocks(&text.expect("the document"));
+    let mut blocks = blocks(&text.expect("the document"));
+    blocks.retain(|block| block.kind == "console");
     assert!(blocks.len() >= blocks_min, "{document} has {} blocks to run", blocks.len());
     for block in blocks {
         if !run(document, &block) {
@@ -46,7 +42,8 @@ fn check(document: &str, blocks_min: usize) {
 fn run(document: &str, block: &Block) -> bool {
     let dir = Dir::new();
     let tmp = dir.path("").display().to_string();
-    let commands = block.commands.replace("/tmp/", &tmp);
+    let commands = block.steps.iter().map(|step| step.command.as_str());
+    let commands = commands.collect::<Vec<_>>().join("\n").replace("/tmp/", &tmp);
     let program = Path::new(kit::program_path()).parent().expect("a folder").display();
     let path = format!("{program}:{}", std::env::var("PATH").expect("PATH"));
     let mut command = kit::clean("unshare");
@@ -57,7 +54,7 @@ fn run(document: &str, block: &Block) -> bool {
         return false;
     }
     let lines: Vec<_> = finished.stdout.lines().map(normal).collect();
-    for expected in &block.output {
+    for expected in block.steps.iter().flat_map(|step| &step.prints) {
         let wanted = normal(&expected.replace("/tmp/", &tmp));
         assert!(
             lines.iter().any(|line| matches(line, &wanted)),
@@ -66,25 +63,6 @@ fn run(document: &str, block: &Block) -> bool {
         );
     }
     true
-}
-
-fn console_blocks(text: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for line in text.lines() {
-        match (&mut open, line.strip_prefix("$ ")) {
-            (None, _) if line == "```console" => open = Some(Block::default()),
-            (None, _) => {}
-            (Some(_), _) if line == "```" => blocks.extend(open.take()),
-            (Some(block), Some(command)) => {
-                block.commands.push_str(command);
-                block.commands.push('\n');
-            }
-            (Some(block), None) if !line.is_empty() => block.output.push(line.to_owned()),
-            (Some(_), None) => {}
-        }
-    }
-    blocks
 }
 
 /// A line without what differs from run to run: numbers, the unit of a time, the width of columns.

@@ -19,6 +19,8 @@ mod lifecycle;
 mod limits;
 mod notify;
 mod outside;
+#[path = "../shared/page.rs"]
+mod page;
 mod peers;
 mod probe;
 mod readme;

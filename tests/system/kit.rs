@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::page::{Step, readme};
+
 /// Longer than anything here takes on a busy machine, shorter than a CI job's patience.
 const COMMAND_TIMEOUT: &str = "120";
 
@@ -226,6 +228,25 @@ impl Bed {
                 return output;
             }
         }
+    }
+
+    /// Runs a command of the README. If the README shows what it prints, then until it does: socat
+    /// does not wait for a service that is just being started.
+    #[track_caller]
+    pub(crate) fn readme(&self, command: &str) -> Output {
+        self.readme_as(command, "")
+    }
+
+    /// The same, with a command before it that changes the user.
+    #[track_caller]
+    pub(crate) fn readme_as(&self, command: &str, user: &str) -> Output {
+        let Step { command, prints } = readme(command);
+        let script = format!("{user} sh -c '{command}'");
+        if prints.is_empty() {
+            return self.run(&script).ok();
+        }
+        let output = self.run_until(&script, |output| prints.iter().all(|line| output.says(line)));
+        prints.iter().fold(output, |output, line| output.said(line))
     }
 
     fn command(&self, script: &str) -> Command {

@@ -10,6 +10,8 @@ mod images;
 mod kit;
 mod kubernetes;
 mod matrix;
+#[path = "../shared/page.rs"]
+mod page;
 mod plain;
 mod podman;
 mod systemd;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::kit::{Bed, Output, Why, bed_script, not_run, run};
+use crate::page::readme;
 use crate::podman::{KINDS, RUN};
 use crate::{images, matrix};
 
@@ -77,16 +78,11 @@ pub(crate) fn as_root(machine: &Bed, script: &str) -> Output {
     run(Command::new("nsenter").args(["-t", machine.pid(), "-a", "bash", "-c", script]))
 }
 
-/// The README's installation, as it is written there.
+/// The README's installation.
 fn install(machine: &Bed) {
-    machine
-        .run(
-            "set -e
-             mkdir -p ~/.config/systemd/user
-             cp -r socket-activate-echo/systemd/echo* ~/.config/systemd/user
-             systemctl --user daemon-reload",
-        )
-        .ok();
+    machine.readme("mkdir -p ~/.config/systemd/user");
+    machine.readme("cp -r socket-activate-echo/systemd/echo* ~/.config/systemd/user");
+    machine.readme("systemctl --user daemon-reload");
 }
 
 const WITHOUT_VSOCK: &str =
@@ -96,15 +92,15 @@ const WITHOUT_VSOCK: &str =
 /// Starts the demo set, as in the README. vsock has no namespace, so a program on the machine
 /// itself may have its port; then the unit is started without.
 fn start_demo_set(machine: &Bed) {
-    let start = "systemctl --user start echo@demo.socket";
-    if machine.run(start).succeeded() {
+    let start = readme("systemctl --user start echo@demo.socket").command;
+    if machine.run(&start).succeeded() {
         return;
     }
     machine
         .run("journalctl --no-pager --user --unit=echo@demo.socket --lines=10")
         .said("(vsock::3000): Address already in use");
     machine.run(WITHOUT_VSOCK).ok();
-    machine.run(start).ok();
+    machine.run(&start).ok();
 }
 
 /// Sends to each address and verifies the echo.
@@ -121,25 +117,19 @@ fn readme_walk_through() {
     install(&machine);
     start_demo_set(&machine);
     // What goes to vsock needs the loopback transport, which the VM has.
-    for address in [
-        "tcp4:127.0.0.1:3000",
-        "tcp6:[::1]:3000",
-        "udp4:127.0.0.1:3000",
-        "udp6:[::1]:3000",
-        "unix:$HOME/echo_stream_sock.demo",
-    ] {
-        machine.until(&format!("[ \"$(echo hello | socat - {address})\" = hello ]"));
-    }
-    machine.run("socket-activate-echo probe").ok();
-    machine
-        .run("podman exec -t echo-demo curl https://podman.io")
-        .refused()
-        .said("curl: (6) Could not resolve host: podman.io");
+    machine.readme("echo hello | socat - tcp4:127.0.0.1:3000");
+    machine.readme("echo hello | socat - tcp6:[::1]:3000");
+    machine.readme("echo hello | socat - udp4:127.0.0.1:3000");
+    machine.readme("echo hello | socat -t 30 - udp4:127.0.0.1:3000");
+    machine.readme("echo hello | socat - udp6:[::1]:3000");
+    machine.readme("echo hello | socat - unix:$HOME/echo_stream_sock.demo");
+    machine.readme("socket-activate-echo probe");
+    machine.readme("podman exec -t echo-demo curl https://podman.io");
     machine
         .run("podman exec echo-demo /socket-activate-echo probe --timeout 5 tcp:1.2.3.4:80")
         .refused()
         .said("Network is unreachable");
-    machine.run("journalctl -xe --user -u echo@demo.service").ok().said("Started");
+    machine.readme("journalctl -xe --user -u echo@demo.service").said("Started");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::kit::{Bed, Output, Why, bed_script, not_run, run, say};
+use crate::page::readme;
 use crate::{images, kubernetes, matrix};
 
 /// An emulated processor needs 45 s on a quiet machine.
@@ -172,28 +173,26 @@ fn the_demo_set_answers_inside_the_vm() {
             .said("hello");
         matrix::record(row, "VM", "yes");
     }
+    vm.bed.readme_as("echo hello | socat - VSOCK-CONNECT:1:3000", AS_DEMO);
 }
 
 /// The README's section on stream sockets, the vsock listener included.
 #[test]
 fn readme_stream_with_vsock() {
     let Some(vm) = vm("the README's vsock listener") else { return };
-    let name = "ghcr.io/eriksjolund/socket-activate-echo";
+    let name = "localhost/socket-activate-echo";
+    vm.bed.run(&format!("{AS_DEMO} podman tag {name}:vm {name} && rm -f /tmp/stream.sock")).ok();
+    let activate = readme(
+        "systemd-socket-activate -l /tmp/stream.sock -l 4000 -l vsock:4294967295:4000 podman run \
+         --rm --name echo2 --network=none localhost/socket-activate-echo",
+    );
     vm.bed
-        .run(&format!("{AS_DEMO} podman tag localhost/socket-activate-echo:vm {name} && rm -f /tmp/stream.sock"))
+        .run(&format!("{AS_DEMO} systemd-run --user --quiet --unit=echo2 {}", activate.command))
         .ok();
-    vm.bed
-        .run(&format!(
-            "{AS_DEMO} systemd-run --user --quiet --unit=echo2 systemd-socket-activate \
-                 -l /tmp/stream.sock -l 4000 -l vsock:4294967295:4000 \
-                 podman run --rm --name echo2 --network=none {name}"
-        ))
-        .ok();
-    let addresses =
-        ["unix:/tmp/stream.sock", "tcp4:127.0.0.1:4000", "tcp6:[::1]:4000", "VSOCK-CONNECT:1:4000"];
-    for address in addresses {
+    for address in ["unix:/tmp/stream.sock", "tcp4:127.0.0.1:4000", "tcp6:[::1]:4000"] {
         vm.bed.until(&format!("[ \"$(echo hello | socat -t 30 - {address})\" = hello ]"));
     }
+    vm.bed.readme_as("echo hello | socat - VSOCK-CONNECT:1:4000", AS_DEMO);
     vm.bed.run(&format!("{AS_DEMO} systemctl --user stop echo2")).ok();
 }
 

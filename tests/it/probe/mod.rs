@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use socket_activate_echo::address::demo_set;
 
 use crate::kit::{self, Dir, Finished, Process};
+use crate::page::readme;
 
 fn probe(args: &[&str]) -> Finished {
     kit::run(kit::program().arg("probe").args(args))
@@ -90,14 +91,19 @@ fn the_demo_set_of_activate_is_the_one_that_is_probed() {
     let dir = Dir::new();
     let home = dir.path("").display().to_string();
     let _turn = kit::demo_set_turn();
-    let script = "ip link set lo up || exit 99\n\
-                  \"$0\" activate \"$@\" & server=$!\n\
-                  \"$0\" probe --wait --timeout 5 & client=$!\n\
-                  wait -n $server $client; status=$?\n\
-                  kill $server $client 2>/dev/null; wait; exit $status";
+    let activate = readme("cargo run --release -- activate").command;
+    let probe = readme("cargo run --release -- probe").command;
+    let script = format!(
+        "ip link set lo up || exit 99\n\
+         {activate} \"$@\" & server=$!\n\
+         {probe} --wait --timeout 5 & client=$!\n\
+         wait -n $server $client; status=$?\n\
+         kill $server $client 2>/dev/null; wait; exit $status"
+    );
+    let script = script.replace("cargo run --release --", "\"$0\"");
     let run = |listen: &[String]| {
         let mut command = kit::clean("unshare");
-        command.args(["--map-root-user", "--net", "bash", "-c", script, kit::program_path()]);
+        command.args(["--map-root-user", "--net", "bash", "-c", &script, kit::program_path()]);
         kit::run(command.args(listen).env("HOME", &home))
     };
     let mut finished = run(&[]);
