@@ -141,6 +141,7 @@ impl<'a> Listeners<'a> {
     pub(super) fn accept(
         &mut self,
         number: u32,
+        flags: EventFlags,
         connections: &mut Connections,
         space: &mut Workspace<'_>,
     ) {
@@ -157,6 +158,10 @@ impl<'a> Listeners<'a> {
                     }
                 }
                 Accepted::Gone => {}
+                // Only a socket that somebody has shut down hangs up. One of TCP says so itself.
+                Accepted::Nobody if flags.contains(EventFlags::HUP) => {
+                    listener.give_up(&Errno::INVAL.into(), space);
+                }
                 Accepted::Nobody => return,
                 Accepted::Full => listener.pause(&mut self.retry, space),
                 Accepted::NotNow(error) => {

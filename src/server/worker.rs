@@ -93,7 +93,9 @@ impl<'a> Worker<'a> {
     fn event(&mut self, token: Token, flags: EventFlags, observer: &mut dyn Observer) {
         let space = &mut self.space;
         match token {
-            Token::Listener(number) => self.listeners.accept(number, &mut self.connections, space),
+            Token::Listener(number) => {
+                self.listeners.accept(number, flags, &mut self.connections, space);
+            }
             Token::Connection(number) => self.connections.event(number, flags, space),
             Token::Datagram(number) => self.datagrams.event(number, flags, space),
             Token::Shutdown => self.begin_to_drain(observer),

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown as Direction, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -114,18 +114,27 @@ fn the_order_of_a_peer_is_kept() {
     }
 }
 
-/// One that finds out that there is nothing left to accept tells the others, who may sleep.
+/// One that finds out that there is nothing left to accept tells the others, who may sleep. A unix
+/// listener that was shut down hangs up, and goes on saying that nobody waits.
 #[test]
 fn all_end_when_the_listener_was_shut_down() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let address = listener.local_addr().expect("an address");
-    let handed_over = listener.try_clone().expect("dup");
-    let process = Process::start(&mut hand_over(handed_over, &SERVE));
-    let client = TcpStream::connect(address).expect("connect");
-    messages(&client.try_clone().expect("dup").into(), &[5]);
-    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("shutdown");
-    drop(client);
-    process.finish().expect_code(1).expect_stderr(&["no listening socket accepts connections"]);
+    let dir = Dir::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let unix = UnixListener::bind(dir.path("s")).expect("bind");
+    let tcp_client = TcpStream::connect(tcp.local_addr().expect("an address")).expect("connect");
+    let unix_client = UnixStream::connect(dir.path("s")).expect("connect");
+    for (listener, client) in
+        [(OwnedFd::from(tcp), OwnedFd::from(tcp_client)), (unix.into(), unix_client.into())]
+    {
+        let handed_over = listener.try_clone().expect("dup");
+        let process = Process::start(&mut hand_over(handed_over, &SERVE));
+        let client = socket2::Socket::from(client);
+        client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        messages(&client, &[5]);
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("shutdown");
+        drop(client);
+        process.finish().expect_code(1).expect_stderr(&["no listening socket accepts connections"]);
+    }
 }
 
 /// A watchdog is fed for as long as anything is served.
