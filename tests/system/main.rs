@@ -5,6 +5,7 @@
 //! machine cannot run is named with the reason; with `REQUIRE_SYSTEM_TESTS=1` it fails instead.
 
 mod arch;
+mod beds;
 mod butane;
 mod images;
 mod kit;
