@@ -36,7 +36,13 @@ impl Backoff {
         is_due
     }
 
-    /// There is room again: the next shortage starts with the shortest delay.
+    /// Something worked: the next plan starts with the shortest delay. One that is made stays, for
+    /// whoever else waits for it.
+    pub(super) fn has_worked(&mut self) {
+        self.delay = None;
+    }
+
+    /// There is nothing to try again.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }

@@ -7,6 +7,7 @@ mod send;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 pub(super) use self::ending::{do_not_linger_in_close, lingers_in_close};
@@ -124,16 +125,10 @@ pub(super) enum Turn {
 }
 
 impl Connection {
-    /// Prepares a connection that was accepted, non-blocking, from the inherited socket `source`.
-    pub(super) fn accepted(
-        fd: OwnedFd,
-        source: u16,
-        protocol: Protocol,
-        permit: Permit,
-    ) -> io::Result<Self> {
-        Self::prepare(&fd, protocol)?;
+    /// A connection that was accepted, non-blocking, from the inherited socket `source`.
+    pub(super) fn new(fd: OwnedFd, source: u16, protocol: Protocol, permit: Permit) -> Self {
         let may_splice = matches!(protocol, Protocol::Tcp | Protocol::UnixStream);
-        Ok(Self {
+        Self {
             fd,
             source,
             protocol,
@@ -143,39 +138,40 @@ impl Connection {
             is_registered: false,
             backlog: None,
             _permit: permit,
-        })
+        }
     }
 
-    /// Prepares a connection that is itself the inherited socket `source`.
-    pub(super) fn inherited(
-        fd: OwnedFd,
-        source: u16,
-        protocol: Protocol,
-        permit: Permit,
-    ) -> io::Result<Self> {
+    /// A connection that is itself the inherited socket `source`.
+    pub(super) fn inherited(fd: OwnedFd, source: u16, protocol: Protocol, permit: Permit) -> Self {
+        do_not_linger_in_close(&fd);
         // Splicing waits for a socket that is blocking, as this one may be; the flag is shared
         // with whoever else holds it, so it is not ours to set.
-        let waits = !rustix::fs::fcntl_getfl(&fd)?.contains(rustix::fs::OFlags::NONBLOCK);
-        do_not_linger_in_close(&fd);
-        let mut connection = Self::accepted(fd, source, protocol, permit)?;
+        let is_blocking = |flags: OFlags| !flags.contains(OFlags::NONBLOCK);
+        let waits = rustix::fs::fcntl_getfl(&fd).map_or(true, is_blocking);
+        let mut connection = Self::new(fd, source, protocol, permit);
         if waits {
             connection.bulk = Bulk::Never;
         }
-        Ok(connection)
+        connection
     }
 
-    fn prepare(fd: &OwnedFd, protocol: Protocol) -> io::Result<()> {
-        if protocol == Protocol::Tcp {
-            // An echo of several small messages must not wait for the acknowledgement of the
-            // first, which the peer may delay: RFC 1122, section 4.2.3.4.
-            rustix::net::sockopt::set_tcp_nodelay(fd, true)?;
-        }
-        match protocol {
-            // The urgent byte is a byte of the stream like any other, in its place: without this
-            // the kernel takes it out as soon as a receive reaches it (tcp(7), unix(7)).
-            Protocol::Tcp | Protocol::UnixStream => {
+    /// Asks the kernel for what an echo needs.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        let fd = &self.fd;
+        match self.protocol {
+            Protocol::Tcp => {
+                // An echo of several small messages must not wait for the acknowledgement of the
+                // first, which the peer may delay: RFC 1122, section 4.2.3.4.
+                rustix::net::sockopt::set_tcp_nodelay(fd, true)?;
+                // The urgent byte is a byte of the stream like any other, in its place: without
+                // this the kernel takes it out as soon as a receive reaches it (tcp(7), unix(7)).
                 rustix::net::sockopt::set_socket_oobinline(fd, true)?;
             }
+            Protocol::UnixStream => rustix::net::sockopt::set_socket_oobinline(fd, true)?,
             Protocol::UnixSeqpacket => rustix::net::sockopt::set_socket_passcred(fd, true)?,
             // Multipath TCP delays small messages too; what else there is has no such option.
             Protocol::OtherStream => {

@@ -54,30 +54,37 @@ impl Connections {
         std::mem::take(&mut self.has_closed)
     }
 
-    /// Takes a connection in. Returns whether the kernel has room for its events: if it has none
-    /// now (`ENOSPC`, epoll_ctl(2)), the connection is served as soon as it has.
+    /// Takes a connection in. Returns whether the kernel has room for it: if it has none now, the
+    /// connection is served as soon as it has.
     pub(super) fn add(&mut self, connection: Connection, space: &mut Workspace<'_>) -> bool {
         space.statistics.connections += 1;
         let number = self.table.insert(connection);
-        let is_registered = self.register(number, space);
-        if !is_registered {
-            self.list_as_waiting(number);
-        }
-        is_registered
+        self.register(number, space)
     }
 
+    /// Prepares the connection and waits for its events, if that was not done yet. Returns whether
+    /// it was: no memory, and no room for its events (`ENOSPC`, epoll_ctl(2)), make it wait.
     fn register(&mut self, number: u32, space: &Workspace<'_>) -> bool {
         let Some(connection) = self.table.get(number) else { return true };
-        if !connection.is_registered {
-            match space.poller.add(&*connection, Token::Connection(number), EVENTS) {
-                Ok(()) => connection.is_registered = true,
-                Err(error) => {
-                    log::debug!("a connection waits: epoll_ctl: {error}");
-                    return false;
-                }
-            }
+        if connection.is_registered {
+            return true;
         }
-        true
+        let registered = connection
+            .prepare()
+            .and_then(|()| space.poller.add(&*connection, Token::Connection(number), EVENTS));
+        let Err(error) = registered else {
+            connection.is_registered = true;
+            return true;
+        };
+        let name = space.name(connection.source());
+        if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC)) {
+            log::debug!("a connection on {name} waits: {error}");
+            self.list_as_waiting(number);
+        } else {
+            log::warn!("a connection on {name} is closed: {error}");
+            self.close(number, Some(&error), space);
+        }
+        false
     }
 
     /// An event of the poller.
@@ -127,8 +134,6 @@ impl Connections {
             connection.listed = Listed::Nowhere;
             if self.register(number, space) {
                 self.turn(number, NO_EVENT, space);
-            } else {
-                self.list_as_waiting(number);
             }
         }
         self.round.clear();

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
-use super::backoff::Backoff;
 use super::datagram::Datagram;
 use super::limits::Limits;
 use super::poller::Registration;
@@ -28,8 +27,8 @@ pub(super) struct Datagrams {
     list: Vec<(Datagram, Registration)>,
     ip_batch: Option<Batch>,
     large_batch: Option<Batch>,
-    /// When to try again what a socket could not receive or send.
-    retry: Backoff,
+    /// When the first of them has something to do again.
+    retry: Option<Instant>,
     /// When to look whether what is held open is still used.
     release: Option<Instant>,
 }
@@ -80,7 +79,7 @@ impl Datagrams {
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.retry.due().into_iter().chain(self.release).min()
+        self.retry.into_iter().chain(self.release).min()
     }
 
     /// An event of the poller.
@@ -94,19 +93,18 @@ impl Datagrams {
         self.after_turn(number as usize, space);
     }
 
-    /// What failed is tried again, the later the longer nothing comes of it.
+    /// What failed is tried again, the later the longer nothing comes of it; what is held open and
+    /// not used is closed.
     pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) {
-        if self.retry.take(now) {
-            let mut has_sent = false;
-            for (datagram, _) in &mut self.list {
-                has_sent |= datagram.on_time(space);
-            }
-            if has_sent || !self.list.iter().any(|(datagram, _)| datagram.needs_time()) {
-                self.retry.reset();
-            }
+        if self.retry.is_some_and(|due| due <= now) {
+            self.retry = None;
             for number in 0..self.list.len() {
-                self.after_turn(number, space);
+                if self.list[number].0.on_time(now, space) {
+                    self.after_turn(number, space);
+                }
             }
+            let dues = self.list.iter().filter_map(|(datagram, _)| datagram.next_due());
+            self.retry = dues.min();
         }
         if self.release.is_some_and(|due| due <= now) {
             let mut holds = false;
@@ -134,9 +132,8 @@ impl Datagrams {
             let name = space.name(datagram.source());
             log::debug!("wait for datagrams on {name}: {error}; trying again");
         }
-        if datagram.needs_time() || told.is_err() {
-            self.retry.plan(Instant::now());
-        }
+        datagram.plan(told.is_err());
+        self.retry = self.retry.into_iter().chain(datagram.next_due()).min();
         if self.release.is_none() && datagram.holds_something() {
             self.release = Some(Instant::now() + RELEASE_INTERVAL);
         }

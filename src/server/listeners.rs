@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustix::event::epoll::EventFlags;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
+use rustix::net::{SocketFlags, sockopt};
 
 use super::backoff::Backoff;
 use super::connection::{self, Connection, Protocol};
@@ -40,9 +40,17 @@ struct Listener<'a> {
     has_failed: bool,
     /// Whether each connection inherits `SO_LINGER` from it.
     lingers: bool,
-    /// Whether the log has it that there was no room.
+    /// Whether each connection inherits `SO_PASSCRED` from it (systemd.socket(5), PassCredentials=).
+    passes_credentials: bool,
+    /// How many in a row were gone before they could be accepted.
+    failures: u32,
+    /// Whether the log has it that connections have to wait.
     has_told: bool,
 }
+
+/// After so many in a row that could not be accepted there is a pause: a connection that stays in
+/// the backlog would be reported again and again.
+const FAILURES_MAX: u32 = 8;
 
 /// What came of one attempt to accept.
 enum Accepted {
@@ -51,7 +59,7 @@ enum Accepted {
     /// Nobody is waiting.
     Nobody,
     /// The one who was waiting is gone, or never really came; there may be others.
-    Gone,
+    Gone(io::Error),
     /// `--connections-max` is reached.
     Full,
     /// There is no room for a connection now: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`. Or somebody,
@@ -152,12 +160,19 @@ impl<'a> Listeners<'a> {
             }
             match listener.accept(self.permits) {
                 Accepted::Connection(fd, permit) => {
-                    self.retry.reset();
+                    listener.failures = 0;
+                    self.retry.has_worked();
                     if !listener.hand_over(fd, permit, connections, space) {
                         listener.pause(&mut self.retry, space);
                     }
                 }
-                Accepted::Gone => {}
+                Accepted::Gone(error) => {
+                    listener.failures += 1;
+                    if listener.failures > FAILURES_MAX {
+                        listener.say_why(&error, space);
+                        listener.pause(&mut self.retry, space);
+                    }
+                }
                 // Only a socket that somebody has shut down hangs up. One of TCP says so itself.
                 Accepted::Nobody if flags.contains(EventFlags::HUP) => {
                     listener.give_up(&Errno::INVAL.into(), space);
@@ -184,6 +199,8 @@ impl<'a> Listener<'a> {
             is_wanted: true,
             has_failed: false,
             lingers: connection::lingers_in_close(&shared.fd),
+            passes_credentials: sockopt::socket_passcred(&shared.fd).unwrap_or(false),
+            failures: 0,
             has_told: false,
         }
     }
@@ -218,8 +235,10 @@ impl<'a> Listener<'a> {
             // accept(2): a connection that is gone again, and the errors of the network that
             // Linux reports for the new connection, are to be treated like EAGAIN.
             Err(
-                Errno::INTR
+                error @ (Errno::INTR
                 | Errno::CONNABORTED
+                | Errno::ACCESS
+                | Errno::OPNOTSUPP
                 | Errno::NETDOWN
                 | Errno::PROTO
                 | Errno::NOPROTOOPT
@@ -228,8 +247,8 @@ impl<'a> Listener<'a> {
                 | Errno::HOSTUNREACH
                 | Errno::NETUNREACH
                 | Errno::TIMEDOUT
-                | Errno::CONNRESET,
-            ) => Accepted::Gone,
+                | Errno::CONNRESET),
+            ) => Accepted::Gone(error.into()),
             Err(error) => Accepted::Failed(error.into()),
         }
     }
@@ -246,14 +265,11 @@ impl<'a> Listener<'a> {
         if self.lingers {
             connection::do_not_linger_in_close(&fd);
         }
-        match Connection::accepted(fd, self.source, self.protocol, permit) {
-            Ok(connection) => connections.add(connection, space),
-            Err(error) => {
-                let name = space.name(usize::from(self.source));
-                log::warn!("a connection on {name} is closed: {error}");
-                true
-            }
+        if self.passes_credentials && self.protocol == Protocol::UnixStream {
+            // With them each receive would have to be followed by one that finds nothing.
+            let _ = sockopt::set_socket_passcred(&fd, false);
         }
+        connections.add(Connection::new(fd, self.source, self.protocol, permit), space)
     }
 
     /// Leaves the connections that wait in the kernel's backlog until there is room.

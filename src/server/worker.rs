@@ -57,11 +57,10 @@ impl<'a> Worker<'a> {
         if !part.service.is_one_connection() {
             return self.datagrams.add(part, self.shared, &self.space);
         }
-        let what = format!("serve {}", self.space.name(usize::from(part.source)));
         let permit = self.shared.connections.take_regardless();
         let protocol = Protocol::of(&part.kind);
         let connection = Connection::inherited(part.fd, part.source, protocol, permit);
-        self.connections.add(connection.context(what)?, &mut self.space);
+        self.connections.add(connection, &mut self.space);
         Ok(())
     }
 

@@ -29,8 +29,8 @@ const fn align(len: usize) -> usize {
 
 /// `SCM_CREDENTIALS` of unix(7); `libc` has no name for it on every target.
 const SCM_CREDENTIALS: i32 = 2;
-/// The user id that the kernel reports for one that it does not know, or does not tell: the default
-/// of /proc/sys/kernel/overflowuid, user_namespaces(7).
+/// The user id that stands for those that are not known in a user namespace: the default of
+/// /proc/sys/kernel/overflowuid, user_namespaces(7).
 const OVERFLOW_UID: u32 = 65_534;
 
 /// The local end of a datagram: ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_PKTINFO`.
@@ -108,9 +108,12 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
                     int(data).and_then(|hops| hops.try_into().ok().map(HopLimit::V6));
             }
             (libc::SOL_SOCKET, SCM_CREDENTIALS) => {
-                // struct ucred: process id, user id, group id.
+                // struct ucred: process id, user id, group id. Where nobody had asked for them when
+                // the datagram was sent, there is no process; a process of a user who is not known
+                // in our user namespace has the overflow id.
+                let pid = array::<4>(data, 0).map(u32::from_ne_bytes);
                 let uid = array::<4>(data, 4).map(u32::from_ne_bytes);
-                received.uid = uid.filter(|&uid| uid != OVERFLOW_UID);
+                received.uid = uid.filter(|&uid| uid != OVERFLOW_UID || pid != Some(0));
             }
             (SOL_UDP, UDP_GRO) => {
                 received.segment_size = int(data).and_then(|size| u16::try_from(size).ok());
@@ -217,9 +220,16 @@ mod tests {
 
     #[test]
     fn credentials_tell_the_user_unless_the_kernel_does_not_know() {
-        for (uid, told) in [(0, Some(0)), (1000, Some(1000)), (OVERFLOW_UID, None)] {
+        for (pid, uid, told) in [
+            (7_u32, 0, Some(0)),
+            (7, 1000, Some(1000)),
+            // A sender outside of our process namespace.
+            (0, 1000, Some(1000)),
+            (7, OVERFLOW_UID, Some(OVERFLOW_UID)),
+            (0, OVERFLOW_UID, None),
+        ] {
             let mut control = [0; CONTROL_MAX];
-            let ucred = [7_u32.to_ne_bytes(), uid.to_ne_bytes(), 9_u32.to_ne_bytes()].concat();
+            let ucred = [pid.to_ne_bytes(), uid.to_ne_bytes(), 9_u32.to_ne_bytes()].concat();
             let len = push(&mut control, 0, libc::SOL_SOCKET, SCM_CREDENTIALS, &ucred);
             assert_eq!(parse(&control[..len]).uid, told);
         }

@@ -10,7 +10,18 @@ use std::ptr;
 use super::control::{CREDENTIALS_SPACE, REPLY_CONTROL_MAX};
 
 /// Room for any `sockaddr`: the size of `sockaddr_storage`.
-pub(crate) const NAME_MAX: usize = 128;
+const NAME_MAX: usize = 128;
+
+/// Where a reply goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ReplyTo<'a> {
+    /// To the peer that the socket is connected to.
+    Peer,
+    /// To the sender that the kernel named.
+    Sender,
+    /// To this `sockaddr`, of at most as many bytes as any has.
+    Name(&'a [u8]),
+}
 
 /// Slots for datagrams, and the replies that are sent from them.
 ///
@@ -138,13 +149,12 @@ impl Batch {
     }
 
     /// Adds the reply to the datagrams in the `count` slots from `first` on, which have one
-    /// sender: their bytes, one after the other, to the `sockaddr` in `name` (empty: to the peer
-    /// that the socket is connected to), with what `control` writes as ancillary data.
+    /// sender: their bytes, one after the other, with what `control` writes as ancillary data.
     pub(crate) fn push_reply(
         &mut self,
         first: usize,
         count: usize,
-        name: &[u8],
+        to: ReplyTo<'_>,
         control: impl FnOnce(&mut [u8]) -> usize,
     ) {
         // The vectors must never move: the headers point into them.
@@ -162,12 +172,23 @@ impl Batch {
         let reply_control = &mut self.reply_controls[start..start + REPLY_CONTROL_MAX];
         let control_len = control(reply_control);
         let mut header = empty_header();
-        if !name.is_empty() {
-            let start = self.replies.len() * NAME_MAX;
-            let reply_name = &mut self.reply_names[start..start + name.len().min(NAME_MAX)];
-            reply_name.copy_from_slice(&name[..reply_name.len()]);
-            header.msg_hdr.msg_name = reply_name.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = reply_name.len() as libc::socklen_t;
+        let name_len = match to {
+            ReplyTo::Peer => 0,
+            ReplyTo::Sender => self.headers[first].msg_hdr.msg_namelen as usize,
+            ReplyTo::Name(name) => name.len(),
+        };
+        if name_len > 0 {
+            let name = match to {
+                ReplyTo::Name(name) => {
+                    let start = self.replies.len() * NAME_MAX;
+                    let room = &mut self.reply_names[start..start + name.len()];
+                    room.copy_from_slice(name);
+                    room.as_mut_ptr()
+                }
+                _ => self.names[first * NAME_MAX..].as_mut_ptr(),
+            };
+            header.msg_hdr.msg_name = name.cast();
+            header.msg_hdr.msg_namelen = name_len.min(NAME_MAX) as libc::socklen_t;
         }
         header.msg_hdr.msg_iov = &raw mut self.reply_iovecs[iovecs_start];
         header.msg_hdr.msg_iovlen = count as _;
@@ -176,11 +197,6 @@ impl Batch {
             header.msg_hdr.msg_controllen = control_len.min(REPLY_CONTROL_MAX) as _;
         }
         self.replies.push(header);
-    }
-
-    /// How many replies there are.
-    pub(crate) fn replies(&self) -> usize {
-        self.replies.len()
     }
 
     /// Sends `count` replies from `first` on without waiting. Returns how many the kernel took: fewer

@@ -3,7 +3,7 @@
 //! What one user's clients leave unread must not take the room of the others', so a user may have
 //! at most half of what nobody else has.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::time::Instant;
 
@@ -25,18 +25,24 @@ pub(super) struct Reply {
 /// The replies that wait for one receiver, the oldest first.
 #[derive(Debug)]
 struct Queue {
-    name: Box<[u8]>,
     uid: Option<u32>,
     replies: VecDeque<Reply>,
-    bytes: usize,
 }
 
 /// The replies of one socket that wait.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    queues: Vec<Queue>,
+    /// By the name of the receiver. Who chooses many names makes no search longer.
+    queues: HashMap<Box<[u8]>, Queue>,
+    /// The names, in the order in which they have their turn.
+    order: VecDeque<Box<[u8]>>,
+    /// What each user has.
+    users: HashMap<Option<u32>, usize>,
     bytes: usize,
 }
+
+/// How many receivers are tried in one turn: each costs a system call.
+const TURN_RECEIVERS: usize = 128;
 
 /// What came of sending a kept reply.
 pub(super) enum Sent {
@@ -48,24 +54,17 @@ pub(super) enum Sent {
 
 impl Kept {
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.is_empty()
+        self.bytes == 0
     }
 
     /// Whether a reply to `name` waits, so that the next one has to wait behind it.
     pub(super) fn holds(&self, name: &[u8]) -> bool {
-        self.queues.iter().any(|queue| *queue.name == *name)
+        !self.is_empty() && self.queues.get(name).is_some_and(|queue| !queue.replies.is_empty())
     }
 
     /// Whether somebody's share is nearly used up: more may have to be dropped.
     pub(super) fn is_pressing(&self, limits: &Limits) -> bool {
-        self.queues.iter().any(|queue| {
-            let used = self.bytes_of(queue.uid);
-            used > self.share_of(used, limits) / 4 * 3
-        })
-    }
-
-    fn bytes_of(&self, uid: Option<u32>) -> usize {
-        self.queues.iter().filter(|queue| queue.uid == uid).map(|queue| queue.bytes).sum()
+        self.users.values().any(|&used| used > self.share_of(used, limits) / 4 * 3)
     }
 
     /// What a user may have who has `used` of it.
@@ -73,7 +72,7 @@ impl Kept {
         limits.deferred_bytes_max.saturating_sub(self.bytes - used) / 2
     }
 
-    /// Keeps a reply of the user `uid` for the receiver `name`.
+    /// Keeps a reply to a user's datagram for the receiver `name`.
     ///
     /// # Errors
     ///
@@ -86,7 +85,9 @@ impl Kept {
         limits: &Limits,
     ) -> Result<(), &'static str> {
         let bytes = data.len() + OVERHEAD;
-        let used = self.bytes_of(control.uid);
+        // The first ones may have come before the kernel told whose they are.
+        let uid = self.queues.get(name).map_or(control.uid, |queue| queue.uid);
+        let used = self.users.get(&uid).copied().unwrap_or_default();
         // A lone one may be as long as any message.
         if self.bytes > 0 && used + bytes > self.share_of(used, limits) {
             return Err("too many of its replies wait already");
@@ -99,22 +100,19 @@ impl Kept {
         let expires = Instant::now() + limits.deferred_reply_age_max;
         let reply = Reply { control: *control, data: copy.into(), expires };
         self.bytes += bytes;
-        match self.queues.iter_mut().find(|queue| *queue.name == *name) {
-            Some(queue) => {
-                queue.bytes += bytes;
-                queue.replies.push_back(reply);
+        self.users.insert(uid, used + bytes);
+        match self.queues.get_mut(name) {
+            Some(queue) => queue.replies.push_back(reply),
+            None => {
+                let queue = Queue { uid, replies: [reply].into() };
+                self.queues.insert(name.into(), queue);
+                self.order.push_back(name.into());
             }
-            None => self.queues.push(Queue {
-                name: name.into(),
-                uid: control.uid,
-                replies: [reply].into(),
-                bytes,
-            }),
         }
         Ok(())
     }
 
-    /// Sends each receiver what it is ready for. Tells `expired` of those that have waited too
+    /// Sends the next receivers what they are ready for, and tells `expired` of what has waited too
     /// long. Returns whether any reply is off our hands.
     pub(super) fn send(
         &mut self,
@@ -123,24 +121,49 @@ impl Kept {
         mut expired: impl FnMut(&[u8], &Reply),
     ) -> bool {
         let before = self.bytes;
-        for queue in &mut self.queues {
-            let mut is_ready = true;
-            while let Some(reply) = queue.replies.front() {
-                is_ready = is_ready && matches!(send(&queue.name, reply), Sent::Done);
-                if !is_ready {
-                    if reply.expires > now {
-                        break;
-                    }
-                    expired(&queue.name, reply);
-                }
-                let bytes = reply.data.len() + OVERHEAD;
-                queue.bytes -= bytes;
-                self.bytes -= bytes;
-                queue.replies.pop_front();
+        for _ in 0..TURN_RECEIVERS.min(self.order.len()) {
+            let Some(name) = self.order.pop_front() else { break };
+            self.send_to(&name, now, &mut send, &mut expired);
+            if self.holds(&name) {
+                self.order.push_back(name);
+            } else {
+                self.queues.remove(&name);
             }
         }
-        self.queues.retain(|queue| !queue.replies.is_empty());
         self.bytes < before
+    }
+
+    /// Sends the receiver `name` what it is ready for, and tells `expired` of what has waited too
+    /// long.
+    pub(super) fn send_to(
+        &mut self,
+        name: &[u8],
+        now: Instant,
+        mut send: impl FnMut(&[u8], &Reply) -> Sent,
+        mut expired: impl FnMut(&[u8], &Reply),
+    ) {
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        let mut is_ready = true;
+        let mut bytes = 0;
+        while let Some(reply) = queue.replies.front() {
+            is_ready = is_ready && matches!(send(name, reply), Sent::Done);
+            if !is_ready {
+                if reply.expires > now {
+                    break;
+                }
+                expired(name, reply);
+            }
+            bytes += reply.data.len() + OVERHEAD;
+            queue.replies.pop_front();
+        }
+        self.bytes -= bytes;
+        let uid = queue.uid;
+        if let Some(used) = self.users.get_mut(&uid) {
+            *used -= bytes;
+            if *used == 0 {
+                self.users.remove(&uid);
+            }
+        }
     }
 }
 
@@ -178,11 +201,37 @@ mod tests {
         assert!(!kept.send(now, send, |_, _| panic!("none is old")));
         assert_eq!(sent, b"24");
         assert!(kept.holds(b"a") && !kept.holds(b"b"));
+        // One of them again, whose user was not told before.
+        kept.keep(b"a", &Received::default(), b"5", &limits).expect("there is room");
         let mut expired = Vec::new();
         let later = now + limits.deferred_reply_age_max * 2;
         kept.send(later, |_, _| Sent::NotReady, |_, reply| expired.extend_from_slice(&reply.data));
-        assert_eq!(expired, b"13");
-        assert!(kept.is_empty() && kept.bytes == 0);
+        assert_eq!(expired, b"135");
+        assert!(kept.is_empty() && kept.users.is_empty());
+    }
+
+    #[test]
+    fn one_turn_is_bounded_and_all_have_theirs() {
+        let limits = Limits::default();
+        let mut kept = Kept::default();
+        for name in 0..3 * TURN_RECEIVERS as u32 {
+            kept.keep(&name.to_ne_bytes(), &of_user(7), b"", &limits).expect("there is room");
+        }
+        let mut tried: Vec<Box<[u8]>> = Vec::new();
+        for turn in 1..=3 {
+            kept.send(
+                Instant::now(),
+                |name, _| {
+                    tried.push(name.into());
+                    Sent::NotReady
+                },
+                |_, _| panic!("none is old"),
+            );
+            assert_eq!(tried.len(), turn * TURN_RECEIVERS);
+        }
+        tried.sort_unstable();
+        tried.dedup();
+        assert_eq!(tried.len(), 3 * TURN_RECEIVERS, "each was tried");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One datagram socket: each datagram goes back to its sender, whole, from where it was sent to.
 
+mod answer;
 mod kept;
 mod loops;
 mod options;
@@ -12,22 +13,23 @@ mod unread;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Instant;
 
 use rustix::net::RecvFlags;
 
 use self::loops::Loops;
 use self::options::Socket;
 use self::patience::Patience;
-use self::refusal::Refusal;
-use self::replies::{Outcome, Replies};
-use self::run::{Run, segments};
-use super::peer::Peer;
+use self::replies::Replies;
+use self::routes::Address;
+use self::run::Run;
+use super::backoff::Backoff;
 use super::poller::Interest;
 use super::workspace::Workspace;
-use crate::activation::{Family, Role, SocketKind};
+use crate::activation::{Family, SocketKind};
 use crate::address::UnixName;
 use crate::error::Result;
-use crate::sys::control;
 use crate::sys::message::Batch;
 
 /// After so many failed receives in a row the socket is left alone for a while.
@@ -43,14 +45,16 @@ pub(super) struct Datagram {
     kind: SocketKind,
     /// How many datagrams the next receive asks for: it follows the load.
     batch_size: usize,
-    /// What each reply of the current batch answers.
-    runs: Vec<Run>,
+    /// What each reply of the current batch answers, and where it goes, held until it is sent.
+    runs: Vec<(Run, Option<Rc<Address>>)>,
     replies: Replies,
     loops: Loops,
     /// How many receives in a row have failed.
     failures: u32,
     /// Whether only time can tell when there is something to do: the timer ends it.
     rests: bool,
+    /// When to try again what could not be received or sent, or told to the poller.
+    retry: Backoff,
     patience: Patience,
     is_draining: bool,
     /// Whether the log has it that there are datagrams that are not answered.
@@ -79,6 +83,7 @@ impl Datagram {
             runs: Vec::new(),
             failures: 0,
             rests: false,
+            retry: Backoff::default(),
             patience: Patience::default(),
             is_draining: false,
             has_told: false,
@@ -103,9 +108,19 @@ impl Datagram {
         self.replies.are_kept()
     }
 
-    /// Whether the timer has something to do here.
-    pub(super) fn needs_time(&self) -> bool {
-        self.is_behind() || self.rests
+    /// When it has something to do again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.retry.due()
+    }
+
+    /// Plans the next try of what could not be done, if there is anything, or if the poller
+    /// `was_not_told` what is waited for.
+    pub(super) fn plan(&mut self, was_not_told: bool) {
+        if was_not_told || self.is_behind() || self.rests {
+            self.retry.plan(Instant::now());
+        } else if self.failures == 0 {
+            self.retry.reset();
+        }
     }
 
     /// What the event loop is to wait for: it follows from what there is to do, and from nothing
@@ -122,10 +137,10 @@ impl Datagram {
 
     /// Receives one batch and sends the replies. `has_error` tells of `EPOLLERR`.
     pub(super) fn turn(&mut self, batch: &mut Batch, has_error: bool, space: &mut Workspace<'_>) {
-        let was_behind = self.is_behind();
-        let has_sent = self.send_kept(space);
-        // It is writable, and yet takes nothing: it is not room in the socket that is missing.
-        self.rests |= self.is_ip() && was_behind && !has_sent;
+        if self.is_ip() && self.is_behind() {
+            // It is writable; if it takes nothing yet, it is not room in the socket that is missing.
+            self.rests |= !self.send_kept(None, space);
+        }
         if self.interest() != Interest::Readable {
             return;
         }
@@ -148,12 +163,17 @@ impl Datagram {
         self.consider_a_pause(space);
     }
 
-    /// The timer's turn: what failed is tried again. Returns whether anything came of it.
-    pub(super) fn on_time(&mut self, space: &mut Workspace<'_>) -> bool {
-        self.rests = false;
-        let has_sent = self.send_kept(space);
-        self.consider_a_pause(space);
-        has_sent
+    /// What failed is tried again, if it is time. Returns whether it was.
+    pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) -> bool {
+        let is_due = self.retry.take(now);
+        if is_due {
+            self.rests = false;
+            if self.send_kept(None, space) {
+                self.retry.has_worked();
+            }
+            self.consider_a_pause(space);
+        }
+        is_due
     }
 
     /// Lets go of what was not used since the last call. Returns whether anything is held.
@@ -198,218 +218,6 @@ impl Datagram {
                 log::warn!("recv on {name} keeps failing: {error}; trying again twice a second");
             }
             self.rests = true;
-        }
-    }
-
-    fn answer(&mut self, batch: &mut Batch, count: usize, space: &mut Workspace<'_>) {
-        batch.clear_replies();
-        self.runs.clear();
-        let mut slot = 0;
-        while slot < count {
-            let mut run = self.run_at(batch, slot, count);
-            slot += run.count;
-            self.account(batch, run, space);
-            match self.unanswerable(batch, &mut run) {
-                Some(refusal) => {
-                    self.refuse(batch.name(run.slot), run.count as u64, &refusal, space);
-                }
-                None => self.prepare(batch, run, space),
-            }
-        }
-        self.send(batch, space);
-    }
-
-    /// Puts the reply among those that are sent with one call, if nothing is in the way.
-    fn prepare(&mut self, batch: &mut Batch, run: Run, space: &mut Workspace<'_>) {
-        let name = batch.name(run.slot);
-        if self.replies.are_kept_for(name) {
-            return self.keep(batch, run, space);
-        }
-        let len = batch.data(run.slot).len();
-        match self.replies.address(&self.socket, name, run.control.uid, len) {
-            Ok(address) => {
-                let write = |control: &mut [u8]| control::write(control, &run.control);
-                batch.push_reply(run.slot, run.count, &address, write);
-                self.runs.push(run);
-            }
-            Err(Outcome::Refused(refusal)) => {
-                self.refuse(name, run.count as u64, &refusal, space);
-            }
-            Err(Outcome::Sent | Outcome::NotNow) => self.keep(batch, run, space),
-        }
-    }
-
-    /// Why the datagrams of the run are not answered; `None` if they are, and then it says with how
-    /// many hops.
-    fn unanswerable(&mut self, batch: &Batch, run: &mut Run) -> Option<Refusal> {
-        let name = batch.name(run.slot);
-        if batch.is_truncated(run.slot) {
-            return Some(Refusal::new(true, "it is longer than the limit"));
-        }
-        if name.is_empty() && self.kind.role != Role::Connected {
-            let why = "it came from an unnamed socket, which cannot be answered";
-            return Some(Refusal::new(false, why));
-        }
-        if !self.is_ip() {
-            return None;
-        }
-        match self.loops.reply_hops(run.control.hop_limit) {
-            Ok(hops) => run.control.hop_limit = hops,
-            Err(refusal) => return Some(refusal),
-        }
-        let data = batch.data(run.slot);
-        let datagrams = segments(data, *run).count() * run.count;
-        let first = segments(data, *run).next().unwrap_or_default();
-        self.loops.refusal(name, &run.control, first, datagrams as u32)
-    }
-
-    fn account(&self, batch: &Batch, run: Run, space: &mut Workspace<'_>) {
-        for slot in run.slot..run.slot + run.count {
-            let data = batch.data(slot);
-            space.statistics.bytes += data.len() as u64;
-            space.statistics.messages += segments(data, run).count() as u64;
-            if space.traces() {
-                self.trace("recv", "from", batch.name(slot), data, run, space);
-            }
-        }
-    }
-
-    fn trace(
-        &self,
-        verb: &str,
-        preposition: &str,
-        name: &[u8],
-        data: &[u8],
-        run: Run,
-        space: &Workspace<'_>,
-    ) {
-        for segment in segments(data, run) {
-            self.trace_one(&format!("{verb} {} bytes", segment.len()), preposition, name, space);
-        }
-    }
-
-    fn trace_one(&self, what: &str, preposition: &str, name: &[u8], space: &Workspace<'_>) {
-        if space.traces() {
-            let (socket, peer) = (space.name(self.source()), Peer::from_sockaddr(name));
-            log::debug!("{what} on {socket} {preposition} {peer}");
-        }
-    }
-
-    fn send(&mut self, batch: &mut Batch, space: &mut Workspace<'_>) {
-        let mut first = 0;
-        while first < batch.replies() {
-            let run = self.runs[first];
-            // One that was not sent makes those behind it wait.
-            let sent = if self.is_behind() && self.replies.are_kept_for(batch.name(run.slot)) {
-                self.keep(batch, run, space);
-                first += 1;
-                continue;
-            } else {
-                batch.send(self.socket.as_fd(), first, self.sendable(batch, first))
-            };
-            match sent {
-                Ok(count) => {
-                    for &run in &self.runs[first..first + count] {
-                        self.trace_run(batch, run, space);
-                    }
-                    first += count;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // One of many: what is wrong with it is found out with it alone.
-                    self.send_one_by_one(batch, run, space);
-                    first += 1;
-                }
-            }
-        }
-    }
-
-    /// How many replies from `first` on can go with one call: all of them, unless something waits.
-    fn sendable(&self, batch: &Batch, first: usize) -> usize {
-        if self.is_behind() { 1 } else { batch.replies() - first }
-    }
-
-    fn trace_run(&self, batch: &Batch, run: Run, space: &Workspace<'_>) {
-        for slot in run.slot..run.slot + run.count {
-            if space.traces() {
-                self.trace("send", "to", batch.name(slot), batch.data(slot), run, space);
-            }
-        }
-    }
-
-    fn send_one_by_one(&mut self, batch: &Batch, run: Run, space: &mut Workspace<'_>) {
-        for slot in run.slot..run.slot + run.count {
-            let name = batch.name(slot);
-            for data in segments(batch.data(slot), run) {
-                if self.replies.are_kept_for(name) {
-                    self.keep_one(name, run, data, space);
-                    continue;
-                }
-                match self.replies.send(&self.socket, name, &run.control, data) {
-                    Outcome::Sent => {
-                        self.trace_one(&format!("send {} bytes", data.len()), "to", name, space);
-                    }
-                    Outcome::NotNow => self.keep_one(name, run, data, space),
-                    Outcome::Refused(refusal) => self.refuse(name, 1, &refusal, space),
-                }
-            }
-        }
-    }
-
-    fn keep(&mut self, batch: &Batch, run: Run, space: &mut Workspace<'_>) {
-        for slot in run.slot..run.slot + run.count {
-            for data in segments(batch.data(slot), run) {
-                self.keep_one(batch.name(slot), run, data, space);
-            }
-        }
-    }
-
-    fn keep_one(&mut self, name: &[u8], run: Run, data: &[u8], space: &mut Workspace<'_>) {
-        if let Err(refusal) = self.replies.keep(name, &run.control, data, space.limits) {
-            self.refuse(name, 1, &refusal, space);
-        }
-    }
-
-    /// Sends what was kept. Returns whether any of it is off our hands.
-    fn send_kept(&mut self, space: &mut Workspace<'_>) -> bool {
-        let mut refused = Vec::new();
-        let (source, traces) = (self.source(), space.traces());
-        let socket_name = space.name(source);
-        let has_sent =
-            self.replies.send_kept(
-                &self.socket,
-                space.limits,
-                |name, len, refusal| match refusal {
-                    Some(refusal) => refused.push((Peer::from_sockaddr(name), refusal.to_string())),
-                    None if traces => {
-                        let peer = Peer::from_sockaddr(name);
-                        log::debug!("send {len} bytes on {socket_name} to {peer}");
-                    }
-                    None => {}
-                },
-            );
-        for (peer, why) in refused {
-            self.tell_once(&peer, &why, space);
-            space.unanswered(source, 1, format_args!("datagram from {peer}: {why}"));
-        }
-        has_sent
-    }
-
-    fn refuse(&mut self, name: &[u8], count: u64, refusal: &Refusal, space: &mut Workspace<'_>) {
-        let peer = Peer::from_sockaddr(name);
-        if refusal.is_told {
-            self.tell_once(&peer, refusal, space);
-        }
-        space.unanswered(self.source(), count, format_args!("datagram from {peer}: {refusal}"));
-    }
-
-    fn tell_once(&mut self, peer: &Peer, why: impl std::fmt::Display, space: &Workspace<'_>) {
-        if !std::mem::replace(&mut self.has_told, true) {
-            let socket = space.name(self.source());
-            log::warn!(
-                "a datagram from {peer} on {socket} is not answered: {why} (said once; --debug \
-                 tells of each)"
-            );
         }
     }
 }

@@ -3,19 +3,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
-use super::kept::{self, Kept};
+use super::kept::{self, Kept, Reply};
 use super::options::Socket;
 use super::refusal::Refusal;
-use super::routes::{NoRoute, Routes};
+use super::routes::{Address, NoRoute, Routes};
 use super::unread::Unread;
 use crate::activation::{Family, Role, SocketKind};
 use crate::address::UnixName;
 use crate::server::limits::Limits;
 use crate::server::send_buffer;
 use crate::sys::control::{self, Received};
-use crate::sys::message::{self, NAME_MAX};
+use crate::sys::message;
 
 /// The way that replies take from one socket.
 #[derive(Debug)]
@@ -44,8 +45,13 @@ pub(super) enum Outcome {
     Refused(Refusal),
 }
 
-/// A `sockaddr`.
-pub(super) struct Name([u8; NAME_MAX], usize);
+/// Where a reply goes.
+pub(super) enum Target<'a> {
+    /// To a `sockaddr`; an empty one is the peer that the socket is connected to.
+    Name(&'a [u8]),
+    /// To a socket that is held.
+    Socket(Rc<Address>),
+}
 
 impl Replies {
     pub(super) fn new(kind: &SocketKind, never_answered: &[UnixName]) -> Self {
@@ -93,14 +99,14 @@ impl Replies {
     /// # Errors
     ///
     /// [`Outcome::NotNow`] or [`Outcome::Refused`].
-    pub(super) fn address(
+    pub(super) fn target<'a>(
         &mut self,
         socket: &Socket,
-        name: &[u8],
+        name: &'a [u8],
         uid: Option<u32>,
         len: usize,
-    ) -> Result<Name, Outcome> {
-        self.way.address(socket.as_fd(), name, uid, len)
+    ) -> Result<Target<'a>, Outcome> {
+        self.way.target(socket.as_fd(), name, uid, len)
     }
 
     /// Sends one reply, which comes behind no other.
@@ -114,11 +120,13 @@ impl Replies {
         self.way.send(socket.as_fd(), name, control, data)
     }
 
-    /// Sends what was kept, as far as the receivers are ready. Tells `done` of each reply that is
-    /// off our hands: with nothing if it was sent, or why it was not. Returns whether any is.
+    /// Sends what was kept for the receiver `only`, or for whoever has a turn, as far as they are
+    /// ready. Tells `done` of each reply that is off our hands: with nothing if it was sent, or why
+    /// it was not. Returns whether any is.
     pub(super) fn send_kept(
         &mut self,
         socket: &Socket,
+        only: Option<&[u8]>,
         limits: &Limits,
         mut done: impl FnMut(&[u8], usize, Option<&Refusal>),
     ) -> bool {
@@ -126,25 +134,29 @@ impl Replies {
             return false;
         }
         let Self { way, kept } = self;
-        let why = format!("its sender has not taken it within {:?}", limits.deferred_reply_age_max);
-        let late = Refusal::new(true, why);
-        let mut expired = Vec::new();
-        let has_sent = kept.send(
-            Instant::now(),
-            |name, reply| {
-                let refusal = match way.send(socket.as_fd(), name, &reply.control, &reply.data) {
-                    Outcome::Sent => None,
-                    Outcome::NotNow => return kept::Sent::NotReady,
-                    Outcome::Refused(refusal) => Some(refusal),
-                };
-                done(name, reply.data.len(), refusal.as_ref());
-                kept::Sent::Done
-            },
-            |name, reply| expired.push((Box::from(name), reply.data.len())),
-        );
+        let mut expired: Vec<(Box<[u8]>, usize)> = Vec::new();
+        let mut has_sent = false;
+        let send = |name: &[u8], reply: &Reply| {
+            let refusal = match way.send(socket.as_fd(), name, &reply.control, &reply.data) {
+                Outcome::Sent => None,
+                Outcome::NotNow => return kept::Sent::NotReady,
+                Outcome::Refused(refusal) => Some(refusal),
+            };
+            done(name, reply.data.len(), refusal.as_ref());
+            has_sent = true;
+            kept::Sent::Done
+        };
+        let expire = |name: &[u8], reply: &Reply| expired.push((name.into(), reply.data.len()));
+        match only {
+            Some(name) => kept.send_to(name, Instant::now(), send, expire),
+            None => {
+                kept.send(Instant::now(), send, expire);
+            }
+        }
+        let has_sent = has_sent || !expired.is_empty();
         for (name, len) in expired {
-            let name: Box<[u8]> = name;
-            done(&name, len, Some(&late));
+            let why = format!("its sender has not taken it in {:?}", limits.deferred_reply_age_max);
+            done(&name, len, Some(&Refusal::new(true, why)));
         }
         has_sent
     }
@@ -164,22 +176,26 @@ impl Replies {
 }
 
 impl Way {
-    fn address(
+    fn target<'a>(
         &mut self,
         fd: BorrowedFd<'_>,
-        name: &[u8],
+        name: &'a [u8],
         uid: Option<u32>,
         len: usize,
-    ) -> Result<Name, Outcome> {
+    ) -> Result<Target<'a>, Outcome> {
         match self {
-            Self::Peer => Ok(Name::from(&[][..])),
-            Self::Address => Ok(name.into()),
+            Self::Peer => Ok(Target::Name(&[])),
+            Self::Address => Ok(Target::Name(name)),
             Self::Unix { routes, unread } => {
                 let address = routes.find(name, uid).map_err(|error| match error {
                     NoRoute::NotNow => Outcome::NotNow,
                     NoRoute::Never(refusal) => Outcome::Refused(refusal),
                 })?;
-                if unread.admit(fd, uid, len) { Ok(address.into()) } else { Err(Outcome::NotNow) }
+                if unread.admit(fd, uid, len) {
+                    Ok(Target::Socket(address))
+                } else {
+                    Err(Outcome::NotNow)
+                }
             }
         }
     }
@@ -212,8 +228,8 @@ impl Way {
         control: &Received,
         data: &[u8],
     ) -> io::Result<Outcome> {
-        match self.address(fd, name, control.uid, data.len()) {
-            Ok(address) => send_once_or_twice(fd, &address, control, data),
+        match self.target(fd, name, control.uid, data.len()) {
+            Ok(target) => send_once_or_twice(fd, target.sockaddr(), control, data),
             Err(outcome) => Ok(outcome),
         }
     }
@@ -263,19 +279,12 @@ fn send_once_or_twice(
     }
 }
 
-impl From<&[u8]> for Name {
-    fn from(name: &[u8]) -> Self {
-        let mut bytes = [0; NAME_MAX];
-        let len = name.len().min(NAME_MAX);
-        bytes[..len].copy_from_slice(&name[..len]);
-        Self(bytes, len)
-    }
-}
-
-impl std::ops::Deref for Name {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0[..self.1]
+impl Target<'_> {
+    /// The `sockaddr`, which leads there for as long as this lives.
+    pub(super) fn sockaddr(&self) -> &[u8] {
+        match self {
+            Self::Name(name) => name,
+            Self::Socket(address) => &address.sockaddr,
+        }
     }
 }

@@ -13,18 +13,18 @@ use std::borrow::Cow;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::refusal::Refusal;
 use crate::activation::SocketKind;
-use crate::address::{Address, UnixName};
+use crate::address::{self, UnixName};
 use crate::server::peer::Peer;
 use crate::sys::descriptor;
 
-/// How many senders' sockets are held open, so that a reply costs one call. More than a batch has,
-/// so that none is closed before its reply is sent.
+/// How many senders' sockets are held open, so that a reply costs one call.
 const OPEN_MAX: usize = 64;
 
 /// The senders of one socket.
@@ -50,16 +50,31 @@ pub(super) struct Routes {
 struct Route {
     name: Box<[u8]>,
     uid: Option<u32>,
-    /// The `sockaddr` that leads there: the name, or the descriptor's path in /proc.
-    sockaddr: Box<[u8]>,
-    /// Held, so that the path leads to the same socket for as long as it is used.
-    _file: Option<OwnedFd>,
+    address: Rc<Address>,
+}
+
+/// Where a reply goes. Whoever has one holds what it leads to: the kernel gives the number of a
+/// descriptor out again as soon as it is closed.
+#[derive(Debug)]
+pub(super) struct Address {
+    /// The `sockaddr`: the sender's name, or the path in /proc of the descriptor below.
+    pub(super) sockaddr: Box<[u8]>,
+    file: Option<OwnedFd>,
+}
+
+impl Address {
+    /// Whether the socket has lost its path: whoever had it may be gone, or have bound it anew while
+    /// somebody still holds the old socket, such as a child between fork(2) and execve(2).
+    fn is_unlinked(&self) -> bool {
+        let links = |file| rustix::fs::fstat(file).map_or(0, |stat| stat.st_nlink);
+        self.file.as_ref().is_some_and(|file| links(file) == 0)
+    }
 }
 
 /// Why there is no way.
 #[derive(Debug)]
 pub(super) enum NoRoute {
-    /// There may be one later: there was no descriptor, or the kernel had to wait for a disk.
+    /// There may be one later: there was no descriptor, or no memory.
     NotNow,
     /// There is none that is safe, or none at all.
     Never(Refusal),
@@ -69,7 +84,7 @@ impl Routes {
     /// For the socket of this `kind`; `forbidden` are the names that are never answered.
     pub(super) fn new(kind: &SocketKind, forbidden: &[UnixName]) -> Self {
         let name = match &kind.local {
-            Some(Address::Unix(_, name)) => Some(name),
+            Some(address::Address::Unix(_, name)) => Some(name),
             _ => None,
         };
         Self {
@@ -82,15 +97,21 @@ impl Routes {
         }
     }
 
-    /// The `sockaddr` that leads to the sender with the `sockaddr` in `name`, who is the user `uid`
-    /// if the kernel told.
+    /// Where to reach the sender with the `sockaddr` in `name`, who is the user `uid` if the kernel
+    /// told.
     ///
     /// # Errors
     ///
     /// [`NoRoute`], with the reason.
-    pub(super) fn find(&mut self, name: &[u8], uid: Option<u32>) -> Result<&[u8], NoRoute> {
+    pub(super) fn find(&mut self, name: &[u8], uid: Option<u32>) -> Result<Rc<Address>, NoRoute> {
         let is_it = |route: &Route| *route.name == *name && route.uid == uid;
-        match self.open.iter().rposition(is_it) {
+        let index = self.open.iter().rposition(is_it);
+        let is_old = |index: usize| self.open[index].address.is_unlinked();
+        if index.is_some_and(is_old) {
+            self.forget(name);
+            return self.find(name, uid);
+        }
+        match index {
             Some(index) if index + 1 == self.open.len() => {}
             Some(index) => {
                 let route = self.open.remove(index);
@@ -105,7 +126,7 @@ impl Routes {
             }
         }
         self.were_used = true;
-        Ok(&self.open[self.open.len() - 1].sockaddr)
+        Ok(Rc::clone(&self.open[self.open.len() - 1].address))
     }
 
     /// The socket that a way leads to is gone; the sender may have made another one.
@@ -152,7 +173,8 @@ impl Routes {
                 (descriptor_sockaddr(&file), Some(file))
             }
         };
-        Ok(Route { name: name.into(), uid, sockaddr, _file: file })
+        let address = Rc::new(Address { sockaddr, file });
+        Ok(Route { name: name.into(), uid, address })
     }
 
     fn verify_abstract(&self, name: &[u8], uid: Option<u32>) -> Result<(), NoRoute> {
@@ -195,13 +217,19 @@ impl Routes {
     }
 }
 
-/// The one user who may send to the socket with this name: the owner of its file, where nobody else
-/// may write to that (unix(7)).
+/// The one user, beside root, who may send to the socket with this name: the owner of its file, where
+/// nobody else may write to that (unix(7)), or of a folder that lets nobody else in.
 fn only_sender(name: &UnixName) -> Option<u32> {
     let UnixName::Path(path) = name else { return None };
-    let stat = rustix::fs::stat(path).ok()?;
-    let others = Mode::from_raw_mode(stat.st_mode) & (Mode::WGRP | Mode::WOTH);
-    others.is_empty().then_some(stat.st_uid)
+    let owner_if_without = |path: &Path, others: Mode| {
+        let stat = rustix::fs::stat(path).ok()?;
+        let allows_others = Mode::from_raw_mode(stat.st_mode).intersects(others);
+        (!allows_others).then_some(stat.st_uid)
+    };
+    let may_send = || owner_if_without(path, Mode::WGRP | Mode::WOTH);
+    let folders = || path.ancestors().skip(1);
+    let may_enter = |folder| owner_if_without(folder, Mode::XGRP | Mode::XOTH);
+    may_send().or_else(|| folders().find_map(may_enter))
 }
 
 /// Whether the kernel has chosen the name (unix(7), autobind): five digits that no service is found
@@ -218,14 +246,23 @@ fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
     // The last part is the socket itself: who binds a path makes it.
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
-    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
-        // A kernel before 5.12, or a sandbox that does not know the call.
-        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-            rustix::fs::openat(CWD, path, flags, Mode::empty())
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
+            // A kernel before 5.12, or a sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+                return rustix::fs::openat(CWD, path, flags, Mode::empty());
+            }
+            // Somebody renames a folder above it just now; or nothing of it is in the cache.
+            Err(Errno::AGAIN | Errno::INTR) if tries < TRIES_MAX => {}
+            file => return file,
         }
-        file => file,
     }
 }
+
+/// How often a path is tried in a row.
+const TRIES_MAX: u32 = 4;
 
 /// There is no way, and whoever runs the server should know.
 fn told(why: impl Into<Cow<'static, str>>) -> NoRoute {
@@ -239,7 +276,8 @@ fn untold(why: impl Into<Cow<'static, str>>) -> NoRoute {
 
 fn not_opened(error: Errno) -> NoRoute {
     match error {
-        Errno::AGAIN | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM => NoRoute::NotNow,
+        Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM => NoRoute::NotNow,
+        Errno::AGAIN => untold("nobody holds a socket at its sender's path"),
         error => {
             let error = io::Error::from(error);
             untold(format!("its sender's path cannot be opened: {error}"))

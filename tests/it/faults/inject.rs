@@ -22,10 +22,11 @@ const EVERY: &str = "1+";
 const ROUNDS_IN_VAIN: u64 = 4;
 /// In which the server must not be seen to run while nobody talks.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long every call fails, and how many calls a server that waits longer each time makes in it
-/// at most, beyond the rounds of the peers that it serves. One that spins makes some thousands.
+/// How long every call fails at least, and how many calls a server that waits longer each time
+/// makes in a second at most, beyond the rounds of the peers that it serves. One that spins makes
+/// some ten thousand.
 const LASTING: Duration = Duration::from_millis(500);
-const CALLS_MAX: u64 = 500;
+const CALLS_PER_SECOND_MAX: f64 = 1000.0;
 
 /// Runs a row.
 ///
@@ -77,14 +78,16 @@ fn run_on(server: &Server, call: &Call, fault: &Fault) -> Result<(), String> {
     if call.lasts(fault) {
         let tracer = Tracer::inject(server, call, fault, EVERY)?;
         row.replies_may_expire = true;
-        let before = row.rounds();
+        let (start, before) = (Instant::now(), row.rounds());
         let result = row.talk_for(LASTING);
         let count = tracer.detach(server);
         injected += count;
         let describe = |what| format!("when={EVERY}, {count} failed: {what}");
         result.map_err(describe)?;
-        if count as u64 > CALLS_MAX + row.rounds() - before {
-            return Err(describe(format!("it spins: that many calls in {LASTING:?}")));
+        let time = start.elapsed();
+        let most = CALLS_PER_SECOND_MAX * time.as_secs_f64() + (row.rounds() - before) as f64;
+        if count as f64 > most {
+            return Err(describe(format!("it spins: that many calls in {time:?}")));
         }
     }
     row.aftermath(injected).map_err(|what| format!("afterwards, {injected} failed: {what}"))

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -18,7 +18,8 @@ use super::talk::{MESSAGE_MAX, Messages, Stream};
 pub(super) enum Load {
     /// One message or chunk at a time.
     PingPong,
-    /// A connection for each chunk, which the peer ends first: it has to see the server's end.
+    /// A socket for each chunk or message. A peer of a stream ends first, and has to see the
+    /// server's end; one that sends datagrams has every name twice.
     Churn,
     /// Much at once, and it reads only when nobody takes any more: the buffers are full, sends are
     /// partial, and the server comes to splice.
@@ -34,6 +35,7 @@ pub(super) enum Load {
 impl Load {
     fn for_address(address: &Address) -> &'static [Self] {
         match (address.style(), address) {
+            (Style::Datagram, Address::Unix(..)) => &[Self::PingPong, Self::Churn, Self::Burst],
             (Style::Datagram, _) => &[Self::PingPong, Self::Burst],
             (Style::Stream, Address::Inet(Inet::Tcp, ..) | Address::Unix(..)) => {
                 &[Self::PingPong, Self::Churn, Self::Bulk, Self::Quit]
@@ -119,7 +121,8 @@ pub(super) fn all<'a>(
 
 impl<'a> Peer<'a> {
     fn new(id: u32, address: &'a Address, load: Load, dir: &'a Path) -> Self {
-        let socket = connect(id, address, load, dir).expect("the server listens");
+        let path = dir.join(format!("c{id}-0"));
+        let socket = connect(address, load, &path).expect("the server listens");
         let receiver = (!is_connected(address, load)).then(|| sockaddr(address));
         let talk = Talk::new(id, address, load, 0);
         let (losses, last_progress) = (Vec::new(), Instant::now());
@@ -203,9 +206,17 @@ impl<'a> Peer<'a> {
         }
     }
 
+    fn path(&self) -> PathBuf {
+        self.dir.join(format!("c{}-{}", self.id, self.sockets / 2))
+    }
+
     fn reconnect(&mut self) -> io::Result<()> {
-        self.socket = connect(self.id, self.address, self.load, self.dir)?;
+        let before = self.path();
         self.sockets += 1;
+        if self.path() != before {
+            let _ = std::fs::remove_file(before);
+        }
+        self.socket = connect(self.address, self.load, &self.path())?;
         self.talk = Talk::new(self.id, self.address, self.load, self.sockets);
         self.last_progress = Instant::now();
         Ok(())
@@ -288,10 +299,11 @@ impl<'a> Peer<'a> {
                 self.losses.push(format!("{name}: no reply to datagram {lost}"));
             }
         }
-        if messages.to_send == 0 {
-            self.rounds += 1;
+        if messages.to_send > 0 {
+            return Ok(());
         }
-        Ok(())
+        self.rounds += 1;
+        if self.load == Load::Churn { self.reconnect() } else { Ok(()) }
     }
 }
 
@@ -306,13 +318,13 @@ impl Talk {
     }
 }
 
-fn connect(id: u32, address: &Address, load: Load, dir: &Path) -> io::Result<Socket> {
+/// A new socket; `path` is the name of one for unix datagrams, so that it can be answered.
+fn connect(address: &Address, load: Load, path: &Path) -> io::Result<Socket> {
     let sockaddr = sockaddr(address);
     let r#type = address.style().socket_type();
     let socket = Socket::new(domain_of(&sockaddr), r#type, address.protocol())?;
     if let Address::Unix(Style::Datagram, _) = address {
-        let path = dir.join(format!("c{id}"));
-        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_file(path);
         socket.bind(&SockAddr::unix(path)?)?;
     }
     if load.is_bulk() {

@@ -166,6 +166,25 @@ fn answers(active: &Active, name: &str) {
     messages(&honest.into(), &[5, 0, 9000]);
 }
 
+/// Whoever binds a name anew is answered there, although the old socket is still held by somebody:
+/// by a child, for example, that was forked and has not begun its own program yet.
+#[test]
+fn a_reply_goes_to_the_socket_that_has_the_name_now() {
+    let active = server(Kind::UnixDatagram);
+    answers(&active, "first");
+    let path = active.dir.path("c");
+    let mut old = Vec::new();
+    for _ in 0..20 {
+        let _ = std::fs::remove_file(&path);
+        let honest = client(&path);
+        honest.connect(active.dir.path("s")).expect("connect");
+        let honest = socket2::Socket::from(honest);
+        messages(&honest, &[5, 64]);
+        old.push(honest);
+    }
+    active.process.terminate().expect_code(0);
+}
+
 /// What a client leaves unread is charged to the server's send buffer, which is one for all.
 #[test]
 fn one_user_who_never_reads_shuts_nobody_out() {
@@ -232,14 +251,19 @@ fn replies_to_a_peer_that_reads_are_neither_lost_nor_reordered() {
 /// before the service could ask who sent it.
 #[test]
 fn the_first_datagram_is_answered_where_its_sender_is_known() {
-    for (mode, credentials, answered) in
-        [(0o700, false, true), (0o666, true, true), (0o666, false, false)]
-    {
+    for (folder, mode, credentials, answered) in [
+        (0o755, 0o700, false, true),
+        (0o700, 0o666, false, true),
+        (0o755, 0o666, true, true),
+        (0o755, 0o666, false, false),
+    ] {
         use std::os::unix::fs::PermissionsExt;
         let dir = Dir::new();
         let socket = UnixDatagram::bind(dir.path("s")).expect("bind");
-        let permissions = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(dir.path("s"), permissions).expect("chmod");
+        for (path, mode) in [(dir.path("."), folder), (dir.path("s"), mode)] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(path, permissions).expect("chmod");
+        }
         rustix::net::sockopt::set_socket_passcred(&socket, credentials).expect("SO_PASSCRED");
         let observer = socket.try_clone().expect("dup");
         let client = client(&dir.path("c"));

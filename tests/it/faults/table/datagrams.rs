@@ -63,7 +63,11 @@ pub(super) const CALLS: &[Call] = &[
         needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
-            nobody("EAGAIN", "a directory of the path is being renamed").answered("calls again"),
+            nobody(
+                "EAGAIN",
+                "a directory of the path is being renamed, or has to be read from a disk",
+            )
+            .answered("tries again"),
             nobody("EMFILE", OUR_DESCRIPTORS),
             nobody("ENFILE", ALL_DESCRIPTORS),
             nobody("ENOMEM", NO_MEMORY),
