@@ -175,7 +175,7 @@ fn a_datagram_client_with_a_path_is_answered_through_a_mount() {
     client("$HOME/client").ok();
     machine
         .until("journalctl --user --unit=echo@demo.service | grep 'not answered'")
-        .said("/home/demo/client: No such file or directory");
+        .said("/home/demo/client: its sender's path leads to no socket in the server");
 }
 
 /// With `--sdnotify=container` the server's own READY=1 makes the unit active: not a moment before

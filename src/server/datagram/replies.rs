@@ -258,22 +258,27 @@ fn send_once_or_twice(
     reply: &Received,
     data: &[u8],
 ) -> io::Result<Outcome> {
-    let mut buffer = [0; control::REPLY_CONTROL_MAX];
-    let len = control::write(&mut buffer, &Received { segment_size: None, ..*reply });
-    let mut control = &buffer[..len];
+    let mut reply = Received { segment_size: None, ..*reply };
     let mut tries = 0;
     loop {
-        let Err(error) = message::send(fd, name, control, data) else { return Ok(Outcome::Sent) };
+        let mut control = [0; control::REPLY_CONTROL_MAX];
+        let len = control::write(&mut control, &reply);
+        let sent = message::send(fd, name, &control[..len], data);
+        let Err(error) = sent else { return Ok(Outcome::Sent) };
         tries += 1;
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
             _ if kept::is_not_ready(&error) => return Err(error),
             Some(libc::EMSGSIZE) if send_buffer::make_room(fd, data.len()) => {}
             _ if tries == 1 => {}
+            // An emulated kernel that does not know of hops in a message.
+            Some(libc::EINVAL) if reply.hop_limit.is_some() => reply.hop_limit = None,
             // It was sent to an address that is not one host's, a broadcast or a group, and the
             // kernel did not say which of ours that means: not to a socket of IPv6 if the sender
             // uses IPv4, and not to one that had not asked for it yet. Then the route decides.
-            Some(libc::EINVAL | libc::ENETUNREACH) if !control.is_empty() => control = &[],
+            Some(libc::EINVAL | libc::ENETUNREACH) if reply.packet_info.is_some() => {
+                reply.packet_info = None;
+            }
             _ => return Err(error),
         }
     }

@@ -277,7 +277,7 @@ fn untold(why: impl Into<Cow<'static, str>>) -> NoRoute {
 fn not_opened(error: Errno) -> NoRoute {
     match error {
         Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM => NoRoute::NotNow,
-        Errno::AGAIN => untold("nobody holds a socket at its sender's path"),
+        Errno::AGAIN => untold("its sender's path leads to no socket in the server's file system"),
         error => {
             let error = io::Error::from(error);
             untold(format!("its sender's path cannot be opened: {error}"))
