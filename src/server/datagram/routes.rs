@@ -10,6 +10,7 @@
 //! path is reached from all of them.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -39,18 +40,17 @@ pub(super) struct Routes {
     only_sender: Option<u32>,
     /// The user that this process runs as.
     own_uid: u32,
-    /// The one that was used last is the last.
-    open: Vec<Route>,
-    /// Whether one was used since [`Routes::release_if_unused`].
-    were_used: bool,
+    /// By the name of the sender.
+    open: HashMap<Box<[u8]>, Route>,
 }
 
 /// The way to one sender.
 #[derive(Debug)]
 struct Route {
-    name: Box<[u8]>,
     uid: Option<u32>,
     address: Rc<Address>,
+    /// Whether it was used since [`Routes::release_if_unused`].
+    was_used: bool,
 }
 
 /// Where a reply goes. Whoever has one holds what it leads to: the kernel gives the number of a
@@ -92,8 +92,7 @@ impl Routes {
             is_abstract: matches!(name, Some(UnixName::Abstract(_))),
             only_sender: name.and_then(only_sender),
             own_uid: rustix::process::geteuid().as_raw(),
-            open: Vec::new(),
-            were_used: false,
+            open: HashMap::new(),
         }
     }
 
@@ -104,42 +103,30 @@ impl Routes {
     ///
     /// [`NoRoute`], with the reason.
     pub(super) fn find(&mut self, name: &[u8], uid: Option<u32>) -> Result<Rc<Address>, NoRoute> {
-        let is_it = |route: &Route| *route.name == *name && route.uid == uid;
-        let index = self.open.iter().rposition(is_it);
-        let is_old = |index: usize| self.open[index].address.is_unlinked();
-        if index.is_some_and(is_old) {
-            self.forget(name);
-            return self.find(name, uid);
-        }
-        match index {
-            Some(index) if index + 1 == self.open.len() => {}
-            Some(index) => {
-                let route = self.open.remove(index);
-                self.open.push(route);
-            }
-            None => {
-                let route = self.verify(name, uid)?;
-                if self.open.len() == OPEN_MAX {
-                    self.open.remove(0);
-                }
-                self.open.push(route);
+        if let Some(route) = self.open.get_mut(name) {
+            if route.uid == uid && !route.address.is_unlinked() {
+                route.was_used = true;
+                return Ok(Rc::clone(&route.address));
             }
         }
-        self.were_used = true;
-        Ok(Rc::clone(&self.open[self.open.len() - 1].address))
+        let address = Rc::new(self.verify(name, uid)?);
+        if self.open.len() >= OPEN_MAX {
+            self.open.clear();
+        }
+        let route = Route { uid, address: Rc::clone(&address), was_used: true };
+        self.open.insert(name.into(), route);
+        Ok(address)
     }
 
     /// The socket that a way leads to is gone; the sender may have made another one.
     pub(super) fn forget(&mut self, name: &[u8]) {
-        self.open.retain(|route| *route.name != *name);
+        self.open.remove(name);
     }
 
     /// Closes what was not used since the last call: it would keep file systems busy. Returns
     /// whether anything is left.
     pub(super) fn release_if_unused(&mut self) -> bool {
-        if !std::mem::take(&mut self.were_used) {
-            self.open.clear();
-        }
+        self.open.retain(|_, route| std::mem::take(&mut route.was_used));
         !self.open.is_empty()
     }
 
@@ -147,7 +134,7 @@ impl Routes {
         !self.open.is_empty()
     }
 
-    fn verify(&mut self, name: &[u8], uid: Option<u32>) -> Result<Route, NoRoute> {
+    fn verify(&mut self, name: &[u8], uid: Option<u32>) -> Result<Address, NoRoute> {
         let Peer::Unix(peer) = Peer::from_sockaddr(name) else {
             return Err(untold("came from an unnamed socket, which cannot be answered"));
         };
@@ -173,8 +160,7 @@ impl Routes {
                 (descriptor_sockaddr(&file), Some(file))
             }
         };
-        let address = Rc::new(Address { sockaddr, file });
-        Ok(Route { name: name.into(), uid, address })
+        Ok(Address { sockaddr, file })
     }
 
     fn verify_abstract(&self, name: &[u8], uid: Option<u32>) -> Result<(), NoRoute> {

@@ -25,16 +25,19 @@ impl Unread {
     /// else holds. If so, they are put to their account.
     pub(super) fn admit(&mut self, fd: BorrowedFd<'_>, uid: Option<u32>, len: usize) -> bool {
         let charge = charge(len);
-        // The kernel is asked only when it could matter: most clients have read by then.
-        if self.buffer == 0 || self.total + charge > self.buffer / 4 {
-            self.buffer = sockopt::socket_send_buffer_size(fd).unwrap_or(self.buffer);
-            self.settle(queue::unsent(fd).unwrap_or(self.total));
+        if self.buffer == 0 {
+            self.buffer = sockopt::socket_send_buffer_size(fd).unwrap_or(0);
         }
         if self.buffer == 0 {
             // The kernel does not say: then it has to find out itself whether there is room.
             return true;
         }
         let mut admits = self.has_share(uid, charge);
+        if !admits {
+            // Some have read since; the kernel is asked only now that it matters.
+            self.settle(queue::unsent(fd).unwrap_or(self.total));
+            admits = self.has_share(uid, charge);
+        }
         if !admits && self.enlarge(fd, charge) {
             admits = self.has_share(uid, charge);
         }
