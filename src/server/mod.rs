@@ -42,6 +42,7 @@ pub use shutdown::{Shutdown, Trigger};
 use crate::activation::{Family, InheritedSocket, Service, SocketKind};
 use crate::address::{Address, UnixName};
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::Escaped;
 use permits::Permits;
 use worker::{Ended, Worker};
 
@@ -127,7 +128,7 @@ pub fn run(
             Error::new(ErrorKind::Descriptor, format!("{source} sockets are too many"))
                 .remedy("hand over at most 65536")
         })?;
-        names.push(socket.name);
+        names.push(Escaped::new(&socket.name).to_string());
         match socket.service {
             Service::StreamListener | Service::SeqpacketListener => {
                 listeners.push(SharedListener { fd: socket.fd, source: number, kind: socket.kind });

@@ -9,6 +9,7 @@ use super::compare::{Rounds, Spread, cpu_each, figure};
 use super::meter::Sample;
 use super::settings::{Load, Settings};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::text;
 
 /// The percentiles of the tables.
 const PERCENTILES: [(&str, f64); 5] =
@@ -17,7 +18,7 @@ const PERCENTILES: [(&str, f64); 5] =
 /// Prints the tables, or the JSON document.
 pub(super) fn print(results: &[Rounds], settings: &Settings, json: bool) -> Result<()> {
     let text = if json {
-        format!("{:#}\n", document(results, settings))
+        text::escape_json(&format!("{:#}\n", document(results, settings)))
     } else if settings.compare {
         table(results, settings)
     } else {
@@ -32,7 +33,7 @@ pub(super) fn print_error(error: &Error) -> Result<()> {
         "error": error.to_string(),
         "exit_status": error.kind().exit_status(),
     });
-    write(&format!("{document:#}\n"))
+    write(&text::escape_json(&format!("{document:#}\n")))
 }
 
 pub(super) fn write(text: &str) -> Result<()> {

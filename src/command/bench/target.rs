@@ -10,6 +10,7 @@ use super::settings::{Load, Settings};
 use crate::address::{Address, Inet};
 use crate::client;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::text::Escaped;
 
 /// A server: its address, with the name that the tables use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl FromStr for Target {
         let address = address
             .parse()
             .map_err(|error| Error::new(ErrorKind::Usage, format!("server `{text}`: {error}")))?;
-        Ok(Self { name: name.to_owned(), address })
+        Ok(Self { name: Escaped::new(name).to_string(), address })
     }
 }
 

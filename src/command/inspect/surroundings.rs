@@ -22,7 +22,7 @@ pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>
     };
     Activator {
         guess: clues.guess(),
-        cgroup: cgroup(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()),
+        cgroup: cgroup(&read("/proc/self/cgroup")),
         ancestry: chain.into_iter().map(process).collect(),
     }
 }
@@ -111,14 +111,18 @@ fn cgroup(text: &str) -> Option<String> {
     .map(str::to_owned)
 }
 
+/// A file of /proc as text; empty if there is none. A name in it may be any bytes.
+fn read(path: &str) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
 pub(super) fn confinement() -> Confinement {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = read("/proc/self/status");
     Confinement {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         container: container(),
-        security_label: fs::read_to_string("/proc/self/attr/current")
-            .ok()
+        security_label: Some(read("/proc/self/attr/current"))
             .map(|label| label.trim_end_matches(['\0', '\n']).to_owned())
             .filter(|label| !label.is_empty()),
         seccomp: field(&status, "Seccomp").and_then(|mode| match mode {

@@ -9,6 +9,7 @@ use super::report::human;
 use crate::address::{Address, Style};
 use crate::client::{Connection, Deadline, Failure, Symptom, connect};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::text::Escaped;
 
 /// A line is held in memory, with its echo.
 const LINE_MAX: u64 = 64 << 20;
@@ -142,10 +143,7 @@ fn row(sent: &[u8], got: &[u8], time: Duration) -> String {
 
 fn visible(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    String::from_utf8_lossy(line)
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    Escaped::of_bytes(line).to_string()
 }
 
 #[cfg(test)]
@@ -158,7 +156,7 @@ mod tests {
         for (sent, got, expected) in [
             (&b"hello\n"[..], &b"hello\n"[..], "    45 µs  hello"),
             (b"hello\n", b"hellx\n", "    45 µs  hellx  (wrong: `hello` was sent)"),
-            (b"\x1b[2J\n", b"\x1b[2J\n", "    45 µs  \u{fffd}[2J"),
+            (b"\x1b[2J\n", b"\x1b[2J\n", r"    45 µs  \x1b[2J"),
             ("zwölf\n".as_bytes(), "zwölf\n".as_bytes(), "    45 µs  zwölf"),
         ] {
             assert_eq!(row(sent, got, time), expected);

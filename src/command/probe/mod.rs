@@ -13,6 +13,7 @@ use super::{Outcome, logging};
 use crate::address::{Address, demo_home, demo_set};
 use crate::cli::ProbeArgs;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::text;
 use exchange::Plan;
 use measure::{Origin, Task};
 use pattern::Pattern;
@@ -79,9 +80,8 @@ fn print_rows(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u
 
 fn print_document(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u8> {
     let reports: Vec<_> = addresses.iter().map(|address| task.run(address, origin)).collect();
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut stdout, &report::document(&reports, task.plan.size))?;
-    writeln!(stdout)?;
+    let document = serde_json::to_string_pretty(&report::document(&reports, task.plan.size))?;
+    writeln!(io::stdout(), "{}", text::escape_json(&document))?;
     Ok(report::exit_status(&reports))
 }
 
