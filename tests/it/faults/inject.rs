@@ -16,6 +16,9 @@ use crate::kit::{DEADLINE, Dir, Process, clean, program, program_path};
 /// Which calls fail, counted from when strace attaches, and how many failures are waited for: the
 /// first, the second, every fifth.
 const WHEN: [(&str, usize); 3] = [("1", 1), ("2", 1), ("5+5", 3)];
+/// Calls that are made so rarely, because the server asks only when it matters, that every fifth one
+/// is not waited for.
+const RARE: [&str; 1] = ["ioctl"];
 /// Every call, for a while.
 const EVERY: &str = "1+";
 /// A call that is not made within so many times the rounds that are enough is not reached.
@@ -58,7 +61,11 @@ fn run_on(server: &Server, call: &Call, fault: &Fault) -> Result<(), String> {
     row.more_rounds().map_err(|what| format!("before any fault: {what}"))?;
     let mut injected = 0;
     // A socket that is given up stays so: there would be none left.
-    let phases = if fault.kind == Kind::OneSocket { &WHEN[..1] } else { &WHEN[..] };
+    let phases = match fault.kind {
+        Kind::OneSocket => &WHEN[..1],
+        _ if RARE.contains(&call.name) => &WHEN[..2],
+        _ => &WHEN[..],
+    };
     for &(when, enough) in phases {
         let tracer = Tracer::inject(server, call, fault, when)?;
         if when == WHEN[0].0 {

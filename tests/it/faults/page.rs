@@ -12,9 +12,10 @@ Generated from `tests/it/faults/table.rs`: edit that, and run `UPDATE_GENERATED=
 
 Every system call of a server that serves can fail. This page has each call, each error that Linux can return for it in a server that runs,
 what the error means there, and what the server does. Each row is a test: `strace` lets the first such call of a running server fail, then the
-second, then every fifth, and, where a shortage may last or an event stays, every one for a while. Meanwhile peers talk over TCP (IPv4 and
-IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and seqpacket sockets: one message at a time, in
-bulk that fills every buffer, in bursts that fill a datagram queue, with a connection or a name for each message, and with a reset in the middle.
+second, then every fifth (but of `ioctl`, which is rare), and, where a shortage may last or an event stays, every one for a while. Meanwhile
+peers talk over TCP (IPv4 and IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and seqpacket sockets:
+one message at a time, in bulk that fills every buffer, in bursts that fill a datagram queue, with a connection or a name for each message,
+and with a reset in the middle.
 
 Afterwards the server runs and does not spin, every peer is served, old and new, nobody has received a wrong byte, what **cost nobody** has
 cost nobody a connection or a datagram, what may **cost one peer** has cost at most that connection or that datagram for each failure, and
