@@ -7,8 +7,9 @@
 //!   answered.
 //! - Each reply may take one hop less than the datagram that it answers, as if a router had passed
 //!   it on. So whatever goes in circles between servers like this one ends, however many they are.
-//! - Another kind of echo server starts the hops anew. It is known by what it sends: from the port
-//!   of a service, the very same bytes, thousands of times a second.
+//! - Another kind of echo server starts the hops anew. It is known by what it sends: the very same
+//!   bytes, thousands of times a second; from the port of a service for a second, and from one that
+//!   could be a client's for longer than clients do.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -28,14 +29,20 @@ const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
 /// The first port that Linux gives to clients that ask for none (ip(7), `ip_local_port_range`).
 const FIRST_CLIENT_PORT: u16 = 32_768;
 
-/// So many datagrams in [`REPEATS_TIME`], the same bytes among them again and again, are no client's.
-const REPEATS: u32 = 4096;
-const REPEATS_TIME: Duration = Duration::from_secs(1);
+/// So many datagrams from the port of a service, or from one that could be a client's, at this rate or
+/// faster, with the same bytes among them again and again, come from a server.
+const REPEATS_OF_SERVICE: u32 = 4096;
+const REPEATS_OF_CLIENT: u32 = 1 << 24;
+const REPEATS_PER_SECOND: u32 = 4096;
+/// One of so many datagrams from a port that could be a client's is looked at, and stands for all.
+const SAMPLE: u32 = 64;
 /// How often the same bytes have come back among them.
 const RETURNS: u32 = 4;
 /// How many datagrams are not answered then: more than wait in two sockets' buffers, so that all
 /// that goes in circles is gone.
 const SILENCE: u32 = 1024;
+/// For how long each datagram is looked at then.
+const WATCHFUL_TIME: Duration = Duration::from_secs(1);
 /// How many senders are remembered.
 const SENDERS: usize = 64;
 
@@ -46,11 +53,15 @@ pub(super) struct Loops {
     /// How many hops a datagram of this socket may take: for IPv4 and for IPv6.
     hops: [u8; 2],
     hasher: RandomState,
-    /// Made with the first datagram from a service's port.
+    /// Made with the first datagram that is looked at.
     senders: Vec<Sender>,
+    /// How many datagrams from clients' ports there were.
+    passed: u32,
+    /// Until when each of them is looked at, because somebody is not answered.
+    watchful_until: Option<Instant>,
 }
 
-/// A sender from a service's port.
+/// A sender.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sender {
     peer: u64,
@@ -81,6 +92,8 @@ impl Loops {
             ],
             hasher: RandomState::new(),
             senders: Vec::new(),
+            passed: 0,
+            watchful_until: None,
         }
     }
 
@@ -120,8 +133,16 @@ impl Loops {
     ) -> Option<Refusal> {
         // The port is what decides in most cases, and the hot path looks at nothing else.
         let port = u16::from_be_bytes(name.get(2..4)?.try_into().ok()?);
-        if port >= FIRST_CLIENT_PORT && self.local.is_none_or(|local| local.port() != port) {
-            return None;
+        let could_be_client = port >= FIRST_CLIENT_PORT;
+        let is_own_port = self.local.is_some_and(|local| local.port() == port);
+        let (mut count, most) =
+            (count, if could_be_client { REPEATS_OF_CLIENT } else { REPEATS_OF_SERVICE });
+        if could_be_client && !is_own_port && !self.is_watchful() {
+            self.passed = self.passed.wrapping_add(1);
+            if self.passed % SAMPLE != 0 {
+                return None;
+            }
+            count = count.max(SAMPLE);
         }
         let Peer::Ip(peer) = Peer::from_sockaddr(name) else { return None };
         let why = if port == 0 {
@@ -130,7 +151,7 @@ impl Loops {
             "which is this very socket"
         } else if ANSWERING_PORTS.contains(&port) {
             "the port of a service that would answer back"
-        } else if port < FIRST_CLIENT_PORT && self.repeats(name, data, count) {
+        } else if self.repeats(name, data, count, most) {
             return Some(Refusal::new(
                 true,
                 format!(
@@ -142,6 +163,16 @@ impl Loops {
             return None;
         };
         Some(Refusal::new(false, format!("came from {peer}, {why}")))
+    }
+
+    /// Whether each datagram is looked at.
+    fn is_watchful(&mut self) -> bool {
+        let Some(until) = self.watchful_until else { return false };
+        let is_watchful = Instant::now() < until;
+        if !is_watchful {
+            self.watchful_until = None;
+        }
+        is_watchful
     }
 
     /// A socket that is bound to the wildcard has every local address. Those of the loopback
@@ -160,7 +191,7 @@ impl Loops {
     }
 
     /// Whether the sender repeats itself as only a machine does that echoes what it gets.
-    fn repeats(&mut self, name: &[u8], data: &[u8], count: u32) -> bool {
+    fn repeats(&mut self, name: &[u8], data: &[u8], count: u32, most: u32) -> bool {
         if self.senders.is_empty() {
             self.senders.resize(SENDERS, Sender::default());
         }
@@ -170,12 +201,16 @@ impl Loops {
         if sender.peer != peer {
             *sender = Sender { peer, ..Sender::default() };
         }
-        sender.repeats(content, count)
+        let repeats = sender.repeats(content, count, most);
+        if repeats {
+            self.watchful_until = Some(Instant::now() + WATCHFUL_TIME);
+        }
+        repeats
     }
 }
 
 impl Sender {
-    fn repeats(&mut self, content: u64, count: u32) -> bool {
+    fn repeats(&mut self, content: u64, count: u32, most: u32) -> bool {
         if self.silence > 0 {
             self.silence = self.silence.saturating_sub(count);
             return true;
@@ -186,10 +221,11 @@ impl Sender {
             self.returns += 1;
         }
         self.count += count;
-        if self.count < REPEATS {
+        if self.count < most {
             return false;
         }
-        let is_fast = self.since.is_some_and(|since| since.elapsed() < REPEATS_TIME);
+        let time = Duration::from_secs(u64::from(most / REPEATS_PER_SECOND));
+        let is_fast = self.since.is_some_and(|since| since.elapsed() < time);
         let is_loop = is_fast && self.returns >= RETURNS;
         let silence = if is_loop { SILENCE } else { 0 };
         *self = Self { peer: self.peer, silence, ..Self::default() };
@@ -282,8 +318,13 @@ mod tests {
         // One datagram, and several, that go in circles.
         for different in [1, 2, 100, 400] {
             let circle = |index: u32| (index % different).to_be_bytes().to_vec();
-            assert!(refused(5000, REPEATS + SILENCE, circle) >= SILENCE, "{different}");
+            assert!(refused(5000, REPEATS_OF_SERVICE + SILENCE, circle) >= SILENCE, "{different}");
         }
+    }
+
+    #[test]
+    fn one_on_a_port_of_clients_is_left_alone_too_in_the_end() {
+        assert!(refused(40_000, REPEATS_OF_CLIENT + SILENCE, |_| Vec::new()) >= SILENCE);
     }
 
     #[test]
