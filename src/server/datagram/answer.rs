@@ -132,6 +132,7 @@ impl Datagram {
         while let Some((run, _)) = runs.get(first) {
             // One that could not be sent makes those behind it wait.
             if self.replies.are_kept_for(batch.name(run.slot)) {
+                self.replies.cancel(run.control.uid, batch.data(run.slot).len());
                 self.keep(batch, *run, space);
                 first += 1;
                 continue;
@@ -147,6 +148,7 @@ impl Datagram {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     // One of many: what is wrong with it is found out with it alone.
+                    self.replies.cancel(run.control.uid, batch.data(run.slot).len());
                     self.send_one_by_one(batch, *run, space);
                     first += 1;
                 }

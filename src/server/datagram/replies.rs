@@ -109,6 +109,11 @@ impl Replies {
         self.way.target(socket.as_fd(), name, uid, len)
     }
 
+    /// Of a reply that [`Replies::target`] was asked for nothing was sent.
+    pub(super) fn cancel(&mut self, uid: Option<u32>, len: usize) {
+        self.way.cancel(uid, len);
+    }
+
     /// Sends one reply, which comes behind no other.
     pub(super) fn send(
         &mut self,
@@ -229,8 +234,20 @@ impl Way {
         data: &[u8],
     ) -> io::Result<Outcome> {
         match self.target(fd, name, control.uid, data.len()) {
-            Ok(target) => send_once_or_twice(fd, target.sockaddr(), control, data),
+            Ok(target) => {
+                let sent = send_once_or_twice(fd, target.sockaddr(), control, data);
+                if sent.is_err() {
+                    self.cancel(control.uid, data.len());
+                }
+                sent
+            }
             Err(outcome) => Ok(outcome),
+        }
+    }
+
+    fn cancel(&mut self, uid: Option<u32>, len: usize) {
+        if let Self::Unix { unread, .. } = self {
+            unread.cancel(uid, len);
         }
     }
 
@@ -291,5 +308,48 @@ impl Target<'_> {
             Self::Name(name) => name,
             Self::Socket(address) => &address.sockaddr,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// A receiver whose queue is full is tried again and again.
+    #[test]
+    fn what_is_not_sent_is_on_nobodys_account() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ours = UnixDatagram::bind(dir.path().join("s")).expect("bind");
+        let deaf = UnixDatagram::bind(dir.path().join("deaf")).expect("bind");
+        let name = [
+            &(libc::AF_UNIX as u16).to_ne_bytes()[..],
+            dir.path().join("deaf").as_os_str().as_encoded_bytes(),
+            b"\0",
+        ]
+        .concat();
+        let fd = OwnedFd::from(ours);
+        let kind = SocketKind::of(fd.as_fd()).expect("a socket");
+        let mut replies = Replies::new(&kind, &[]);
+        let socket = Socket::prepare(fd, &kind).expect("it is prepared");
+        let control =
+            Received { uid: Some(rustix::process::geteuid().as_raw()), ..Received::default() };
+        let mut sent = 0;
+        while matches!(replies.send(&socket, &name, &control, b"hello"), Outcome::Sent) {
+            sent += 1;
+        }
+        assert!(sent > 0, "the first one has room");
+        let booked = |replies: &Replies| match &replies.way {
+            Way::Unix { unread, .. } => unread.total(),
+            Way::Peer | Way::Address => 0,
+        };
+        let before = booked(&replies);
+        for _ in 0..20 {
+            assert!(matches!(replies.send(&socket, &name, &control, b"hello"), Outcome::NotNow));
+        }
+        assert_eq!(booked(&replies), before);
+        drop(deaf);
     }
 }

@@ -47,6 +47,11 @@ impl Unread {
         admits
     }
 
+    #[cfg(test)]
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
     fn has_share(&self, uid: Option<u32>, charge: usize) -> bool {
         let own = self.account(uid);
         own + charge <= self.buffer.saturating_sub(self.total - own) / 2
@@ -61,6 +66,17 @@ impl Unread {
         match self.accounts.iter_mut().find(|account| account.0 == uid) {
             Some(account) => account.1 += charge,
             None => self.accounts.push((uid, charge)),
+        }
+    }
+
+    /// Takes back what was admitted and not sent: left there, it would be taken for read, and from
+    /// somebody else's account.
+    pub(super) fn cancel(&mut self, uid: Option<u32>, len: usize) {
+        let account = self.accounts.iter_mut().find(|account| account.0 == uid);
+        if let Some(account) = account {
+            let charge = charge(len).min(account.1);
+            account.1 -= charge;
+            self.total -= charge;
         }
     }
 
