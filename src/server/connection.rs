@@ -1,22 +1,22 @@
 //! One connection: bytes or messages come back in order, and no more is read than is sent.
 
-mod ending;
-mod receive;
-mod send;
+mod backlog;
+mod protocol;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::net::Shutdown;
 
-pub(super) use self::ending::{do_not_linger_in_close, lingers_in_close};
-use self::receive::Received;
-use self::send::{Backlog, Sent, not_now};
+use self::backlog::{Backlog, Sent};
+pub(super) use self::protocol::Protocol;
+use self::protocol::Received;
 use super::permits::Permit;
 use super::pipe::Pipe;
+use super::socket_options;
 use super::workspace::Workspace;
-use crate::activation::{Family, SocketKind};
+use crate::sys::queue;
 
 /// A connection. An idle one is these few bytes and nothing else.
 #[derive(Debug)]
@@ -63,76 +63,37 @@ pub(super) enum Listed {
 
 /// Whether bytes are copied through the worker's buffer or spliced through a pipe.
 ///
-/// Splicing costs two calls more a round and saves both copies: it pays for bulk data over unix
-/// streams, and over TCP where the kernel paces the sender (docs/benchmarks.md).
+/// Over a unix stream splice(2) moves whole pages from one socket to the other, and it pays as soon
+/// as there is a page to move. Over TCP it saves no copy that matters (docs/benchmarks.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bulk {
-    /// They are copied, and so many receives in a row have filled the buffer.
-    Copied(u8),
-    /// They are spliced.
+    Copied,
     Spliced,
     /// They are copied, whatever comes: splicing does not pay, or does not work.
     Never,
 }
 
-/// After so many receives that filled the buffer a connection is taken for a bulk transfer.
-const FULL_RECEIVES: u8 = 8;
-/// A spliced turn that moves less than this was the last one.
-const SPLICED_BYTES_MIN: usize = 64 * 1024;
-
-/// How the kernel hands over what a peer sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
-    /// A receive that does not fill the buffer has emptied the socket.
-    Tcp,
-    /// The same, unless the receive stopped at passed descriptors or credentials.
-    UnixStream,
-    /// A receive may stop short: the socket is empty when it says so.
-    OtherStream,
-    /// Message for message. An empty one looks like the end, but for the credentials with it.
-    UnixSeqpacket,
-    /// Message for message; there are no empty ones.
-    VsockSeqpacket,
-}
-
-/// What an event said beside "readable" and "writable".
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Signs {
-    /// The peer has sent its last byte, or the connection is broken: `EPOLLRDHUP`, `EPOLLHUP`,
-    /// `EPOLLERR`.
-    pub(super) end: bool,
-    /// There is urgent data: `EPOLLPRI`.
-    pub(super) urgent: bool,
-    /// There may be more than the event told of.
-    pub(super) unknown: bool,
-}
-
 /// How a turn ended.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// Everything that was received was sent back.
+    /// An event tells when there is more to do.
     Idle,
     /// The share of this turn is used up and there is more.
     More,
-    /// The peer does not read: an event tells when it does.
-    Blocked,
     /// The kernel is short of memory, or has to hear from the peer first: only time tells.
     Waits,
     /// The peer is done and has everything.
     Ended,
-    /// The connection is broken.
-    Broken(io::Error),
 }
 
 impl Connection {
     /// A connection that was accepted, non-blocking, from the inherited socket `source`.
     pub(super) fn new(fd: OwnedFd, source: u16, protocol: Protocol, permit: Permit) -> Self {
-        let may_splice = matches!(protocol, Protocol::Tcp | Protocol::UnixStream);
         Self {
             fd,
             source,
             protocol,
-            bulk: if may_splice { Bulk::Copied(0) } else { Bulk::Never },
+            bulk: if protocol == Protocol::UnixStream { Bulk::Copied } else { Bulk::Never },
             phase: Phase::Open,
             listed: Listed::Nowhere,
             is_registered: false,
@@ -143,11 +104,10 @@ impl Connection {
 
     /// A connection that is itself the inherited socket `source`.
     pub(super) fn inherited(fd: OwnedFd, source: u16, protocol: Protocol, permit: Permit) -> Self {
-        do_not_linger_in_close(&fd);
+        socket_options::do_not_linger_in_close(&fd);
         // Splicing waits for a socket that is blocking, as this one may be; the flag is shared
         // with whoever else holds it, so it is not ours to set.
-        let is_blocking = |flags: OFlags| !flags.contains(OFlags::NONBLOCK);
-        let waits = rustix::fs::fcntl_getfl(&fd).map_or(true, is_blocking);
+        let waits = socket_options::is_blocking(&fd);
         let mut connection = Self::new(fd, source, protocol, permit);
         if waits {
             connection.bulk = Bulk::Never;
@@ -161,30 +121,7 @@ impl Connection {
     ///
     /// Those of setsockopt(2).
     pub(super) fn prepare(&self) -> io::Result<()> {
-        let fd = &self.fd;
-        match self.protocol {
-            Protocol::Tcp => {
-                // An echo of several small messages must not wait for the acknowledgement of the
-                // first, which the peer may delay: RFC 1122, section 4.2.3.4.
-                rustix::net::sockopt::set_tcp_nodelay(fd, true)?;
-                // The urgent byte is a byte of the stream like any other, in its place: without
-                // this the kernel takes it out as soon as a receive reaches it (tcp(7), unix(7)).
-                rustix::net::sockopt::set_socket_oobinline(fd, true)?;
-            }
-            Protocol::UnixStream => rustix::net::sockopt::set_socket_oobinline(fd, true)?,
-            Protocol::UnixSeqpacket => rustix::net::sockopt::set_socket_passcred(fd, true)?,
-            // Multipath TCP delays small messages too; what else there is has no such option.
-            Protocol::OtherStream => {
-                let _ = rustix::net::sockopt::set_tcp_nodelay(fd, true);
-            }
-            Protocol::VsockSeqpacket => {}
-        }
-        Ok(())
-    }
-
-    #[cfg(test)]
-    pub(super) fn splice_from_now_on(&mut self) {
-        self.bulk = Bulk::Spliced;
+        self.protocol.prepare(self.fd.as_fd())
     }
 
     pub(super) fn source(&self) -> usize {
@@ -195,55 +132,52 @@ impl Connection {
         self.backlog.is_some()
     }
 
-    /// Echoes until there is nothing left, the peer does not read, or the turn is over.
-    pub(super) fn turn(&mut self, signs: Signs, space: &mut Workspace<'_>) -> Turn {
-        self.try_turn(signs, space).unwrap_or_else(Turn::Broken)
+    /// Echoes until there is nothing left, the peer does not read, or the turn is over. With
+    /// `may_be_more` there may be more to receive than a short receive tells of.
+    ///
+    /// # Errors
+    ///
+    /// The connection is broken.
+    pub(super) fn turn(
+        &mut self,
+        may_be_more: bool,
+        space: &mut Workspace<'_>,
+    ) -> io::Result<Turn> {
+        if let Some(turn) = unfinished(self.flush(space)?) {
+            return Ok(turn);
+        }
+        match (self.phase, self.bulk) {
+            (Phase::Lingering, _) => self.linger(space),
+            (_, Bulk::Spliced) => match space.pipes.take() {
+                Some(pipe) => self.splice_turn(pipe, space),
+                None => self.copy_turn(may_be_more, space),
+            },
+            _ => self.copy_turn(may_be_more, space),
+        }
     }
 
-    fn try_turn(&mut self, signs: Signs, space: &mut Workspace<'_>) -> io::Result<Turn> {
-        match self.flush(space)? {
-            Sent::All => {}
-            Sent::Part(turn) => return Ok(turn),
-        }
-        if self.phase == Phase::Lingering {
-            return self.linger(space);
-        }
-        if signs.urgent {
-            // Splicing stops before the urgent byte and does not come past it.
-            self.bulk = Bulk::Never;
-        }
-        if self.bulk == Bulk::Spliced {
-            if let Some(pipe) = space.pipes.take() {
-                return Ok(self.splice_turn(pipe, space));
-            }
-        }
-        self.copy_turn(signs, space)
-    }
-
-    fn copy_turn(&mut self, signs: Signs, space: &mut Workspace<'_>) -> io::Result<Turn> {
-        let is_last_word_unclear = signs.end || signs.urgent || signs.unknown;
+    fn copy_turn(&mut self, is_unclear: bool, space: &mut Workspace<'_>) -> io::Result<Turn> {
         let mut echoed = 0;
         while echoed < space.limits.turn_bytes {
             if self.phase == Phase::Finishing(0) {
-                return self.say_goodbye(space);
+                return self.end(space);
             }
-            let most = self.receive_most(space);
-            let (len, may_be_more) = match self.receive(most, space)? {
-                Received::Nothing if self.phase != Phase::Open => return self.say_goodbye(space),
+            let (len, may_be_more) = match self.receive(space)? {
+                Received::Nothing if self.phase != Phase::Open => return self.end(space),
                 Received::Nothing => return Ok(Turn::Idle),
                 Received::Starved => return Ok(Turn::Waits),
                 Received::End => return Ok(Turn::Ended),
-                Received::Bytes(len, may_be_more) => (len, may_be_more || is_last_word_unclear),
-                Received::Message(len) => (len, true),
+                Received::Data { len, may_be_more } => (len, may_be_more || is_unclear),
             };
             space.trace_receive(self.source(), &self.fd, len);
-            self.watch_for_bulk(len == space.limits.stream_buffer_bytes);
+            if self.bulk == Bulk::Copied && len >= rustix::param::page_size() {
+                self.bulk = Bulk::Spliced;
+            }
             if let Phase::Finishing(owed) = &mut self.phase {
                 *owed = owed.saturating_sub(len as u64);
             }
-            match self.echo(len, space)? {
-                Sent::All => {}
-                Sent::Part(turn) => return Ok(turn),
+            if let Some(turn) = unfinished(self.echo(len, space)?) {
+                return Ok(turn);
             }
             if !may_be_more && self.phase == Phase::Open {
                 return Ok(Turn::Idle);
@@ -254,101 +188,152 @@ impl Connection {
         Ok(Turn::More)
     }
 
-    /// How much to receive at once. A message is received whole, whatever else there is.
-    fn receive_most(&self, space: &Workspace<'_>) -> usize {
-        match self.phase {
-            _ if !self.protocol.is_stream() => space.limits.message_bytes_max,
+    /// Receives into the buffer. A message is received whole, whatever else there is.
+    fn receive(&self, space: &mut Workspace<'_>) -> io::Result<Received> {
+        let limits = space.limits;
+        let most = match self.phase {
+            _ if !self.protocol.is_stream() => limits.message_bytes_max,
             Phase::Finishing(owed) => {
-                let owed = usize::try_from(owed).unwrap_or(usize::MAX);
-                space.limits.stream_buffer_bytes.min(owed)
+                limits.stream_buffer_bytes.min(usize::try_from(owed).unwrap_or(usize::MAX))
             }
-            _ => space.limits.stream_buffer_bytes,
+            _ => limits.stream_buffer_bytes,
+        };
+        self.protocol.receive(self.fd.as_fd(), &mut space.buffer[..most])
+    }
+
+    /// Sends the first `len` bytes of the buffer back, and keeps what the kernel does not take.
+    fn echo(&mut self, len: usize, space: &Workspace<'_>) -> io::Result<Sent> {
+        let (bytes, mut sent) = (&space.buffer[..len], 0);
+        let outcome = backlog::send(self.fd.as_fd(), bytes, &mut sent)?;
+        space.trace_send(self.source(), &self.fd, sent);
+        if outcome != Sent::All {
+            self.backlog = Some(Box::new(Backlog::copy_of(&bytes[sent..])?));
         }
+        Ok(outcome)
     }
 
-    fn watch_for_bulk(&mut self, is_full: bool) {
-        let Bulk::Copied(count) = self.bulk else { return };
-        self.bulk = match count + 1 {
-            _ if !is_full => Bulk::Copied(0),
-            FULL_RECEIVES if self.protocol == Protocol::UnixStream || is_paced(&self.fd) => {
-                Bulk::Spliced
+    /// Sends what an earlier turn kept.
+    fn flush(&mut self, space: &mut Workspace<'_>) -> io::Result<Sent> {
+        let Some(backlog) = &mut self.backlog else { return Ok(Sent::All) };
+        let before = backlog.len();
+        let outcome = backlog.send(self.fd.as_fd())?;
+        let sent = before - backlog.len();
+        space.trace_send(self.source(), &self.fd, sent);
+        if outcome == Sent::All {
+            if let Some(Backlog::Pipe(pipe)) = self.backlog.take().map(|backlog| *backlog) {
+                space.pipes.give_back(pipe);
             }
-            FULL_RECEIVES => Bulk::Never,
-            count => Bulk::Copied(count),
-        };
+        }
+        Ok(outcome)
     }
 
-    fn splice_turn(&mut self, mut pipe: Pipe, space: &mut Workspace<'_>) -> Turn {
-        let mut moved = 0;
-        let turn = loop {
-            match pipe.fill(&self.fd) {
-                // This is the end, or an urgent byte that no event has told of yet: a receive can
-                // tell the one from the other.
-                Ok(0) => {
-                    self.bulk = Bulk::Copied(0);
-                    break Turn::More;
-                }
-                Ok(len) => space.trace_receive(self.source(), &self.fd, len),
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => break Turn::Idle,
-                Err(Errno::NOBUFS | Errno::NOMEM) => break Turn::Waits,
-                Err(Errno::INVAL) => {
-                    self.bulk = Bulk::Never;
-                    break Turn::More;
-                }
-                Err(error) => break Turn::Broken(error.into()),
-            }
-            while pipe.len() > 0 {
-                match pipe.drain(&self.fd) {
-                    Ok(len) => {
-                        space.trace_send(self.source(), &self.fd, len);
-                        moved += len;
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(error) => match not_now(error) {
-                        Ok(turn) => {
-                            self.backlog = Some(Box::new(Backlog::Pipe(pipe)));
-                            return turn;
-                        }
-                        Err(error) => return Turn::Broken(error),
-                    },
-                }
-            }
-            if moved >= space.limits.turn_bytes {
-                break Turn::More;
-            }
-        };
+    fn splice_turn(&mut self, mut pipe: Pipe, space: &mut Workspace<'_>) -> io::Result<Turn> {
+        let turn = self.splice(&mut pipe, space);
         if pipe.len() == 0 {
             space.pipes.give_back(pipe);
-        }
-        if moved < SPLICED_BYTES_MIN && self.bulk == Bulk::Spliced {
-            self.bulk = Bulk::Copied(0);
+        } else {
+            self.backlog = Some(Box::new(Backlog::Pipe(pipe)));
         }
         turn
     }
-}
 
-impl Protocol {
-    /// How the kernel hands over what the peers of such a socket send.
-    pub(super) fn of(kind: &SocketKind) -> Self {
-        let is_tcp = kind.protocol == Some(socket2::Protocol::TCP);
-        match (kind.family, kind.r#type) {
-            (Family::Unix, socket2::Type::SEQPACKET) => Self::UnixSeqpacket,
-            (_, socket2::Type::SEQPACKET) => Self::VsockSeqpacket,
-            (Family::Unix, _) => Self::UnixStream,
-            (Family::Inet | Family::Inet6, _) if is_tcp => Self::Tcp,
-            _ => Self::OtherStream,
+    fn splice(&mut self, pipe: &mut Pipe, space: &mut Workspace<'_>) -> io::Result<Turn> {
+        let mut moved = 0;
+        while moved < space.limits.turn_bytes {
+            let len = match pipe.fill(&self.fd) {
+                // This is the end, or an urgent byte: a receive can tell the one from the other.
+                Ok(0) => {
+                    self.bulk = Bulk::Copied;
+                    return Ok(Turn::More);
+                }
+                Ok(len) => len,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {
+                    if moved < rustix::param::page_size() {
+                        self.bulk = Bulk::Copied;
+                    }
+                    return Ok(Turn::Idle);
+                }
+                Err(Errno::NOBUFS | Errno::NOMEM) => return Ok(Turn::Waits),
+                Err(Errno::INVAL) => {
+                    self.bulk = Bulk::Never;
+                    return Ok(Turn::More);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            space.trace_receive(self.source(), &self.fd, len);
+            let outcome = backlog::drain(self.fd.as_fd(), pipe)?;
+            space.trace_send(self.source(), &self.fd, len - pipe.len());
+            if let Some(turn) = unfinished(outcome) {
+                return Ok(turn);
+            }
+            moved += len;
         }
+        Ok(Turn::More)
     }
 
-    fn is_stream(self) -> bool {
-        !matches!(self, Self::UnixSeqpacket | Self::VsockSeqpacket)
+    /// The server shuts down: from now on only what the kernel has received by now is echoed.
+    pub(super) fn finish(&mut self, space: &Workspace<'_>) {
+        // A family that does not say how much it has received is given one turn.
+        let turn = space.limits.turn_bytes as u64;
+        self.phase = Phase::Finishing(rustix::io::ioctl_fionread(&self.fd).unwrap_or(turn));
+        self.bulk = Bulk::Never;
+    }
+
+    /// Everything was sent back, and there will be no more: tells the peer so.
+    fn end(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
+        rustix::net::shutdown(&self.fd, Shutdown::Write)?;
+        self.phase = Phase::Lingering;
+        self.linger(space)
+    }
+
+    /// Drops what still comes, until the peer has acknowledged everything.
+    fn linger(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
+        let mut dropped = 0;
+        while dropped < space.limits.turn_bytes {
+            match self.receive(space)? {
+                Received::End => return Ok(Turn::Ended),
+                Received::Nothing if self.unsent() == 0 => return Ok(Turn::Ended),
+                Received::Nothing | Received::Starved => return Ok(Turn::Waits),
+                Received::Data { len, .. } => {
+                    space.dropped_bytes += len as u64;
+                    dropped += len.max(1);
+                }
+            }
+        }
+        Ok(Turn::More)
+    }
+
+    /// How many bytes would be lost if the connection were reset now: those that are not sent, or
+    /// that the peer has not acknowledged.
+    pub(super) fn unsent(&self) -> usize {
+        let kept = self.backlog.as_ref().map_or(0, |backlog| backlog.len());
+        // What a unix peer has in its queue it keeps.
+        let is_kept_by_peer = self.protocol.is_unix();
+        let sent = if is_kept_by_peer { Ok(0) } else { queue::unsent(self.fd.as_fd()) };
+        kept + sent.unwrap_or(0)
+    }
+
+    /// Sends the end: whoever else holds the socket, as a service manager or an inetd may, the peer
+    /// sees it.
+    pub(super) fn close(self) {
+        // A connection that is already broken has nobody to send it to.
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+    }
+
+    #[cfg(test)]
+    pub(super) fn splice_from_now_on(&mut self) {
+        self.bulk = Bulk::Spliced;
     }
 }
 
-/// Whether the kernel spreads what is sent over time: BBR does.
-fn is_paced(fd: &OwnedFd) -> bool {
-    rustix::net::sockopt::tcp_congestion(fd).is_ok_and(|name| name.starts_with("bbr"))
+/// How a turn ends with a send that did not come to its end.
+fn unfinished(sent: Sent) -> Option<Turn> {
+    match sent {
+        Sent::All => None,
+        Sent::Blocked => Some(Turn::Idle),
+        Sent::Starved => Some(Turn::Waits),
+    }
 }
 
 impl AsFd for Connection {

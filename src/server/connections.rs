@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustix::event::epoll::EventFlags;
 
 use super::backoff::Backoff;
-use super::connection::{Connection, Listed, Signs, Turn};
+use super::connection::{Connection, Listed, Turn};
 use super::poller::Wait;
 use super::table::Table;
 use super::token::Token;
@@ -19,11 +19,6 @@ const EVENTS: EventFlags = EventFlags::IN
     .union(EventFlags::PRI)
     .union(EventFlags::ET);
 
-const END_EVENTS: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
-
-/// What is known of a connection that has its turn without an event.
-const NO_EVENT: Signs = Signs { end: false, urgent: false, unknown: true };
-
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     table: Table<Connection>,
@@ -35,7 +30,6 @@ pub(super) struct Connections {
     round: Vec<u32>,
     /// When those that wait have another turn.
     retry: Backoff,
-    is_draining: bool,
     /// Whether one was closed since this was last asked: somebody may be waiting for its room.
     has_closed: bool,
 }
@@ -94,21 +88,17 @@ impl Connections {
         // a peer has read is nothing to any other.
         let can_send = flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP);
         let has_work = if connection.is_blocked() { can_send } else { flags != EventFlags::OUT };
-        if !has_work {
-            return;
+        if has_work {
+            // What else it tells of, an end, an error or urgent data, comes behind what is received.
+            let may_be_more = !EventFlags::OUT.union(EventFlags::IN).contains(flags);
+            self.turn(number, may_be_more, space);
         }
-        let signs = Signs {
-            end: flags.intersects(END_EVENTS),
-            urgent: flags.contains(EventFlags::PRI),
-            unknown: false,
-        };
-        self.turn(number, signs, space);
     }
 
     /// Another turn for each whose turn ended before its work did.
-    pub(super) fn work_off_the_ready(&mut self, space: &mut Workspace<'_>) {
+    pub(super) fn continue_ready(&mut self, space: &mut Workspace<'_>) {
         std::mem::swap(&mut self.ready, &mut self.round);
-        self.work_off_the_round(Listed::Ready, space);
+        self.retry_round(Listed::Ready, space);
     }
 
     /// Another turn for each that waits, if it is time.
@@ -117,13 +107,13 @@ impl Connections {
             return;
         }
         std::mem::swap(&mut self.waiting, &mut self.round);
-        self.work_off_the_round(Listed::Waiting, space);
+        self.retry_round(Listed::Waiting, space);
         if self.waiting.is_empty() {
             self.retry.reset();
         }
     }
 
-    fn work_off_the_round(&mut self, listed: Listed, space: &mut Workspace<'_>) {
+    fn retry_round(&mut self, listed: Listed, space: &mut Workspace<'_>) {
         for index in 0..self.round.len() {
             let number = self.round[index];
             let Some(connection) = self.table.get(number) else { continue };
@@ -133,24 +123,24 @@ impl Connections {
             }
             connection.listed = Listed::Nowhere;
             if self.register(number, space) {
-                self.turn(number, NO_EVENT, space);
+                self.turn(number, true, space);
             }
         }
         self.round.clear();
     }
 
-    fn turn(&mut self, number: u32, signs: Signs, space: &mut Workspace<'_>) {
+    fn turn(&mut self, number: u32, may_be_more: bool, space: &mut Workspace<'_>) {
         let Some(connection) = self.table.get(number) else { return };
-        match connection.turn(signs, space) {
-            Turn::Idle | Turn::Blocked => {}
-            Turn::More if connection.listed == Listed::Ready => {}
-            Turn::More => {
+        match connection.turn(may_be_more, space) {
+            Ok(Turn::Idle) => {}
+            Ok(Turn::More) if connection.listed == Listed::Ready => {}
+            Ok(Turn::More) => {
                 connection.listed = Listed::Ready;
                 self.ready.push(number);
             }
-            Turn::Waits => self.list_as_waiting(number),
-            Turn::Ended => self.close(number, None, space),
-            Turn::Broken(error) => self.close(number, Some(&error), space),
+            Ok(Turn::Waits) => self.list_as_waiting(number),
+            Ok(Turn::Ended) => self.close(number, None, space),
+            Err(error) => self.close(number, Some(&error), space),
         }
     }
 
@@ -170,13 +160,12 @@ impl Connections {
         self.has_closed = true;
     }
 
-    /// Each connection echoes what it has received by now, and then says goodbye.
+    /// Each connection echoes what it has received by now, and then sends its end.
     pub(super) fn begin_to_drain(&mut self, space: &mut Workspace<'_>) {
-        self.is_draining = true;
         for number in self.table.numbers() {
             if let Some(connection) = self.table.get(number) {
                 connection.finish(space);
-                self.turn(number, NO_EVENT, space);
+                self.turn(number, true, space);
             }
         }
     }

@@ -5,15 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, sockopt};
 
 use super::backoff::Backoff;
-use super::connection::{self, Connection, Protocol};
+use super::connection::{Connection, Protocol};
 use super::connections::Connections;
 use super::permits::{Permit, Permits};
 use super::poller::{Interest, Registration};
+use super::socket_options;
 use super::token::Token;
 use super::workspace::Workspace;
 use super::{Shared, SharedListener};
@@ -198,7 +198,7 @@ impl<'a> Listener<'a> {
             registration: Registration::new(Token::Listener(number as u32), extra),
             is_wanted: true,
             has_failed: false,
-            lingers: connection::lingers_in_close(&shared.fd),
+            lingers: socket_options::lingers_in_close(&shared.fd),
             passes_credentials: sockopt::socket_passcred(&shared.fd).unwrap_or(false),
             failures: 0,
             has_told: false,
@@ -219,8 +219,7 @@ impl<'a> Listener<'a> {
     fn accept(&self, permits: &Permits) -> Accepted {
         let Some(permit) = permits.take() else { return Accepted::Full };
         // Whoever else holds the socket may have made it blocking again.
-        let is_blocking = |flags: OFlags| !flags.contains(OFlags::NONBLOCK);
-        if rustix::fs::fcntl_getfl(self.fd).is_ok_and(is_blocking) {
+        if socket_options::is_blocking(self.fd) {
             if let Err(error) = self.prepare() {
                 return Accepted::NotNow(error);
             }
@@ -263,7 +262,7 @@ impl<'a> Listener<'a> {
     ) -> bool {
         space.trace_accept(usize::from(self.source), &fd);
         if self.lingers {
-            connection::do_not_linger_in_close(&fd);
+            socket_options::do_not_linger_in_close(&fd);
         }
         if self.passes_credentials && self.protocol == Protocol::UnixStream {
             // With them each receive would have to be followed by one that finds nothing.

@@ -78,7 +78,7 @@ impl<'a> Worker<'a> {
                 let (token, flags) = self.space.poller.event(index);
                 self.event(token, flags, observer);
             }
-            self.connections.work_off_the_ready(&mut self.space);
+            self.connections.continue_ready(&mut self.space);
             self.on_time(observer);
             if self.connections.has_closed() {
                 self.listeners.has_room(&self.space);

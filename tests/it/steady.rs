@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
@@ -62,21 +65,13 @@ fn a_round_trip_is_one_receive_and_one_send_without_an_allocation() {
     const ROUND_TRIPS: usize = 1000;
     for kind in [Kind::Tcp4, Kind::UnixStream, Kind::Udp4, Kind::UnixDatagram, Kind::UnixSeqpacket]
     {
-        let dir = Dir::new();
-        let log = dir.path("strace");
-        let mut command = clean("strace");
-        command.args(["-f", "-qq", "-o"]).arg(&log);
-        command.args([program_path(), "activate", "-l", &kind.address(&dir)]);
-        let active = Active::ours(dir, &mut command);
+        let (active, log) = traced(kind, "all");
         let client = connect(&active.address, &active.dir);
         messages(&client, &[64; WARM_UP]);
         exchange(&client, FIRST_MARK);
         messages(&client, &[64; ROUND_TRIPS]);
         exchange(&client, LAST_MARK);
-        // strace ends with what it traces; a signal would only detach it.
-        end_children(&active);
-        active.process.finish().expect_code(0);
-        let log = std::fs::read_to_string(&log).expect("the log");
+        let log = end_traced(active, &log);
         let count = |names: &[&str]| calls(&log).filter(|call| names.contains(call)).count();
         // Each mark is one of the messages too, and the first has been received already.
         let receives = count(&["read", "readv", "recvfrom", "recvmsg", "recvmmsg"]);
@@ -111,6 +106,51 @@ fn calls(log: &str) -> impl Iterator<Item = &str> {
         goes_on
     });
     lines.filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('(').map(|call| call.0))
+}
+
+/// A server under strace, which writes the system calls `of` its to a file.
+fn traced(kind: Kind, of: &str) -> (Active, PathBuf) {
+    let dir = Dir::new();
+    let log = dir.path("strace");
+    let mut command = clean("strace");
+    command.args(["-f", "-qq", "-e", &format!("trace={of}"), "-o"]).arg(&log);
+    command.args([program_path(), "activate", "-l", &kind.address(&dir)]);
+    (Active::ours(dir, &mut command), log)
+}
+
+/// Ends it. Returns what strace wrote.
+fn end_traced(active: Active, log: &Path) -> String {
+    // strace ends with what it traces; a signal would only detach it.
+    end_children(&active);
+    active.process.finish().expect_code(0);
+    std::fs::read_to_string(log).expect("the log")
+}
+
+/// Bulk over a unix stream is spliced, with the buffers that a client has by default.
+#[test]
+fn bulk_over_a_unix_stream_is_spliced() {
+    if !has_tool("strace", "whether bulk is spliced") {
+        return;
+    }
+    for size in [4096, 16 * 1024, 64 * 1024, 256 * 1024] {
+        const BYTES: usize = 4 << 20;
+        let (active, log) = traced(Kind::UnixStream, "splice");
+        let client = UnixStream::from(OwnedFd::from(connect(&active.address, &active.dir)));
+        let sent = pattern(BYTES);
+        let received = std::thread::scope(|scope| {
+            scope.spawn(|| sent.chunks(size).for_each(|chunk| (&client).write_all(chunk).unwrap()));
+            let mut received = vec![0; BYTES];
+            (&client).read_exact(&mut received).expect("receive");
+            received
+        });
+        assert!(received == sent);
+        drop(client);
+        let log = end_traced(active, &log);
+        let moved = log.lines().filter_map(|line| line.rsplit_once("= ")?.1.parse::<usize>().ok());
+        // Each byte goes into a pipe and out of it.
+        let spliced = moved.sum::<usize>() / 2;
+        assert!(spliced > BYTES / 4 * 3, "writes of {size}: {spliced} bytes of {BYTES}");
+    }
 }
 
 /// Sends SIGTERM to the children of the activator's process.

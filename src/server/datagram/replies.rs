@@ -14,7 +14,7 @@ use super::unread::Unread;
 use crate::activation::{Family, Role, SocketKind};
 use crate::address::UnixName;
 use crate::server::limits::Limits;
-use crate::server::send_buffer;
+use crate::server::socket_options;
 use crate::sys::control::{self, Received};
 use crate::sys::message;
 
@@ -286,7 +286,7 @@ fn send_once_or_twice(
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
             _ if kept::is_not_ready(&error) => return Err(error),
-            Some(libc::EMSGSIZE) if send_buffer::make_room(fd, data.len()) => {}
+            Some(libc::EMSGSIZE) if socket_options::make_room(fd, data.len()) => {}
             _ if tries == 1 => {}
             // An emulated kernel that does not know of hops in a message.
             Some(libc::EINVAL) if reply.hop_limit.is_some() => reply.hop_limit = None,

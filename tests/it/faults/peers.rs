@@ -328,7 +328,6 @@ fn connect(address: &Address, load: Load, path: &Path) -> io::Result<Socket> {
         socket.bind(&SockAddr::unix(path)?)?;
     }
     if load.is_bulk() {
-        // A receive of the server has to be full several times in a row before it splices.
         const BYTES: usize = 1 << 20;
         // And what is sent back has to fill a buffer, which TCP enlarges otherwise.
         socket.set_recv_buffer_size(BYTES / 16)?;

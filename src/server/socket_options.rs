@@ -1,8 +1,10 @@
-//! The size of a socket's send buffer, where a message that its peer could send does not fit.
+//! Options of sockets that several of the services look at.
 
 use std::os::fd::AsFd;
 
+use rustix::fs::OFlags;
 use rustix::net::sockopt;
+use socket2::SockRef;
 
 /// What the kernel needs beside the message: `unix_dgram_sendmsg` of Linux.
 const OVERHEAD: usize = 32;
@@ -20,4 +22,23 @@ pub(super) fn make_room(fd: impl AsFd, len: usize) -> bool {
     let _ = sockopt::set_socket_send_buffer_size(&fd, len);
     // More than that is for the privileged, as the sender must have been.
     has_room() || sockopt::set_socket_send_buffer_size_force(&fd, len).is_ok_and(|()| has_room())
+}
+
+/// Whether calls on it wait: `O_NONBLOCK` is not set.
+pub(super) fn is_blocking(fd: impl AsFd) -> bool {
+    rustix::fs::fcntl_getfl(fd).map_or(true, |flags| !flags.contains(OFlags::NONBLOCK))
+}
+
+/// Whether `SO_LINGER` is set. With it a close(2) waits for the peer, also on a socket that is
+/// non-blocking, or resets the connection (socket(7)). An accepted socket inherits it.
+pub(super) fn lingers_in_close(fd: impl AsFd) -> bool {
+    SockRef::from(&fd).linger().is_ok_and(|time| time.is_some())
+}
+
+/// Unsets `SO_LINGER`.
+pub(super) fn do_not_linger_in_close(fd: impl AsFd) {
+    if lingers_in_close(&fd) {
+        // It was set, so it can be unset.
+        let _ = SockRef::from(&fd).set_linger(None);
+    }
 }

@@ -1,0 +1,104 @@
+//! What a connection has received and the kernel does not take back now.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use crate::server::pipe::Pipe;
+use crate::server::socket_options;
+
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+/// What was received and not yet sent back.
+#[derive(Debug)]
+pub(super) enum Backlog {
+    Bytes { bytes: Vec<u8>, sent: usize },
+    Pipe(Pipe),
+}
+
+/// How far a send came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The kernel has everything.
+    All,
+    /// The peer does not read: an event tells when it does.
+    Blocked,
+    /// The kernel is short of memory: only time tells.
+    Starved,
+}
+
+impl Backlog {
+    /// Keeps the bytes.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for them: then the connection cannot go on, but the others can.
+    pub(super) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+        let mut copy = Vec::new();
+        if copy.try_reserve_exact(bytes.len()).is_err() {
+            let len = bytes.len();
+            return Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!("no memory for {len} bytes that the peer does not read"),
+            ));
+        }
+        copy.extend_from_slice(bytes);
+        Ok(Self::Bytes { bytes: copy, sent: 0 })
+    }
+
+    /// Sends what is left of it.
+    pub(super) fn send(&mut self, fd: BorrowedFd<'_>) -> io::Result<Sent> {
+        match self {
+            Self::Bytes { bytes, sent } => send(fd, bytes, sent),
+            Self::Pipe(pipe) => drain(fd, pipe),
+        }
+    }
+
+    /// What is left, in bytes. An empty message that is kept has none.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Bytes { bytes, sent } => bytes.len() - sent,
+            Self::Pipe(pipe) => pipe.len(),
+        }
+    }
+}
+
+/// Sends `bytes` from the first that is not in `sent` on, and counts it there. An empty message is
+/// sent too.
+pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8], sent: &mut usize) -> io::Result<Sent> {
+    loop {
+        match rustix::net::send(fd, &bytes[*sent..], SEND) {
+            Ok(count) => {
+                *sent += count;
+                if *sent == bytes.len() {
+                    return Ok(Sent::All);
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::MSGSIZE) if socket_options::make_room(fd, bytes.len()) => {}
+            Err(error) => return not_now(error),
+        }
+    }
+}
+
+/// Sends what is in the pipe.
+pub(super) fn drain(fd: BorrowedFd<'_>, pipe: &mut Pipe) -> io::Result<Sent> {
+    while pipe.len() > 0 {
+        match pipe.drain(fd) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return not_now(error),
+        }
+    }
+    Ok(Sent::All)
+}
+
+/// What a send that failed only for now means; otherwise the error again.
+fn not_now(error: Errno) -> io::Result<Sent> {
+    match error {
+        Errno::AGAIN => Ok(Sent::Blocked),
+        Errno::NOBUFS | Errno::NOMEM => Ok(Sent::Starved),
+        error => Err(error.into()),
+    }
+}
