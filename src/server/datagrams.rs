@@ -8,10 +8,11 @@ use rustix::event::epoll::EventFlags;
 use super::datagram::Datagram;
 use super::limits::Limits;
 use super::poller::Registration;
+use super::shared::ServedSocket;
 use super::token::Token;
 use super::workspace::Workspace;
-use super::{Part, Shared};
-use crate::error::{Context, Result};
+use crate::address::UnixName;
+use crate::error::Result;
 use crate::sys::control::{CONTROL_MAX, CREDENTIALS_SPACE};
 use crate::sys::message::Batch;
 
@@ -24,7 +25,7 @@ const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Datagrams {
-    list: Vec<(Datagram, Registration)>,
+    list: Vec<Datagram>,
     ip_batch: Option<Batch>,
     large_batch: Option<Batch>,
     /// When the first of them has something to do again.
@@ -34,26 +35,22 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Takes a socket in.
+    /// Takes a socket in. To the names in `never_answered` nothing is sent.
     ///
     /// # Errors
     ///
     /// If the kernel does not do for it what a safe reply needs.
     pub(super) fn add(
         &mut self,
-        part: Part,
-        shared: &Shared<'_>,
+        socket: ServedSocket,
+        never_answered: &[UnixName],
         space: &Workspace<'_>,
     ) -> Result<()> {
-        let what = format!("serve {}", space.name(usize::from(part.source)));
-        let datagram = Datagram::new(part.fd, part.source, part.kind, shared.never_answered)?;
         let token = Token::Datagram(self.list.len() as u32);
-        let mut registration = Registration::new(token, EventFlags::empty());
-        registration
-            .tell(&space.poller, std::os::fd::AsFd::as_fd(&datagram), datagram.interest())
-            .context(what)?;
+        let registration = Registration::new(token, EventFlags::empty());
+        let datagram = Datagram::new(socket, registration, never_answered, space)?;
         self.make_batch(&datagram, space.limits);
-        self.list.push((datagram, registration));
+        self.list.push(datagram);
         Ok(())
     }
 
@@ -75,7 +72,7 @@ impl Datagrams {
 
     /// Whether replies wait for receivers that are not ready.
     pub(super) fn are_behind(&self) -> bool {
-        self.list.iter().any(|(datagram, _)| datagram.is_behind())
+        self.list.iter().any(Datagram::is_behind)
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
@@ -84,7 +81,7 @@ impl Datagrams {
 
     /// An event of the poller.
     pub(super) fn event(&mut self, number: u32, flags: EventFlags, space: &mut Workspace<'_>) {
-        let Some((datagram, _)) = self.list.get_mut(number as usize) else { return };
+        let Some(datagram) = self.list.get_mut(number as usize) else { return };
         let is_large = datagram.has_large_messages();
         let batch = if is_large { &mut self.large_batch } else { &mut self.ip_batch };
         if let Some(batch) = batch {
@@ -99,16 +96,16 @@ impl Datagrams {
         if self.retry.is_some_and(|due| due <= now) {
             self.retry = None;
             for number in 0..self.list.len() {
-                if self.list[number].0.on_time(now, space) {
+                if self.list[number].on_time(now, space) {
                     self.after_turn(number, space);
                 }
             }
-            let dues = self.list.iter().filter_map(|(datagram, _)| datagram.next_due());
+            let dues = self.list.iter().filter_map(Datagram::next_due);
             self.retry = dues.min();
         }
         if self.release.is_some_and(|due| due <= now) {
             let mut holds = false;
-            for (datagram, _) in &mut self.list {
+            for datagram in &mut self.list {
                 holds |= datagram.release_if_unused();
             }
             self.release = holds.then(|| now + RELEASE_INTERVAL);
@@ -118,21 +115,15 @@ impl Datagrams {
     /// From now on nothing is received.
     pub(super) fn begin_to_drain(&mut self, space: &Workspace<'_>) {
         for number in 0..self.list.len() {
-            self.list[number].0.begin_to_drain();
+            self.list[number].begin_to_drain();
             self.after_turn(number, space);
         }
     }
 
     /// Waits for what the socket needs next.
     fn after_turn(&mut self, number: usize, space: &Workspace<'_>) {
-        let (datagram, registration) = &mut self.list[number];
-        let fd = std::os::fd::AsFd::as_fd(&*datagram);
-        let told = registration.tell(&space.poller, fd, datagram.interest());
-        if let Err(error) = &told {
-            let name = space.name(datagram.source());
-            log::debug!("wait for datagrams on {name}: {error}; trying again");
-        }
-        datagram.plan(told.is_err());
+        let datagram = &mut self.list[number];
+        datagram.wait(space);
         self.retry = self.retry.into_iter().chain(datagram.next_due()).min();
         if self.release.is_none() && datagram.holds_something() {
             self.release = Some(Instant::now() + RELEASE_INTERVAL);

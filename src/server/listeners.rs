@@ -13,10 +13,10 @@ use super::connection::{Connection, Protocol};
 use super::connections::Connections;
 use super::permits::{Permit, Permits};
 use super::poller::{Interest, Registration};
+use super::shared::{ServedSocket, Shared};
 use super::socket_options;
 use super::token::Token;
 use super::workspace::Workspace;
-use super::{Shared, SharedListener};
 use crate::error::{Context, Result};
 
 pub(super) struct Listeners<'a> {
@@ -190,7 +190,7 @@ impl<'a> Listeners<'a> {
 }
 
 impl<'a> Listener<'a> {
-    fn new(shared: &'a SharedListener, number: usize, extra: EventFlags) -> Self {
+    fn new(shared: &'a ServedSocket, number: usize, extra: EventFlags) -> Self {
         Self {
             fd: shared.fd.as_fd(),
             source: shared.source,

@@ -18,11 +18,13 @@ mod datagram;
 mod datagrams;
 mod limits;
 mod listeners;
+mod observer;
 mod peer;
 mod permits;
 mod pipe;
 mod poller;
 mod processors;
+mod shared;
 mod shutdown;
 mod socket_options;
 mod table;
@@ -30,20 +32,20 @@ mod token;
 mod worker;
 mod workspace;
 
-use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
 
 pub use busy_poll::BusyPoll;
 pub use limits::Limits;
+pub use observer::{Observer, Statistics};
 pub use shutdown::{Shutdown, Trigger};
 
-use crate::activation::{Family, InheritedSocket, Service, SocketKind};
+use crate::activation::{Family, InheritedSocket, Service};
 use crate::address::{Address, UnixName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Escaped;
 use permits::Permits;
+use shared::{ServedSocket, Shared};
 use worker::{Ended, Worker};
 
 /// How a server runs.
@@ -63,43 +65,9 @@ pub struct Config {
     pub never_answered: Vec<UnixName>,
 }
 
-/// What happens to a server while it runs, for whoever wants to know. Each method is called from
-/// the event loop of the first worker, which serves nobody until it returns.
-pub trait Observer {
-    /// All sockets are served from now on.
-    fn ready(&mut self) {}
-
-    /// When [`Observer::tick`] is wanted: asked for before each wait. `None`: not at all.
-    fn next_due(&self) -> Option<Instant> {
-        None
-    }
-
-    /// [`Observer::next_due`] has come.
-    fn tick(&mut self, _now: Instant) {}
-
-    /// A shutdown begins: nothing more is accepted.
-    fn stopping(&mut self) {}
-}
-
-/// Nobody wants to know.
-impl Observer for () {}
-
 /// How many workers use every processor that this process may run on.
 pub fn workers_for_all_processors() -> usize {
     processors::usable() as usize
-}
-
-/// What a server has done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Connections that were accepted or inherited.
-    pub connections: u64,
-    /// Datagrams that were received.
-    pub messages: u64,
-    /// Bytes that were received.
-    pub bytes: u64,
-    /// Datagrams that could not be answered.
-    pub unanswered: u64,
 }
 
 /// Echoes on the sockets until `shutdown`, or until all of them have ended: at once if there is
@@ -122,24 +90,21 @@ pub fn run(
     let mut listeners = Vec::new();
     let mut never_answered = config.never_answered.clone();
     never_answered.extend(sockets.iter().filter_map(unix_name));
-    let mut dealt: Vec<Vec<Part>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut dealt: Vec<Vec<ServedSocket>> = (0..workers).map(|_| Vec::new()).collect();
     for (source, socket) in sockets.into_iter().enumerate() {
         let number = u16::try_from(source).map_err(|_| {
             Error::new(ErrorKind::Descriptor, format!("{source} sockets are too many"))
                 .remedy("hand over at most 65536")
         })?;
         names.push(Escaped::new(&socket.name).to_string());
-        match socket.service {
-            Service::StreamListener | Service::SeqpacketListener => {
-                listeners.push(SharedListener { fd: socket.fd, source: number, kind: socket.kind });
-            }
-            _ => dealt[source % workers].push(Part {
-                fd: socket.fd,
-                source: number,
-                kind: socket.kind,
-                service: socket.service,
-            }),
-        }
+        let socket = ServedSocket {
+            fd: socket.fd,
+            source: number,
+            kind: socket.kind,
+            service: socket.service,
+        };
+        let is_listener = is_listener(socket.service);
+        if is_listener { &mut listeners } else { &mut dealt[source % workers] }.push(socket);
     }
     // One worker that fails has to stop the others.
     let failure = if workers == 1 { None } else { Some(Shutdown::on_trigger()?) };
@@ -157,6 +122,10 @@ pub fn run(
     run_workers(&shared, dealt, observer)
 }
 
+fn is_listener(service: Service) -> bool {
+    matches!(service, Service::StreamListener | Service::SeqpacketListener)
+}
+
 /// The name of a unix socket that is served.
 fn unix_name(socket: &InheritedSocket) -> Option<UnixName> {
     match &socket.kind.local {
@@ -168,8 +137,6 @@ fn unix_name(socket: &InheritedSocket) -> Option<UnixName> {
 /// A worker that has only connections ends with them, and takes the heartbeat along. Without a
 /// listener to keep it, one worker serves everything.
 fn workers_for(sockets: &[InheritedSocket], wanted: usize) -> usize {
-    let is_listener =
-        |service| matches!(service, Service::StreamListener | Service::SeqpacketListener);
     let has_listener = sockets.iter().any(|socket| is_listener(socket.service));
     let has_connection = sockets.iter().any(|socket| socket.service.is_one_connection());
     if has_connection && !has_listener { 1 } else { wanted.max(1) }
@@ -177,7 +144,7 @@ fn workers_for(sockets: &[InheritedSocket], wanted: usize) -> usize {
 
 fn run_workers(
     shared: &Shared<'_>,
-    mut dealt: Vec<Vec<Part>>,
+    mut dealt: Vec<Vec<ServedSocket>>,
     observer: &mut dyn Observer,
 ) -> Result<Statistics> {
     let first = dealt.remove(0);
@@ -185,10 +152,10 @@ fn run_workers(
         let (starts, started) = mpsc::channel();
         let mut others = Vec::with_capacity(dealt.len());
         let mut results = Vec::with_capacity(dealt.len() + 1);
-        for parts in dealt {
+        for sockets in dealt {
             let starts = starts.clone();
             // The other end is there for as long as the first worker waits for it.
-            let work = move || run_worker(shared, parts, &mut (), || starts.send(()).is_ok());
+            let work = move || run_worker(shared, sockets, &mut (), || starts.send(()).is_ok());
             match thread::Builder::new().spawn_scoped(scope, work) {
                 Ok(worker) => others.push(worker),
                 Err(error) => {
@@ -219,11 +186,11 @@ fn not_started(error: &std::io::Error) -> Error {
 /// Runs a worker, unless `starts` says that another one could not be started.
 fn run_worker(
     shared: &Shared<'_>,
-    parts: Vec<Part>,
+    sockets: Vec<ServedSocket>,
     observer: &mut dyn Observer,
     starts: impl FnOnce() -> bool,
 ) -> Result<Option<Ended>> {
-    let result = Worker::new(shared, parts)
+    let result = Worker::new(shared, sockets)
         .and_then(|worker| if starts() { worker.run(observer).map(Some) } else { Ok(None) });
     if result.is_err() {
         shared.stop();
@@ -246,59 +213,4 @@ fn sum_up(results: Vec<Result<Option<Ended>>>, has_listeners: bool) -> Result<St
             .remedy("restart the socket unit: something shut its sockets down"));
     }
     Ok(total)
-}
-
-/// An inherited socket that is no listener: one worker has it.
-struct Part {
-    fd: OwnedFd,
-    source: u16,
-    kind: SocketKind,
-    service: Service,
-}
-
-/// A listening socket that every worker accepts from.
-#[derive(Debug)]
-struct SharedListener {
-    fd: OwnedFd,
-    source: u16,
-    kind: SocketKind,
-}
-
-/// What the workers have in common.
-struct Shared<'a> {
-    names: &'a [String],
-    limits: &'a Limits,
-    busy_poll: BusyPoll,
-    listeners: &'a [SharedListener],
-    is_alone: bool,
-    /// The room for connections, over all workers.
-    connections: &'a Permits,
-    never_answered: &'a [UnixName],
-    shutdown: &'a Shutdown,
-    /// How one of several workers stops the others.
-    failure: Option<(Trigger, Shutdown)>,
-}
-
-impl Shared<'_> {
-    /// One worker cannot go on: the others stop.
-    fn stop(&self) {
-        if let Some((trigger, _)) = &self.failure {
-            trigger.pull();
-        }
-    }
-
-    /// What ends a worker.
-    fn shutdowns(&self) -> impl Iterator<Item = &Shutdown> {
-        let failure = self.failure.as_ref().map(|(_, failure)| failure);
-        std::iter::once(self.shutdown).chain(failure)
-    }
-}
-
-impl std::ops::AddAssign for Statistics {
-    fn add_assign(&mut self, other: Self) {
-        self.connections += other.connections;
-        self.messages += other.messages;
-        self.bytes += other.bytes;
-        self.unanswered += other.unanswered;
-    }
 }

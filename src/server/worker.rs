@@ -11,10 +11,11 @@ use super::connection::{Connection, Protocol};
 use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::listeners::Listeners;
+use super::observer::{Observer, Statistics};
 use super::poller::Wait;
+use super::shared::{ServedSocket, Shared};
 use super::token::Token;
 use super::workspace::Workspace;
-use super::{Observer, Part, Shared, Statistics};
 use crate::error::{Context, Result};
 
 pub(super) struct Worker<'a> {
@@ -33,7 +34,7 @@ impl<'a> Worker<'a> {
     /// # Errors
     ///
     /// A socket that cannot be prepared or waited for.
-    pub(super) fn new(shared: &'a Shared<'a>, parts: Vec<Part>) -> Result<Self> {
+    pub(super) fn new(shared: &'a Shared<'a>, sockets: Vec<ServedSocket>) -> Result<Self> {
         let space = Workspace::new(shared)?;
         for shutdown in shared.shutdowns() {
             let added = space.poller.add(shutdown, Token::Shutdown, EventFlags::IN);
@@ -47,19 +48,19 @@ impl<'a> Worker<'a> {
             datagrams: Datagrams::default(),
             drains_until: None,
         };
-        for part in parts {
-            worker.add(part)?;
+        for socket in sockets {
+            worker.add(socket)?;
         }
         Ok(worker)
     }
 
-    fn add(&mut self, part: Part) -> Result<()> {
-        if !part.service.is_one_connection() {
-            return self.datagrams.add(part, self.shared, &self.space);
+    fn add(&mut self, socket: ServedSocket) -> Result<()> {
+        if !socket.service.is_one_connection() {
+            return self.datagrams.add(socket, self.shared.never_answered, &self.space);
         }
         let permit = self.shared.connections.take_regardless();
-        let protocol = Protocol::of(&part.kind);
-        let connection = Connection::inherited(part.fd, part.source, protocol, permit);
+        let protocol = Protocol::of(&socket.kind);
+        let connection = Connection::inherited(socket.fd, socket.source, protocol, permit);
         self.connections.add(connection, &mut self.space);
         Ok(())
     }

@@ -4,10 +4,11 @@
 use std::os::fd::AsFd;
 
 use super::limits::Limits;
+use super::observer::Statistics;
 use super::peer::Peer;
 use super::pipe::Pipes;
 use super::poller::Poller;
-use super::{Shared, Statistics};
+use super::shared::Shared;
 use crate::error::Result;
 
 pub(super) struct Workspace<'a> {
@@ -72,8 +73,8 @@ impl<'a> Workspace<'a> {
     }
 
     /// Counts datagrams that are not answered.
-    pub(super) fn unanswered(&mut self, source: usize, count: u64, why: impl std::fmt::Display) {
-        self.statistics.unanswered += count;
+    pub(super) fn unanswered(&mut self, source: usize, count: usize, why: impl std::fmt::Display) {
+        self.statistics.unanswered += count as u64;
         if self.traces {
             log::debug!("not answered on {}: {count} × {why}", self.name(source));
         }

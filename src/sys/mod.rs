@@ -14,3 +14,4 @@ pub(crate) mod option;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod signal;
+pub(crate) mod sockaddr;

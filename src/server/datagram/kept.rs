@@ -4,9 +4,9 @@
 //! at most half of what nobody else has.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::time::Instant;
 
+use super::run::Reply;
 use crate::server::limits::Limits;
 use crate::sys::control::Received;
 
@@ -14,11 +14,10 @@ use crate::sys::control::Received;
 /// queue.
 const OVERHEAD: usize = 200;
 
-/// A reply with all that it takes to send it.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) control: Received,
-    pub(super) data: Box<[u8]>,
+struct KeptReply {
+    control: Received,
+    data: Box<[u8]>,
     expires: Instant,
 }
 
@@ -26,7 +25,7 @@ pub(super) struct Reply {
 #[derive(Debug)]
 struct Queue {
     uid: Option<u32>,
-    replies: VecDeque<Reply>,
+    replies: VecDeque<KeptReply>,
 }
 
 /// The replies of one socket that wait.
@@ -44,12 +43,13 @@ pub(super) struct Kept {
 /// How many receivers are tried in one turn: each costs a system call.
 const TURN_RECEIVERS: usize = 128;
 
-/// What came of sending a kept reply.
-pub(super) enum Sent {
-    /// It is off our hands: the kernel has it, or it can never be sent.
-    Done,
-    /// Its receiver is still not ready.
-    NotReady,
+/// What is due for a reply that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It is tried again.
+    Send,
+    /// It has waited too long for a receiver that is not ready, and is dropped.
+    Drop,
 }
 
 impl Kept {
@@ -72,18 +72,13 @@ impl Kept {
         limits.deferred_bytes_max.saturating_sub(self.bytes - used) / 2
     }
 
-    /// Keeps a reply to a user's datagram for the receiver `name`.
+    /// Keeps a reply for its receiver.
     ///
     /// # Errors
     ///
     /// Why it is dropped instead.
-    pub(super) fn keep(
-        &mut self,
-        name: &[u8],
-        control: &Received,
-        data: &[u8],
-        limits: &Limits,
-    ) -> Result<(), &'static str> {
+    pub(super) fn keep(&mut self, reply: Reply<'_>, limits: &Limits) -> Result<(), &'static str> {
+        let Reply { name, control, data } = reply;
         let bytes = data.len() + OVERHEAD;
         // The first ones may have come before the kernel told whose they are.
         let uid = self.queues.get(name).map_or(control.uid, |queue| queue.uid);
@@ -98,7 +93,7 @@ impl Kept {
         }
         copy.extend_from_slice(data);
         let expires = Instant::now() + limits.deferred_reply_age_max;
-        let reply = Reply { control: *control, data: copy.into(), expires };
+        let reply = KeptReply { control: *control, data: copy.into(), expires };
         self.bytes += bytes;
         self.users.insert(uid, used + bytes);
         match self.queues.get_mut(name) {
@@ -112,18 +107,23 @@ impl Kept {
         Ok(())
     }
 
-    /// Sends the next receivers what they are ready for, and tells `expired` of what has waited too
-    /// long. Returns whether any reply is off our hands.
+    /// Has `step` deal with what waits for the receiver `only`, or for those who have a turn, and
+    /// lets go of each reply of which it says that it is done: sent, or refused. Returns whether any
+    /// is.
     pub(super) fn send(
         &mut self,
+        only: Option<&[u8]>,
         now: Instant,
-        mut send: impl FnMut(&[u8], &Reply) -> Sent,
-        mut expired: impl FnMut(&[u8], &Reply),
+        mut step: impl FnMut(Due, Reply<'_>) -> bool,
     ) -> bool {
         let before = self.bytes;
+        if let Some(name) = only {
+            self.send_to(name, now, &mut step);
+            return self.bytes < before;
+        }
         for _ in 0..TURN_RECEIVERS.min(self.order.len()) {
             let Some(name) = self.order.pop_front() else { break };
-            self.send_to(&name, now, &mut send, &mut expired);
+            self.send_to(&name, now, &mut step);
             if self.holds(&name) {
                 self.order.push_back(name);
             } else {
@@ -133,27 +133,25 @@ impl Kept {
         self.bytes < before
     }
 
-    /// Sends the receiver `name` what it is ready for, and tells `expired` of what has waited too
-    /// long.
-    pub(super) fn send_to(
+    fn send_to(
         &mut self,
         name: &[u8],
         now: Instant,
-        mut send: impl FnMut(&[u8], &Reply) -> Sent,
-        mut expired: impl FnMut(&[u8], &Reply),
+        step: &mut impl FnMut(Due, Reply<'_>) -> bool,
     ) {
         let Some(queue) = self.queues.get_mut(name) else { return };
         let mut is_ready = true;
         let mut bytes = 0;
-        while let Some(reply) = queue.replies.front() {
-            is_ready = is_ready && matches!(send(name, reply), Sent::Done);
+        while let Some(KeptReply { control, data, expires }) = queue.replies.front() {
+            let reply = Reply { name, control, data };
+            is_ready = is_ready && step(Due::Send, reply);
             if !is_ready {
-                if reply.expires > now {
+                if *expires > now {
                     break;
                 }
-                expired(name, reply);
+                step(Due::Drop, reply);
             }
-            bytes += reply.data.len() + OVERHEAD;
+            bytes += data.len() + OVERHEAD;
             queue.replies.pop_front();
         }
         self.bytes -= bytes;
@@ -167,17 +165,13 @@ impl Kept {
     }
 }
 
-/// Whether a send failed only for now.
-pub(super) fn is_not_ready(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of_user(uid: u32) -> Received {
-        Received { uid: Some(uid), ..Received::default() }
+    fn keep(kept: &mut Kept, uid: Option<u32>, name: &[u8], data: &[u8], limits: &Limits) -> bool {
+        let control = &Received { uid, ..Received::default() };
+        kept.keep(Reply { name, control, data }, limits).is_ok()
     }
 
     #[test]
@@ -185,28 +179,31 @@ mod tests {
         let limits = Limits::default();
         let mut kept = Kept::default();
         for (name, data) in [("a", "1"), ("b", "2"), ("a", "3"), ("b", "4")] {
-            let kept = kept.keep(name.as_bytes(), &of_user(7), data.as_bytes(), &limits);
-            kept.expect("there is room");
+            assert!(keep(&mut kept, Some(7), name.as_bytes(), data.as_bytes(), &limits));
         }
         let mut sent = Vec::new();
-        let mut send = |name: &[u8], reply: &Reply| {
-            if name == b"a" {
-                return Sent::NotReady;
+        let mut step = |due, reply: Reply<'_>| {
+            assert_eq!(due, Due::Send, "none is old");
+            if reply.name == b"b" {
+                sent.extend_from_slice(reply.data);
             }
-            sent.extend_from_slice(&reply.data);
-            Sent::Done
+            reply.name == b"b"
         };
         let now = Instant::now();
-        assert!(kept.send(now, &mut send, |_, _| panic!("none is old")));
-        assert!(!kept.send(now, send, |_, _| panic!("none is old")));
+        assert!(kept.send(None, now, &mut step));
+        assert!(!kept.send(None, now, step));
         assert_eq!(sent, b"24");
         assert!(kept.holds(b"a") && !kept.holds(b"b"));
         // One of them again, whose user was not told before.
-        kept.keep(b"a", &Received::default(), b"5", &limits).expect("there is room");
-        let mut expired = Vec::new();
-        let later = now + limits.deferred_reply_age_max * 2;
-        kept.send(later, |_, _| Sent::NotReady, |_, reply| expired.extend_from_slice(&reply.data));
-        assert_eq!(expired, b"135");
+        assert!(keep(&mut kept, None, b"a", b"5", &limits));
+        let mut dropped = Vec::new();
+        kept.send(None, now + limits.deferred_reply_age_max * 2, |due, reply| {
+            if due == Due::Drop {
+                dropped.extend_from_slice(reply.data);
+            }
+            due == Due::Drop
+        });
+        assert_eq!(dropped, b"135");
         assert!(kept.is_empty() && kept.users.is_empty());
     }
 
@@ -215,18 +212,14 @@ mod tests {
         let limits = Limits::default();
         let mut kept = Kept::default();
         for name in 0..3 * TURN_RECEIVERS as u32 {
-            kept.keep(&name.to_ne_bytes(), &of_user(7), b"", &limits).expect("there is room");
+            assert!(keep(&mut kept, Some(7), &name.to_ne_bytes(), b"", &limits));
         }
         let mut tried: Vec<Box<[u8]>> = Vec::new();
         for turn in 1..=3 {
-            kept.send(
-                Instant::now(),
-                |name, _| {
-                    tried.push(name.into());
-                    Sent::NotReady
-                },
-                |_, _| panic!("none is old"),
-            );
+            kept.send(None, Instant::now(), |_, reply| {
+                tried.push(reply.name.into());
+                false
+            });
             assert_eq!(tried.len(), turn * TURN_RECEIVERS);
         }
         tried.sort_unstable();
@@ -238,18 +231,17 @@ mod tests {
     fn one_user_leaves_room_for_the_others() {
         let limits = Limits { deferred_bytes_max: 8 * (OVERHEAD + 100), ..Limits::default() };
         let mut kept = Kept::default();
-        let mut keep = |uid, name: &str| {
-            let mut count = 0;
-            while kept.keep(name.as_bytes(), &of_user(uid), &[0; 100], &limits).is_ok() {
-                count += 1;
-            }
+        let mut fill = |uid, name: &str| {
+            let count = 0..;
             count
+                .take_while(|_| keep(&mut kept, Some(uid), name.as_bytes(), &[0; 100], &limits))
+                .count()
         };
-        assert_eq!([keep(1, "a"), keep(1, "b"), keep(2, "c"), keep(3, "d")], [4, 0, 2, 1]);
+        assert_eq!([fill(1, "a"), fill(1, "b"), fill(2, "c"), fill(3, "d")], [4, 0, 2, 1]);
         assert!(kept.is_pressing(&limits));
         // A lone reply may be of any size, and takes the room of all others for as long as it waits.
         let mut kept = Kept::default();
-        kept.keep(b"a", &of_user(1), &[0; 9000], &limits).expect("a lone one");
-        kept.keep(b"b", &of_user(2), b"", &limits).expect_err("there is no room");
+        assert!(keep(&mut kept, Some(1), b"a", &[0; 9000], &limits));
+        assert!(!keep(&mut kept, Some(2), b"b", b"", &limits));
     }
 }

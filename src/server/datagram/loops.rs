@@ -13,14 +13,16 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::refusal::Refusal;
-use crate::activation::{Family, SocketKind};
+use super::run::Reply;
+use super::socket::Socket;
+use super::unsent::Refusal;
+use crate::activation::Family;
 use crate::address::{Address, Host};
 use crate::server::peer::Peer;
-use crate::sys::control::{HopLimit, PacketInfo, Received};
+use crate::sys::control::{HopLimit, PacketInfo};
 use crate::sys::option;
 
 /// The small services that answer whatever they get: echo (RFC 862), daytime (RFC 867), qotd
@@ -75,13 +77,16 @@ struct Sender {
 }
 
 impl Loops {
-    pub(super) fn new(fd: BorrowedFd<'_>, kind: &SocketKind) -> Self {
+    pub(super) fn new(socket: &Socket) -> Self {
         let hops = |level, name| {
-            option::get(fd, level, name).ok().and_then(|hops| hops.try_into().ok()).unwrap_or(64)
+            option::get(socket.as_fd(), level, name)
+                .ok()
+                .and_then(|hops| hops.try_into().ok())
+                .unwrap_or(64)
         };
-        let is_v6 = kind.family == Family::Inet6;
+        let is_v6 = socket.kind.family == Family::Inet6;
         Self {
-            local: match &kind.local {
+            local: match &socket.kind.local {
                 Some(Address::Inet(_, Host::V4(ip), port)) => Some(((*ip), *port).into()),
                 Some(Address::Inet(_, Host::V6(ip, _), port)) => Some(((*ip), *port).into()),
                 _ => None,
@@ -122,15 +127,10 @@ impl Loops {
         }
     }
 
-    /// Why `count` datagrams from the `sockaddr` in `name`, of which `data` is the first, are not
-    /// answered; `None` if they are.
-    pub(super) fn refusal(
-        &mut self,
-        name: &[u8],
-        received: &Received,
-        data: &[u8],
-        count: u32,
-    ) -> Option<Refusal> {
+    /// Why `count` datagrams, of which `first` would be the answer to the first, are not answered;
+    /// `None` if they are.
+    pub(super) fn refusal(&mut self, first: Reply<'_>, count: u32) -> Option<Refusal> {
+        let name = first.name;
         // The port is what decides in most cases, and the hot path looks at nothing else.
         let port = u16::from_be_bytes(name.get(2..4)?.try_into().ok()?);
         let could_be_client = port >= FIRST_CLIENT_PORT;
@@ -147,11 +147,11 @@ impl Loops {
         let Peer::Ip(peer) = Peer::from_sockaddr(name) else { return None };
         let why = if port == 0 {
             "and nobody can have port 0"
-        } else if self.is_ourselves(peer, received.packet_info) {
+        } else if self.is_ourselves(peer, first.control.packet_info) {
             "which is this very socket"
         } else if ANSWERING_PORTS.contains(&port) {
             "the port of a service that would answer back"
-        } else if self.repeats(name, data, count, most) {
+        } else if self.repeats(first, count, most) {
             return Some(Refusal::new(
                 true,
                 format!(
@@ -191,12 +191,12 @@ impl Loops {
     }
 
     /// Whether the sender repeats itself as only a machine does that echoes what it gets.
-    fn repeats(&mut self, name: &[u8], data: &[u8], count: u32, most: u32) -> bool {
+    fn repeats(&mut self, first: Reply<'_>, count: u32, most: u32) -> bool {
         if self.senders.is_empty() {
             self.senders.resize(SENDERS, Sender::default());
         }
-        let peer = self.hasher.hash_one(name);
-        let content = self.hasher.hash_one((data.len(), ends(data)));
+        let peer = self.hasher.hash_one(first.name);
+        let content = self.hasher.hash_one((first.data.len(), ends(first.data)));
         let sender = &mut self.senders[peer as usize % SENDERS];
         if sender.peer != peer {
             *sender = Sender { peer, ..Sender::default() };
@@ -243,20 +243,25 @@ fn ends(data: &[u8]) -> (&[u8], &[u8]) {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
-    use std::os::fd::AsFd;
 
     use super::*;
+    use crate::activation::SocketKind;
+    use crate::server::shared::ServedSocket;
+    use crate::sys::control::Received;
+    use crate::sys::sockaddr;
 
     fn inet(ip: [u8; 4], port: u16) -> Vec<u8> {
-        let family = (libc::AF_INET as u16).to_ne_bytes();
-        [&family[..], &port.to_be_bytes(), &ip, &[0; 8]].concat()
+        sockaddr::to_bytes(&SocketAddr::from((ip, port)).into())
     }
 
     fn loops(local: &str) -> Loops {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
         let kind = SocketKind::of(socket.as_fd()).expect("a socket");
+        let service = kind.service().expect("it can be served");
+        let socket = ServedSocket { fd: socket.into(), source: 0, kind, service };
         let local = local.parse().expect("an address");
-        Loops { local: Some(local), ..Loops::new(socket.as_fd(), &kind) }
+        let socket = Socket::prepare(socket).expect("it is prepared");
+        Loops { local: Some(local), ..Loops::new(&socket) }
     }
 
     #[test]
@@ -279,7 +284,8 @@ mod tests {
             ([127, 0, 0, 1], 50000, None, "127.0.0.1:50000", true),
         ] {
             let received = Received { packet_info, ..Received::default() };
-            let refusal = loops(local).refusal(&inet(ip, port), &received, b"hello", 1);
+            let first = Reply { name: &inet(ip, port), control: &received, data: b"hello" };
+            let refusal = loops(local).refusal(first, 1);
             assert_eq!(refusal.is_some(), refused, "{ip:?}:{port} {refusal:?}");
         }
     }
@@ -307,7 +313,8 @@ mod tests {
         let mut refused = 0;
         for index in 0..count {
             let data = content(index);
-            let refusal = loops.refusal(&name, &Received::default(), &data, 1);
+            let first = Reply { name: &name, control: &Received::default(), data: &data };
+            let refusal = loops.refusal(first, 1);
             refused += u32::from(refusal.is_some());
         }
         refused

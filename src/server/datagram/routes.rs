@@ -19,7 +19,7 @@ use std::rc::Rc;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::refusal::Refusal;
+use super::unsent::{Refusal, Unsent};
 use crate::activation::SocketKind;
 use crate::address::{self, UnixName};
 use crate::server::peer::Peer;
@@ -71,15 +71,6 @@ impl Address {
     }
 }
 
-/// Why there is no way.
-#[derive(Debug)]
-pub(super) enum NoRoute {
-    /// There may be one later: there was no descriptor, or no memory.
-    NotNow,
-    /// There is none that is safe, or none at all.
-    Never(Refusal),
-}
-
 impl Routes {
     /// For the socket of this `kind`; `forbidden` are the names that are never answered.
     pub(super) fn new(kind: &SocketKind, forbidden: &[UnixName]) -> Self {
@@ -101,8 +92,8 @@ impl Routes {
     ///
     /// # Errors
     ///
-    /// [`NoRoute`], with the reason.
-    pub(super) fn find(&mut self, name: &[u8], uid: Option<u32>) -> Result<Rc<Address>, NoRoute> {
+    /// [`Unsent`], with the reason.
+    pub(super) fn find(&mut self, name: &[u8], uid: Option<u32>) -> Result<Rc<Address>, Unsent> {
         if let Some(route) = self.open.get_mut(name) {
             if route.uid == uid && !route.address.is_unlinked() {
                 route.was_used = true;
@@ -134,7 +125,7 @@ impl Routes {
         !self.open.is_empty()
     }
 
-    fn verify(&mut self, name: &[u8], uid: Option<u32>) -> Result<Address, NoRoute> {
+    fn verify(&mut self, name: &[u8], uid: Option<u32>) -> Result<Address, Unsent> {
         let Peer::Unix(peer) = Peer::from_sockaddr(name) else {
             return Err(untold("came from an unnamed socket, which cannot be answered"));
         };
@@ -163,7 +154,7 @@ impl Routes {
         Ok(Address { sockaddr, file })
     }
 
-    fn verify_abstract(&self, name: &[u8], uid: Option<u32>) -> Result<(), NoRoute> {
+    fn verify_abstract(&self, name: &[u8], uid: Option<u32>) -> Result<(), Unsent> {
         let is_own_user = uid.is_some_and(|uid| uid == self.own_uid || uid == 0);
         if self.is_abstract || is_own_user || is_autobound(name) {
             return Ok(());
@@ -174,7 +165,7 @@ impl Routes {
         ))
     }
 
-    fn verify_file(&self, file: &OwnedFd, uid: Option<u32>) -> Result<(), NoRoute> {
+    fn verify_file(&self, file: &OwnedFd, uid: Option<u32>) -> Result<(), Unsent> {
         let stat = rustix::fs::fstat(file).map_err(not_opened)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
             return Err(told("its sender's path leads to something other than a socket"));
@@ -251,18 +242,18 @@ fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
 const TRIES_MAX: u32 = 4;
 
 /// There is no way, and whoever runs the server should know.
-fn told(why: impl Into<Cow<'static, str>>) -> NoRoute {
-    NoRoute::Never(Refusal::new(true, why))
+fn told(why: impl Into<Cow<'static, str>>) -> Unsent {
+    Unsent::Refused(Refusal::new(true, why))
 }
 
 /// There is no way, as happens every day.
-fn untold(why: impl Into<Cow<'static, str>>) -> NoRoute {
-    NoRoute::Never(Refusal::new(false, why))
+fn untold(why: impl Into<Cow<'static, str>>) -> Unsent {
+    Unsent::Refused(Refusal::new(false, why))
 }
 
-fn not_opened(error: Errno) -> NoRoute {
+fn not_opened(error: Errno) -> Unsent {
     match error {
-        Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM => NoRoute::NotNow,
+        Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM => Unsent::NotNow,
         Errno::AGAIN => untold("its sender's path leads to no socket in the server's file system"),
         error => {
             let error = io::Error::from(error);

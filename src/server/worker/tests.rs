@@ -10,7 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::*;
 use crate::activation::SocketKind;
 use crate::server::permits::Permits;
-use crate::server::{BusyPoll, Limits, SharedListener, Shutdown};
+use crate::server::shared::ServedSocket;
+use crate::server::{BusyPoll, Limits, Shutdown};
 use crate::sys::option;
 
 /// Calls `check` with a worker that has one socket.
@@ -30,8 +31,8 @@ fn with_worker(fd: OwnedFd, limits: &Limits, check: impl FnOnce(&mut Worker<'_>)
         shutdown: &shutdown,
         failure: None,
     };
-    let part = Part { fd, source: 0, kind, service };
-    let mut worker = Worker::new(&shared, vec![part]).expect("it starts");
+    let socket = ServedSocket { fd, source: 0, kind, service };
+    let mut worker = Worker::new(&shared, vec![socket]).expect("it starts");
     check(&mut worker);
 }
 
@@ -149,12 +150,13 @@ fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
     let kind = SocketKind::of(listener.as_fd()).expect("a socket");
+    let service = kind.service().expect("it can be served");
     let (limits, permits) = (Limits::default(), Permits::new(1));
     let shared = Shared {
         names: &["test".to_owned()],
         limits: &limits,
         busy_poll: BusyPoll::Off,
-        listeners: &[SharedListener { fd: listener.into(), source: 0, kind }],
+        listeners: &[ServedSocket { fd: listener.into(), source: 0, kind, service }],
         is_alone: true,
         connections: &permits,
         never_answered: &[],

@@ -1,7 +1,16 @@
-//! Why a datagram is not answered.
+//! Why a reply is not sent.
 
 use std::borrow::Cow;
 use std::fmt;
+
+/// Why a reply is not sent.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// Its receiver is not ready, or there was no memory or no descriptor: it is tried again.
+    NotNow,
+    /// It will never be sent.
+    Refused(Refusal),
+}
 
 /// Why a datagram is not answered.
 #[derive(Debug)]

@@ -1,0 +1,214 @@
+//! Answering batches of datagrams: which of them have a reply, and which reply has to wait.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use super::kept::{Due, Kept};
+use super::loops::Loops;
+use super::run::{Reply, Run};
+use super::socket::Socket;
+use super::unsent::{Refusal, Unsent};
+use super::way::{Target, Way};
+use crate::address::UnixName;
+use crate::server::limits::Limits;
+use crate::server::workspace::Workspace;
+use crate::sys::control;
+use crate::sys::message::{Batch, ReplyTo};
+
+/// What answers the datagrams of one socket.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) socket: Socket,
+    way: Way,
+    kept: Kept,
+    loops: Loops,
+    /// What each reply of the current batch answers, and where it goes, held until it is sent.
+    runs: Vec<(Run, Target)>,
+}
+
+impl Answers {
+    pub(super) fn new(socket: Socket, never_answered: &[UnixName]) -> Self {
+        Self {
+            way: Way::new(&socket, never_answered),
+            loops: Loops::new(&socket),
+            kept: Kept::default(),
+            runs: Vec::new(),
+            socket,
+        }
+    }
+
+    /// Whether replies are kept for receivers that are not ready.
+    pub(super) fn are_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Whether somebody has so many replies waiting that more may have to be dropped.
+    pub(super) fn are_pressing(&self, limits: &Limits) -> bool {
+        self.kept.is_pressing(limits)
+    }
+
+    /// Lets go of what was not used since the last call. Returns whether anything is held.
+    pub(super) fn release_if_unused(&mut self) -> bool {
+        self.way.release_if_unused()
+    }
+
+    /// Whether anything is held that has to be let go of some time.
+    pub(super) fn hold_something(&self) -> bool {
+        self.way.holds_something()
+    }
+
+    /// Answers the `count` datagrams that `batch` has received.
+    pub(super) fn answer(&mut self, batch: &mut Batch, count: usize, space: &mut Workspace<'_>) {
+        let mut slot = 0;
+        while slot < count {
+            let mut run = Run::at(batch, slot, count, self.socket.has_segments);
+            slot += run.count;
+            for received in run.replies(batch) {
+                space.statistics.messages += 1;
+                space.statistics.bytes += received.data.len() as u64;
+                self.socket.trace(false, received, space);
+            }
+            match self.refusal(batch, &mut run) {
+                Some(refusal) => {
+                    self.socket.refuse(batch.name(run.slot), run.count, &refusal, space);
+                }
+                None => self.prepare(batch, run, space),
+            }
+        }
+        self.send(batch, space);
+    }
+
+    /// Why the datagrams of the run are not answered; `None` if they are, and then it says with how
+    /// many hops.
+    fn refusal(&mut self, batch: &Batch, run: &mut Run) -> Option<Refusal> {
+        if batch.is_truncated(run.slot) {
+            return Some(Refusal::new(true, "it is longer than the limit"));
+        }
+        if batch.name(run.slot).is_empty() && !self.socket.is_connected() {
+            let why = "it came from an unnamed socket, which cannot be answered";
+            return Some(Refusal::new(false, why));
+        }
+        if !self.socket.is_ip() {
+            return None;
+        }
+        match self.loops.reply_hops(run.control.hop_limit) {
+            Ok(hops) => run.control.hop_limit = hops,
+            Err(refusal) => return Some(refusal),
+        }
+        let first = run.replies(batch).next()?;
+        self.loops.refusal(first, run.replies(batch).count() as u32)
+    }
+
+    /// Puts the reply among those that are sent with one call, if nothing is in the way.
+    fn prepare(&mut self, batch: &mut Batch, run: Run, space: &mut Workspace<'_>) {
+        if self.kept.holds(batch.name(run.slot)) {
+            // Those that came before go first; its sender may have read some by now.
+            self.send(batch, space);
+            self.send_kept(Some(batch.name(run.slot)), space);
+        }
+        if !self.kept.holds(batch.name(run.slot)) {
+            match self.way.target(&self.socket, whole(batch, &run)) {
+                Ok(target) => return self.push(batch, run, target),
+                Err(Unsent::Refused(refusal)) => {
+                    return self.socket.refuse(batch.name(run.slot), run.count, &refusal, space);
+                }
+                Err(Unsent::NotNow) => {}
+            }
+        }
+        // Those to the same receiver that came before it go first.
+        self.send(batch, space);
+        for reply in run.replies(batch) {
+            self.keep(reply, space);
+        }
+    }
+
+    fn push(&mut self, batch: &mut Batch, run: Run, target: Target) {
+        let write = |control: &mut [u8]| control::write(control, &run.control);
+        let to = match &target {
+            Target::Peer => ReplyTo::Peer,
+            Target::Sender => ReplyTo::Sender,
+            Target::Socket(address) => ReplyTo::Name(&address.sockaddr),
+        };
+        batch.push_reply(run.slot, run.count, to, write);
+        self.runs.push((run, target));
+    }
+
+    /// Sends the replies of the batch.
+    fn send(&mut self, batch: &mut Batch, space: &mut Workspace<'_>) {
+        let mut runs = std::mem::take(&mut self.runs);
+        let mut first = 0;
+        while let Some((run, _)) = runs.get(first) {
+            // One that could not be sent makes those behind it wait.
+            let waits = self.kept.holds(batch.name(run.slot));
+            let together = if self.are_kept() { 1 } else { runs.len() - first };
+            let sent = match waits {
+                true => Ok(0),
+                false => batch.send(self.socket.as_fd(), first, together),
+            };
+            match sent {
+                Ok(count) if count > 0 => {
+                    for (run, _) in &runs[first..first + count] {
+                        run.replies(batch).for_each(|sent| self.socket.trace(true, sent, space));
+                    }
+                    first += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // One of many: what is wrong with it is found out with it alone.
+                Ok(_) | Err(_) => {
+                    self.way.cancel(whole(batch, run));
+                    run.replies(batch).for_each(|reply| self.send_or_keep(reply, space));
+                    first += 1;
+                }
+            }
+        }
+        batch.clear_replies();
+        runs.clear();
+        self.runs = runs;
+    }
+
+    fn send_or_keep(&mut self, reply: Reply<'_>, space: &mut Workspace<'_>) {
+        if self.kept.holds(reply.name) || !send(&mut self.way, &self.socket, reply, space) {
+            self.keep(reply, space);
+        }
+    }
+
+    fn keep(&mut self, reply: Reply<'_>, space: &mut Workspace<'_>) {
+        if let Err(why) = self.kept.keep(reply, space.limits) {
+            self.socket.refuse(reply.name, 1, &Refusal::new(true, why), space);
+        }
+    }
+
+    /// Sends what was kept, for `only` one receiver or for whoever has a turn. Returns whether any of
+    /// it is off our hands.
+    pub(super) fn send_kept(&mut self, only: Option<&[u8]>, space: &mut Workspace<'_>) -> bool {
+        if self.kept.is_empty() {
+            return false;
+        }
+        let Self { socket, way, kept, .. } = self;
+        kept.send(only, Instant::now(), |due, reply| match due {
+            Due::Send => send(way, socket, reply, space),
+            Due::Drop => {
+                let age = space.limits.deferred_reply_age_max;
+                let why = format!("its sender has not taken it in {age:?}");
+                socket.refuse(reply.name, 1, &Refusal::new(true, why), space);
+                true
+            }
+        })
+    }
+}
+
+/// What a run looks like to whoever asks where it goes: one reply.
+fn whole<'a>(batch: &'a Batch, run: &'a Run) -> Reply<'a> {
+    Reply { name: batch.name(run.slot), control: &run.control, data: batch.data(run.slot) }
+}
+
+/// Sends a reply. Returns whether it is off our hands: `false` if it has to wait.
+fn send(way: &mut Way, socket: &Socket, reply: Reply<'_>, space: &mut Workspace<'_>) -> bool {
+    match way.send(socket, reply) {
+        Ok(()) => socket.trace(true, reply, space),
+        Err(Unsent::NotNow) => return false,
+        Err(Unsent::Refused(refusal)) => socket.refuse(reply.name, 1, &refusal, space),
+    }
+    true
+}

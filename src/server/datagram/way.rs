@@ -1,0 +1,203 @@
+//! The way that a reply takes to the sender of the datagram.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+
+use super::routes::{Address, Routes};
+use super::run::Reply;
+use super::socket::Socket;
+use super::unread::Unread;
+use super::unsent::{Refusal, Unsent};
+use crate::activation::Family;
+use crate::address::UnixName;
+use crate::server::socket_options;
+use crate::sys::control::{self, Received};
+use crate::sys::message;
+
+/// The way that replies take from one socket.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// To the peer that the socket is connected to, whatever the datagram says.
+    Peer,
+    /// To the address that the datagram says it came from.
+    Sender,
+    /// To the socket of the user who sent it.
+    Unix { routes: Routes, unread: Unread },
+}
+
+/// Where a reply goes.
+#[derive(Debug)]
+pub(super) enum Target {
+    Peer,
+    Sender,
+    /// To a socket that is held.
+    Socket(Rc<Address>),
+}
+
+impl Way {
+    pub(super) fn new(socket: &Socket, never_answered: &[UnixName]) -> Self {
+        match socket.kind.family {
+            _ if socket.is_connected() => Self::Peer,
+            Family::Unix => {
+                let routes = Routes::new(&socket.kind, never_answered);
+                Self::Unix { routes, unread: Unread::default() }
+            }
+            _ => Self::Sender,
+        }
+    }
+
+    /// Where to send the reply. If that is a unix socket, the reply is put to its user's account:
+    /// [`Way::cancel`] takes it back.
+    pub(super) fn target(&mut self, socket: &Socket, reply: Reply<'_>) -> Result<Target, Unsent> {
+        match self {
+            Self::Peer => Ok(Target::Peer),
+            Self::Sender => Ok(Target::Sender),
+            Self::Unix { routes, unread } => {
+                let uid = reply.control.uid;
+                let address = routes.find(reply.name, uid)?;
+                let admits = unread.admit(socket.as_fd(), uid, reply.data.len());
+                if admits { Ok(Target::Socket(address)) } else { Err(Unsent::NotNow) }
+            }
+        }
+    }
+
+    /// Of a reply that [`Way::target`] was asked for nothing was sent.
+    pub(super) fn cancel(&mut self, reply: Reply<'_>) {
+        if let Self::Unix { unread, .. } = self {
+            unread.cancel(reply.control.uid, reply.data.len());
+        }
+    }
+
+    /// Sends one reply, which comes behind no other.
+    pub(super) fn send(&mut self, socket: &Socket, reply: Reply<'_>) -> Result<(), Unsent> {
+        let mut result = self.try_send(socket, reply)?;
+        if let (Err(error), Self::Unix { routes, .. }) = (&result, &mut *self) {
+            if is_gone(error) {
+                // Its sender may have bound the name anew since.
+                routes.forget(reply.name);
+                result = self.try_send(socket, reply)?;
+            }
+        }
+        result.map_err(|error| {
+            if is_not_ready(&error) {
+                Unsent::NotNow
+            } else {
+                Unsent::Refused(Refusal::new(false, error.to_string()))
+            }
+        })
+    }
+
+    fn try_send(&mut self, socket: &Socket, reply: Reply<'_>) -> Result<io::Result<()>, Unsent> {
+        let target = self.target(socket, reply)?;
+        let name = match &target {
+            Target::Peer => &[],
+            Target::Sender => reply.name,
+            Target::Socket(address) => &address.sockaddr,
+        };
+        let sent = send_once_or_twice(socket.as_fd(), Reply { name, ..reply });
+        if sent.is_err() {
+            self.cancel(reply);
+        }
+        Ok(sent)
+    }
+
+    /// Lets go of what was not used since the last call. Returns whether anything is held.
+    pub(super) fn release_if_unused(&mut self) -> bool {
+        match self {
+            Self::Unix { routes, .. } => routes.release_if_unused(),
+            Self::Peer | Self::Sender => false,
+        }
+    }
+
+    /// Whether anything is held that has to be let go of some time.
+    pub(super) fn holds_something(&self) -> bool {
+        matches!(self, Self::Unix { routes, .. } if routes.are_open())
+    }
+}
+
+/// Whether the socket that a way leads to is gone.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::ENOENT))
+}
+
+/// Whether a send failed only for now.
+fn is_not_ready(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Sends one reply. An error may be that of an earlier reply, which the kernel reports with the next
+/// call: ip(7), `IP_RECVERR`. So the reply is sent once more.
+fn send_once_or_twice(fd: BorrowedFd<'_>, reply: Reply<'_>) -> io::Result<()> {
+    let mut told = Received { segment_size: None, ..*reply.control };
+    let mut tries = 0;
+    loop {
+        let mut control = [0; control::REPLY_CONTROL_MAX];
+        let len = control::write(&mut control, &told);
+        let sent = message::send(fd, reply.name, &control[..len], reply.data);
+        let Err(error) = sent else { return Ok(()) };
+        tries += 1;
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            _ if is_not_ready(&error) => return Err(error),
+            Some(libc::EMSGSIZE) if socket_options::make_room(fd, reply.data.len()) => {}
+            _ if tries == 1 => {}
+            // An emulated kernel that does not know of hops in a message.
+            Some(libc::EINVAL) if told.hop_limit.is_some() => told.hop_limit = None,
+            // It was sent to an address that is not one host's, a broadcast or a group, and the
+            // kernel did not say which of ours that means: not to a socket of IPv6 if the sender
+            // uses IPv4, and not to one that had not asked for it yet. Then the route decides.
+            Some(libc::EINVAL | libc::ENETUNREACH) if told.packet_info.is_some() => {
+                told.packet_info = None;
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use socket2::SockAddr;
+
+    use super::*;
+    use crate::activation::SocketKind;
+    use crate::server::shared::ServedSocket;
+    use crate::sys::sockaddr;
+
+    /// A receiver whose queue is full is tried again and again.
+    #[test]
+    fn what_is_not_sent_is_on_nobodys_account() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ours = UnixDatagram::bind(dir.path().join("s")).expect("bind");
+        let deaf = UnixDatagram::bind(dir.path().join("deaf")).expect("bind");
+        let name = SockAddr::unix(dir.path().join("deaf")).expect("a short path");
+        let name = sockaddr::to_bytes(&name);
+        let fd = OwnedFd::from(ours);
+        let kind = SocketKind::of(fd.as_fd()).expect("a socket");
+        let service = kind.service().expect("it can be served");
+        let socket = Socket::prepare(ServedSocket { fd, source: 0, kind, service });
+        let socket = socket.expect("it is prepared");
+        let mut way = Way::new(&socket, &[]);
+        let control =
+            Received { uid: Some(rustix::process::geteuid().as_raw()), ..Received::default() };
+        let reply = Reply { name: &name, control: &control, data: b"hello" };
+        let mut sent = 0;
+        while way.send(&socket, reply).is_ok() {
+            sent += 1;
+        }
+        assert!(sent > 0, "the first one has room");
+        let booked = |way: &Way| match way {
+            Way::Unix { unread, .. } => unread.total(),
+            Way::Peer | Way::Sender => 0,
+        };
+        let before = booked(&way);
+        for _ in 0..20 {
+            assert!(matches!(way.send(&socket, reply), Err(Unsent::NotNow)));
+        }
+        assert_eq!(booked(&way), before);
+        drop(deaf);
+    }
+}

@@ -1,0 +1,51 @@
+//! What the workers of one server have in common.
+
+use std::os::fd::OwnedFd;
+
+use super::busy_poll::BusyPoll;
+use super::limits::Limits;
+use super::permits::Permits;
+use super::shutdown::{Shutdown, Trigger};
+use crate::activation::{Service, SocketKind};
+use crate::address::UnixName;
+
+/// An inherited socket: a listener, which all workers accept from, or one that a worker has alone.
+#[derive(Debug)]
+pub(super) struct ServedSocket {
+    pub(super) fd: OwnedFd,
+    /// Which of the inherited sockets it is.
+    pub(super) source: u16,
+    pub(super) kind: SocketKind,
+    pub(super) service: Service,
+}
+
+/// What the workers have in common.
+pub(super) struct Shared<'a> {
+    /// The name of each inherited socket.
+    pub(super) names: &'a [String],
+    pub(super) limits: &'a Limits,
+    pub(super) busy_poll: BusyPoll,
+    pub(super) listeners: &'a [ServedSocket],
+    pub(super) is_alone: bool,
+    /// The room for connections, over all workers.
+    pub(super) connections: &'a Permits,
+    pub(super) never_answered: &'a [UnixName],
+    pub(super) shutdown: &'a Shutdown,
+    /// How one of several workers stops the others.
+    pub(super) failure: Option<(Trigger, Shutdown)>,
+}
+
+impl Shared<'_> {
+    /// One worker cannot go on: the others stop.
+    pub(super) fn stop(&self) {
+        if let Some((trigger, _)) = &self.failure {
+            trigger.pull();
+        }
+    }
+
+    /// What ends a worker.
+    pub(super) fn shutdowns(&self) -> impl Iterator<Item = &Shutdown> {
+        let failure = self.failure.as_ref().map(|(_, failure)| failure);
+        std::iter::once(self.shutdown).chain(failure)
+    }
+}
