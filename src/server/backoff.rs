@@ -36,8 +36,8 @@ impl Backoff {
         is_due
     }
 
-    /// Something worked: the next plan starts with the shortest delay. One that is made stays, for
-    /// whoever else waits for it.
+    /// Something worked: the next plan starts with the shortest delay. A plan that is made stays,
+    /// for those that wait for it.
     pub(super) fn has_worked(&mut self) {
         self.delay = None;
     }

@@ -55,9 +55,9 @@ const CREDIT_MAX: u32 = 8;
 const PAUSE_FIRST: u32 = 4;
 const PAUSE_MAX: u32 = 1024;
 /// A look and a yield take less than this, unless the yield lets somebody else run. Then the
-/// processor is needed: by the peer, as like as not, and sleeping gives it to them sooner.
+/// processor is needed, most likely by the peer, and sleeping gives it to them sooner.
 const ALONE: Duration = Duration::from_nanos(1500);
-/// After so many events the CPU quota is read: a server that answers one client and is done never
+/// After this many events the CPU quota is read: a server that answers one client and is done never
 /// pays for that.
 const FOUND_BEFORE_QUOTA: u32 = 64;
 
@@ -85,12 +85,12 @@ impl Spin {
 
     /// Looking has found an event.
     pub(super) fn paid(&mut self) {
-        self.mind_the_machine();
+        self.check_quota();
         self.credit = (self.credit + 1).min(CREDIT_MAX);
         self.pause = PAUSE_FIRST;
     }
 
-    fn mind_the_machine(&mut self) {
+    fn check_quota(&mut self) {
         if self.is_fixed || self.found == FOUND_BEFORE_QUOTA {
             return;
         }

@@ -42,7 +42,7 @@ pub(super) struct Connection {
 enum Phase {
     /// Whatever comes is echoed.
     Open,
-    /// The server shuts down: so many bytes, which had come before that, are still to be echoed.
+    /// The server shuts down: this many bytes, received before that, are still to be echoed.
     Finishing(u64),
     /// Everything was sent, and our end of it too; what still comes is dropped. Closing a socket
     /// with something unread in it, or before the peer has acknowledged what was sent, would reset
@@ -106,7 +106,7 @@ impl Connection {
     pub(super) fn inherited(fd: OwnedFd, source: u16, protocol: Protocol, permit: Permit) -> Self {
         socket_options::do_not_linger_in_close(&fd);
         // Splicing waits for a socket that is blocking, as this one may be; the flag is shared
-        // with whoever else holds it, so it is not ours to set.
+        // with its other holders, so it is not ours to set.
         let waits = socket_options::is_blocking(&fd);
         let mut connection = Self::new(fd, source, protocol, permit);
         if waits {
@@ -314,8 +314,8 @@ impl Connection {
         kept + sent.unwrap_or(0)
     }
 
-    /// Sends the end: whoever else holds the socket, as a service manager or an inetd may, the peer
-    /// sees it.
+    /// Sends the end, which the peer sees even if a service manager or an inetd still holds the
+    /// socket.
     pub(super) fn close(self) {
         // A connection that is already broken has nobody to send it to.
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);

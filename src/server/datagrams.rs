@@ -125,7 +125,7 @@ impl Datagrams {
         let datagram = &mut self.list[number];
         datagram.wait(space);
         self.retry = self.retry.into_iter().chain(datagram.next_due()).min();
-        if self.release.is_none() && datagram.holds_something() {
+        if self.release.is_none() && datagram.holds_files() {
             self.release = Some(Instant::now() + RELEASE_INTERVAL);
         }
     }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections at the same time, over all workers. More wait in the kernel's backlog. The
-    /// descriptor limit (`RLIMIT_NOFILE`) bounds them anyway, so the default is no other bound.
+    /// descriptor limit (`RLIMIT_NOFILE`) bounds them anyway, so there is no other bound by default.
     pub connections_max: u32,
     /// Bytes that one connection can have received and not yet sent back. This is the size of a
     /// worker's receive buffer, and the most that a peer that does not read makes us keep.

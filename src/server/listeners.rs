@@ -48,7 +48,7 @@ struct Listener<'a> {
     has_told: bool,
 }
 
-/// After so many in a row that could not be accepted there is a pause: a connection that stays in
+/// After this many in a row that could not be accepted there is a pause: a connection that stays in
 /// the backlog would be reported again and again.
 const FAILURES_MAX: u32 = 8;
 
@@ -218,7 +218,7 @@ impl<'a> Listener<'a> {
 
     fn accept(&self, permits: &Permits) -> Accepted {
         let Some(permit) = permits.take() else { return Accepted::Full };
-        // Whoever else holds the socket may have made it blocking again.
+        // Another holder of the socket may have made it blocking again.
         if socket_options::is_blocking(self.fd) {
             if let Err(error) = self.prepare() {
                 return Accepted::NotNow(error);

@@ -59,7 +59,7 @@ pub struct Config {
     /// connections are dealt out, each to one of them, so that nothing is reordered. Connections
     /// without a listener are served by one.
     pub workers: usize,
-    /// Unix datagram sockets that are never answered, whoever claims to be them: those that take
+    /// Unix datagram sockets that are never answered: those that take
     /// what this process says for its own word, such as the service manager's (sd_notify(3)). The
     /// server's own sockets are among them anyway.
     pub never_answered: Vec<UnixName>,

@@ -3,8 +3,8 @@
 use std::ops::AddAssign;
 use std::time::Instant;
 
-/// What happens to a server while it runs, for whoever wants to know. Each method is called from
-/// the event loop of the first worker, which serves nobody until it returns.
+/// Is told what happens to a server while it runs. Each method is called from the event loop of the
+/// first worker, which serves nobody until it returns.
 pub trait Observer {
     /// All sockets are served from now on.
     fn ready(&mut self) {}
@@ -21,7 +21,7 @@ pub trait Observer {
     fn stopping(&mut self) {}
 }
 
-/// Nobody wants to know.
+/// Observes nothing.
 impl Observer for () {}
 
 /// What a server has done.

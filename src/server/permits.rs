@@ -22,12 +22,12 @@ impl Permits {
     pub(super) fn take(&self) -> Option<Permit> {
         // Taken first and counted then: two threads that both want the last one may both be
         // refused, but never both get it.
-        let permit = self.take_regardless();
+        let permit = self.take_beyond();
         (Arc::strong_count(&self.taken) - 1 <= self.most).then_some(permit)
     }
 
-    /// A permit for what exists already, whether or not it is one too many.
-    pub(super) fn take_regardless(&self) -> Permit {
+    /// A permit for what exists already, even if it is one too many.
+    pub(super) fn take_beyond(&self) -> Permit {
         Permit(Arc::clone(&self.taken))
     }
 }
@@ -44,7 +44,7 @@ mod tests {
         assert!(permits.take().is_none());
         drop(first);
         let third = permits.take().expect("the first one is back");
-        let regardless = permits.take_regardless();
+        let regardless = permits.take_beyond();
         drop(second);
         assert!(permits.take().is_none(), "one too many is still one");
         drop((third, regardless));

@@ -21,8 +21,8 @@ pub(super) struct Pipe {
     _permit: Permit,
 }
 
-/// The empty pipes of a worker, lent to whoever has its turn. One that is lent and not given back,
-/// because its connection ended with something in it, is closed, and another may be made.
+/// The empty pipes of a worker. One that is not given back, because its connection ended with
+/// something in it, is closed, and another may be made.
 #[derive(Debug)]
 pub(super) struct Pipes {
     empty: Vec<Pipe>,

@@ -58,7 +58,7 @@ impl<'a> Worker<'a> {
         if !socket.service.is_one_connection() {
             return self.datagrams.add(socket, self.shared.never_answered, &self.space);
         }
-        let permit = self.shared.connections.take_regardless();
+        let permit = self.shared.connections.take_beyond();
         let protocol = Protocol::of(&socket.kind);
         let connection = Connection::inherited(socket.fd, socket.source, protocol, permit);
         self.connections.add(connection, &mut self.space);

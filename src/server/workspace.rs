@@ -1,5 +1,5 @@
-//! What a worker lends to whichever of its sockets has its turn: the one receive buffer, the
-//! poller, the limits, the counters, and the debug log.
+//! What a worker lends to the socket that has its turn: the receive buffer, the poller, the limits,
+//! the counters, and the debug log.
 
 use std::os::fd::AsFd;
 

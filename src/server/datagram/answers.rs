@@ -48,14 +48,14 @@ impl Answers {
         self.kept.is_pressing(limits)
     }
 
-    /// Lets go of what was not used since the last call. Returns whether anything is held.
+    /// Closes what was not used since the last call. Returns whether anything is still open.
     pub(super) fn release_if_unused(&mut self) -> bool {
         self.way.release_if_unused()
     }
 
-    /// Whether anything is held that has to be let go of some time.
-    pub(super) fn hold_something(&self) -> bool {
-        self.way.holds_something()
+    /// Whether anything is held open that has to be closed if it is not used.
+    pub(super) fn hold_files(&self) -> bool {
+        self.way.holds_files()
     }
 
     /// Answers the `count` datagrams that `batch` has received.
@@ -179,8 +179,8 @@ impl Answers {
         }
     }
 
-    /// Sends what was kept, for `only` one receiver or for whoever has a turn. Returns whether any of
-    /// it is off our hands.
+    /// Sends what was kept, for `only` one receiver or for those whose turn it is. Returns whether
+    /// any of it is sent or refused.
     pub(super) fn send_kept(&mut self, only: Option<&[u8]>, space: &mut Workspace<'_>) -> bool {
         if self.kept.is_empty() {
             return false;
@@ -198,12 +198,12 @@ impl Answers {
     }
 }
 
-/// What a run looks like to whoever asks where it goes: one reply.
+/// The run as one reply: all its datagrams have one receiver.
 fn whole<'a>(batch: &'a Batch, run: &'a Run) -> Reply<'a> {
     Reply { name: batch.name(run.slot), control: &run.control, data: batch.data(run.slot) }
 }
 
-/// Sends a reply. Returns whether it is off our hands: `false` if it has to wait.
+/// Sends a reply. Returns whether it is done with: `false` if it has to wait.
 fn send(way: &mut Way, socket: &Socket, reply: Reply<'_>, space: &mut Workspace<'_>) -> bool {
     match way.send(socket, reply) {
         Ok(()) => socket.trace(true, reply, space),

@@ -1,6 +1,6 @@
 //! Datagrams that must not be answered, because the answer would be answered in turn, for ever.
 //!
-//! Whoever can choose or forge a sender's address can set two echo servers on each other, or one on
+//! A sender that chooses or forges its address can set two echo servers on each other, or one on
 //! itself: CERT advisory CA-1996-01, and RFC 862's silence about it. Three rules:
 //!
 //! - What comes from this very socket, or from a service that answers whatever it gets, is not
@@ -31,12 +31,13 @@ const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
 /// The first port that Linux gives to clients that ask for none (ip(7), `ip_local_port_range`).
 const FIRST_CLIENT_PORT: u16 = 32_768;
 
-/// So many datagrams from the port of a service, or from one that could be a client's, at this rate or
-/// faster, with the same bytes among them again and again, come from a server.
+/// This many datagrams from the port of a service, or from one that could be a client's, at this
+/// rate or faster, with the same bytes among them again and again, come from a server.
 const REPEATS_OF_SERVICE: u32 = 4096;
 const REPEATS_OF_CLIENT: u32 = 1 << 24;
 const REPEATS_PER_SECOND: u32 = 4096;
-/// One of so many datagrams from a port that could be a client's is looked at, and stands for all.
+/// One of this many datagrams from a port that could be a client's is looked at, and stands for
+/// all.
 const SAMPLE: u32 = 64;
 /// How often the same bytes have come back among them.
 const RETURNS: u32 = 4;

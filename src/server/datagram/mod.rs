@@ -28,7 +28,7 @@ use crate::address::UnixName;
 use crate::error::{Context, Result};
 use crate::sys::message::Batch;
 
-/// After so many failed receives in a row the socket is left alone for a while.
+/// After this many failed receives in a row the socket is left alone for a while.
 const FAILURES_MAX: u32 = 8;
 /// How many queued errors are discarded before the others have their turn.
 const ERRORS_MAX: usize = 64;
@@ -173,14 +173,14 @@ impl Datagram {
         is_due
     }
 
-    /// Lets go of what was not used since the last call. Returns whether anything is held.
+    /// Closes what was not used since the last call. Returns whether anything is still open.
     pub(super) fn release_if_unused(&mut self) -> bool {
         self.answers.release_if_unused()
     }
 
-    /// Whether anything is held that has to be let go of some time.
-    pub(super) fn holds_something(&self) -> bool {
-        self.answers.hold_something()
+    /// Whether anything is held open that has to be closed if it is not used.
+    pub(super) fn holds_files(&self) -> bool {
+        self.answers.hold_files()
     }
 
     /// From now on nothing is received; what is kept is still sent.

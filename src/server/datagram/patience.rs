@@ -8,10 +8,10 @@ use crate::server::limits::Limits;
 /// Whether a pause is made, and whether the next one may be a long one.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    /// When the pause began and when it ends at the latest; there is no other one before what was
+    /// When the pause began and when it ends at the latest; the next one begins only after what was
     /// waited for has happened.
     pause: Option<(Instant, Instant)>,
-    /// Whoever makes the others wait for long does so once in a while only.
+    /// A long pause, which makes all others wait, is rare.
     no_long_one_before: Option<Instant>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A sender tells its name, and a path is no identity: its owner may have made it a link to another
 //! socket since, or have bound it where it means something else, such as in a mount namespace of its
-//! own. Whoever echoes to it then speaks to a third party with its own credentials. So the path is
+//! own. An echo to it would reach a third party with our credentials. So the path is
 //! opened, what it leads to must be a socket that belongs to the very user who sent the datagram,
 //! and the reply goes through that descriptor: nothing can be put in its place in between.
 //!
@@ -34,7 +34,7 @@ pub(super) struct Routes {
     /// Names that are never answered: those of this process's own sockets, and others that must not
     /// hear an echo.
     forbidden: Vec<UnixName>,
-    /// Whether our own name is abstract, so that whoever sends is in our network namespace.
+    /// Whether our own name is abstract, so that all senders are in our network namespace.
     is_abstract: bool,
     /// The one user who may send to our socket, if its file says so.
     only_sender: Option<u32>,
@@ -53,8 +53,8 @@ struct Route {
     was_used: bool,
 }
 
-/// Where a reply goes. Whoever has one holds what it leads to: the kernel gives the number of a
-/// descriptor out again as soon as it is closed.
+/// Where a reply goes. It holds what it leads to open: the kernel reuses the number of a descriptor
+/// as soon as it is closed.
 #[derive(Debug)]
 pub(super) struct Address {
     /// The `sockaddr`: the sender's name, or the path in /proc of the descriptor below.
@@ -63,8 +63,8 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Whether the socket has lost its path: whoever had it may be gone, or have bound it anew while
-    /// somebody still holds the old socket, such as a child between fork(2) and execve(2).
+    /// Whether the socket has lost its path: its owner may be gone, or have bound the path anew while
+    /// another process still holds the old socket, such as a child between fork(2) and execve(2).
     fn is_unlinked(&self) -> bool {
         let links = |file| rustix::fs::fstat(file).map_or(0, |stat| stat.st_nlink);
         self.file.as_ref().is_some_and(|file| links(file) == 0)
@@ -241,12 +241,12 @@ fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
 /// How often a path is tried in a row.
 const TRIES_MAX: u32 = 4;
 
-/// There is no way, and whoever runs the server should know.
+/// It cannot be answered, and the administrator should know.
 fn told(why: impl Into<Cow<'static, str>>) -> Unsent {
     Unsent::Refused(Refusal::new(true, why))
 }
 
-/// There is no way, as happens every day.
+/// It cannot be answered, as happens every day.
 fn untold(why: impl Into<Cow<'static, str>>) -> Unsent {
     Unsent::Refused(Refusal::new(false, why))
 }

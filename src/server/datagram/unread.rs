@@ -3,7 +3,7 @@
 //! What a client has not read yet is charged to the send buffer of the socket that sent it, and that
 //! is one for all (unix(7); `sock_alloc_send_pskb` of Linux). So a client that asks and never reads
 //! could take the answers of all the others. The kernel tells how much is unread in all, but not by
-//! whom: it is accounted for by user, because whoever may make one name may make many.
+//! whom: it is accounted for by user, because one user can make any number of names.
 
 use std::os::fd::BorrowedFd;
 

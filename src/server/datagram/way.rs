@@ -102,7 +102,7 @@ impl Way {
         Ok(sent)
     }
 
-    /// Lets go of what was not used since the last call. Returns whether anything is held.
+    /// Closes what was not used since the last call. Returns whether anything is still open.
     pub(super) fn release_if_unused(&mut self) -> bool {
         match self {
             Self::Unix { routes, .. } => routes.release_if_unused(),
@@ -110,8 +110,8 @@ impl Way {
         }
     }
 
-    /// Whether anything is held that has to be let go of some time.
-    pub(super) fn holds_something(&self) -> bool {
+    /// Whether anything is held open that has to be closed if it is not used.
+    pub(super) fn holds_files(&self) -> bool {
         matches!(self, Self::Unix { routes, .. } if routes.are_open())
     }
 }
