@@ -64,14 +64,13 @@ impl Answers {
         while slot < count {
             let mut run = Run::at(batch, slot, count, self.socket.has_segments);
             slot += run.count;
-            for received in run.replies(batch) {
-                space.statistics.messages += 1;
-                space.statistics.bytes += received.data.len() as u64;
-                self.socket.trace(false, received, space);
-            }
+            space.statistics.messages += run.datagrams(batch) as u64;
+            space.statistics.bytes += run.bytes(batch) as u64;
+            self.trace(false, &run, batch, space);
             match self.refusal(batch, &mut run) {
                 Some(refusal) => {
-                    self.socket.refuse(batch.name(run.slot), run.count, &refusal, space);
+                    let count = run.datagrams(batch);
+                    self.socket.refuse(batch.name(run.slot), count, &refusal, space);
                 }
                 None => self.prepare(batch, run, space),
             }
@@ -97,7 +96,7 @@ impl Answers {
             Err(refusal) => return Some(refusal),
         }
         let first = run.replies(batch).next()?;
-        self.loops.refusal(first, run.replies(batch).count() as u32)
+        self.loops.refusal(first, run.datagrams(batch) as u32)
     }
 
     /// Puts the reply among those that are sent with one call, if nothing is in the way.
@@ -111,7 +110,8 @@ impl Answers {
             match self.way.target(&self.socket, whole(batch, &run)) {
                 Ok(target) => return self.push(batch, run, target),
                 Err(Unsent::Refused(refusal)) => {
-                    return self.socket.refuse(batch.name(run.slot), run.count, &refusal, space);
+                    let count = run.datagrams(batch);
+                    return self.socket.refuse(batch.name(run.slot), count, &refusal, space);
                 }
                 Err(Unsent::NotNow) => {}
             }
@@ -149,7 +149,7 @@ impl Answers {
             match sent {
                 Ok(count) if count > 0 => {
                     for (run, _) in &runs[first..first + count] {
-                        run.replies(batch).for_each(|sent| self.socket.trace(true, sent, space));
+                        self.trace(true, run, batch, space);
                     }
                     first += count;
                 }
@@ -165,6 +165,12 @@ impl Answers {
         batch.clear_replies();
         runs.clear();
         self.runs = runs;
+    }
+
+    fn trace(&self, is_sent: bool, run: &Run, batch: &Batch, space: &Workspace<'_>) {
+        if space.traces() {
+            run.replies(batch).for_each(|reply| self.socket.trace(is_sent, reply, space));
+        }
     }
 
     fn send_or_keep(&mut self, reply: Reply<'_>, space: &mut Workspace<'_>) {

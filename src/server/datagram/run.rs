@@ -1,6 +1,7 @@
 //! Runs: datagrams that one send answers, and what the kernel joined into one.
 
 use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use crate::sys::control::{self, PacketInfo, Received};
 use crate::sys::message::Batch;
@@ -67,19 +68,29 @@ impl Run {
         run
     }
 
+    /// How many datagrams there are.
+    pub(super) fn datagrams(&self, batch: &Batch) -> usize {
+        self.slots().map(|slot| self.split(batch.data(slot)).count()).sum()
+    }
+
+    /// How many bytes they have.
+    pub(super) fn bytes(&self, batch: &Batch) -> usize {
+        self.slots().map(|slot| batch.data(slot).len()).sum()
+    }
+
+    fn slots(&self) -> Range<usize> {
+        self.slot..self.slot + self.count
+    }
+
     /// The replies to its datagrams, each by itself.
     pub(super) fn replies<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Reply<'a>> {
         let (name, control) = (batch.name(self.slot), &self.control);
-        let slots = self.slot..self.slot + self.count;
-        slots.flat_map(move |slot| self.datagrams(batch.data(slot))).map(move |data| Reply {
-            name,
-            control,
-            data,
-        })
+        let all = self.slots().flat_map(move |slot| self.split(batch.data(slot)));
+        all.map(move |data| Reply { name, control, data })
     }
 
     /// The datagrams in a slot: one, or as many as the kernel joined.
-    fn datagrams<'a>(&self, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    fn split<'a>(&self, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let size = match self.control.segment_size {
             Some(size) if self.count == 1 => usize::from(size),
             _ => data.len(),
