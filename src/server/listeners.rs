@@ -10,7 +10,6 @@ use rustix::net::{SocketFlags, sockopt};
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Protocol};
-use super::connections::Connections;
 use super::permits::{Permit, Permits};
 use super::poller::{Interest, Registration};
 use super::shared::{ServedSocket, Shared};
@@ -145,26 +144,21 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    /// Accepts what is waiting on one of them, as far as its turn goes.
+    /// Accepts the next connection on one of them, whose event has these `flags`; `None` if there is
+    /// none, or no room for it.
     pub(super) fn accept(
         &mut self,
         number: u32,
         flags: EventFlags,
-        connections: &mut Connections,
-        space: &mut Workspace<'_>,
-    ) {
-        let Some(listener) = self.list.get_mut(number as usize) else { return };
-        for _ in 0..space.limits.turn_accepts {
-            if !listener.is_wanted {
-                return;
-            }
+        space: &Workspace<'_>,
+    ) -> Option<Connection> {
+        let listener = self.list.get_mut(number as usize)?;
+        while listener.is_wanted {
             match listener.accept(self.permits) {
                 Accepted::Connection(fd, permit) => {
                     listener.failures = 0;
                     self.retry.has_worked();
-                    if !listener.hand_over(fd, permit, connections, space) {
-                        listener.pause(&mut self.retry, space);
-                    }
+                    return Some(listener.connection(fd, permit, space));
                 }
                 Accepted::Gone(error) => {
                     listener.failures += 1;
@@ -177,7 +171,7 @@ impl<'a> Listeners<'a> {
                 Accepted::Nobody if flags.contains(EventFlags::HUP) => {
                     listener.give_up(&Errno::INVAL.into(), space);
                 }
-                Accepted::Nobody => return,
+                Accepted::Nobody => break,
                 Accepted::Full => listener.pause(&mut self.retry, space),
                 Accepted::NotNow(error) => {
                     listener.say_why(&error, space);
@@ -185,6 +179,14 @@ impl<'a> Listeners<'a> {
                 }
                 Accepted::Failed(error) => listener.give_up(&error, space),
             }
+        }
+        None
+    }
+
+    /// Leaves the connections that wait on one of them in the kernel's backlog until there is room.
+    pub(super) fn pause(&mut self, number: u32, space: &Workspace<'_>) {
+        if let Some(listener) = self.list.get_mut(number as usize) {
+            listener.pause(&mut self.retry, space);
         }
     }
 }
@@ -252,14 +254,7 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// Returns whether there is room for another one.
-    fn hand_over(
-        &self,
-        fd: OwnedFd,
-        permit: Permit,
-        connections: &mut Connections,
-        space: &mut Workspace<'_>,
-    ) -> bool {
+    fn connection(&self, fd: OwnedFd, permit: Permit, space: &Workspace<'_>) -> Connection {
         space.trace_accept(usize::from(self.source), &fd);
         if self.lingers {
             socket_options::do_not_linger_in_close(&fd);
@@ -268,10 +263,9 @@ impl<'a> Listener<'a> {
             // With them each receive would have to be followed by one that finds nothing.
             let _ = sockopt::set_socket_passcred(&fd, false);
         }
-        connections.add(Connection::new(fd, self.source, self.protocol, permit), space)
+        Connection::new(fd, self.source, self.protocol, permit)
     }
 
-    /// Leaves the connections that wait in the kernel's backlog until there is room.
     fn pause(&mut self, retry: &mut Backoff, space: &Workspace<'_>) {
         self.is_wanted = false;
         retry.plan(Instant::now());

@@ -94,7 +94,13 @@ impl<'a> Worker<'a> {
         let space = &mut self.space;
         match token {
             Token::Listener(number) => {
-                self.listeners.accept(number, flags, &mut self.connections, space);
+                for _ in 0..space.limits.turn_accepts {
+                    let accepted = self.listeners.accept(number, flags, space);
+                    let Some(connection) = accepted else { break };
+                    if !self.connections.add(connection, space) {
+                        self.listeners.pause(number, space);
+                    }
+                }
             }
             Token::Connection(number) => self.connections.event(number, flags, space),
             Token::Datagram(number) => self.datagrams.event(number, flags, space),
