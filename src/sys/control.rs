@@ -5,6 +5,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::array_at;
+
 /// Room for the ancillary data of one datagram: packet info and segment size, and beside them the
 /// credentials, security label and timestamps that a socket unit can ask for.
 pub(crate) const CONTROL_MAX: usize = 256;
@@ -88,13 +90,14 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
     while let Some((level, r#type, data, rest)) = split(control) {
         match (level, r#type) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                if let (Some(local), Some(destination)) = (array(data, 4), array(data, 8)) {
+                if let (Some(local), Some(destination)) = (array_at(data, 4), array_at(data, 8)) {
                     let ip = local_address(local, destination);
                     received.packet_info = Some(PacketInfo::V4(ip));
                 }
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                if let (Some(ip), Some(index)) = (array::<16>(data, 0), array::<4>(data, 16)) {
+                if let (Some(ip), Some(index)) = (array_at::<16>(data, 0), array_at::<4>(data, 16))
+                {
                     let index = u32::from_ne_bytes(index);
                     received.packet_info = Some(PacketInfo::V6(Ipv6Addr::from(ip), index));
                 }
@@ -111,8 +114,8 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
                 // struct ucred: process id, user id, group id. Where nobody had asked for them when
                 // the datagram was sent, there is no process; a process of a user who is not known
                 // in our user namespace has the overflow id.
-                let pid = array::<4>(data, 0).map(u32::from_ne_bytes);
-                let uid = array::<4>(data, 4).map(u32::from_ne_bytes);
+                let pid = array_at::<4>(data, 0).map(u32::from_ne_bytes);
+                let uid = array_at::<4>(data, 4).map(u32::from_ne_bytes);
                 received.uid = uid.filter(|&uid| uid != OVERFLOW_UID || pid != Some(0));
             }
             (SOL_UDP, UDP_GRO) => {
@@ -135,19 +138,15 @@ fn local_address(local: [u8; 4], destination: [u8; 4]) -> Ipv4Addr {
 }
 
 fn split(control: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
-    let len = usize::from_ne_bytes(array(control, 0)?);
-    let level = i32::from_ne_bytes(array(control, WORD)?);
-    let r#type = i32::from_ne_bytes(array(control, WORD + 4)?);
+    let len = usize::from_ne_bytes(array_at(control, 0)?);
+    let level = i32::from_ne_bytes(array_at(control, WORD)?);
+    let r#type = i32::from_ne_bytes(array_at(control, WORD + 4)?);
     let data = control.get(HEADER..len)?;
     Some((level, r#type, data, control.get(align(len)..).unwrap_or(&[])))
 }
 
 fn int(data: &[u8]) -> Option<i32> {
-    array::<4>(data, 0).map(i32::from_ne_bytes)
-}
-
-fn array<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
-    bytes.get(start..start + N)?.try_into().ok()
+    array_at::<4>(data, 0).map(i32::from_ne_bytes)
 }
 
 /// Writes the ancillary data of a reply: where it comes from, the size of its segments and how many
@@ -170,15 +169,12 @@ pub(crate) fn write(control: &mut [u8], reply: &Received) -> usize {
         }
         None => {}
     }
-    let hops = |hop_limit: HopLimit| i32::from(hop_limit.hops()).to_ne_bytes();
-    match reply.hop_limit {
-        Some(limit @ HopLimit::V4(_)) => {
-            len = push(control, len, libc::IPPROTO_IP, libc::IP_TTL, &hops(limit));
-        }
-        Some(limit @ HopLimit::V6(_)) => {
-            len = push(control, len, libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &hops(limit));
-        }
-        None => {}
+    if let Some(limit) = reply.hop_limit {
+        let (level, r#type) = match limit {
+            HopLimit::V4(_) => (libc::IPPROTO_IP, libc::IP_TTL),
+            HopLimit::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+        };
+        len = push(control, len, level, r#type, &i32::from(limit.hops()).to_ne_bytes());
     }
     if let Some(size) = reply.segment_size {
         len = push(control, len, SOL_UDP, UDP_SEGMENT, &size.to_ne_bytes());
@@ -240,7 +236,9 @@ mod tests {
         let mut control = [0; CONTROL_MAX];
         let ip = Ipv4Addr::LOCALHOST;
         let first = push(&mut control, 0, libc::SOL_SOCKET, 29, &[1; 16]);
-        let len = write_after(&mut control, first, ip);
+        // struct in_pktinfo, as `write` has it.
+        let info = [[0; 4], ip.octets(), [0; 4]].concat();
+        let len = push(&mut control, first, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
         assert_eq!(parse(&control[..len]).packet_info, Some(PacketInfo::V4(ip)));
         for cut in 0..len {
             parse(&control[..cut]);
@@ -262,11 +260,5 @@ mod tests {
             let from_kernel = local_address(spec_dst.octets(), addr.octets());
             assert_eq!(from_kernel, from, "{spec_dst} {addr}");
         }
-    }
-
-    fn write_after(control: &mut [u8], start: usize, ip: Ipv4Addr) -> usize {
-        let mut info = [0; 12];
-        info[4..8].copy_from_slice(&ip.octets());
-        push(control, start, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
     }
 }

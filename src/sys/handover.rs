@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::process::Pid;
 
+use super::checked;
+
 /// Duplicates `fd` to descriptor `number`, which stays open across exec. What was open there is
 /// closed, so the caller is about to exec and uses nothing of that number any more.
 ///
@@ -13,10 +15,7 @@ use rustix::process::Pid;
 /// Those of dup2(2).
 pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     // SAFETY: dup2(2) takes no pointers, and the caller gave the number up.
-    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    checked(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
 }
 
 /// Starts a copy of this process, which has to have only one thread: `None` in the copy.
@@ -28,13 +27,10 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     debug_assert!(std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1));
     // SAFETY: with one thread, no lock can be held by a thread that the copy lacks, so that it may
     // go on like any other process. Only `activate` calls this, and it starts no threads.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        pid => Ok(Pid::from_raw(pid)),
-    }
+    checked(unsafe { libc::fork() }).map(Pid::from_raw)
 }
 
-/// Gives `signal` its default action, which an ancestor may have changed: ignored signals are
+/// Restores the default action of `signal`, which an ancestor may have changed: ignored signals are
 /// inherited across exec.
 ///
 /// # Errors

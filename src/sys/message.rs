@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use super::checked;
 use super::control::{CREDENTIALS_SPACE, REPLY_CONTROL_MAX};
 
 /// Room for any `sockaddr`: the size of `sockaddr_storage`.
@@ -111,7 +112,7 @@ impl Batch {
                 ptr::null_mut(),
             )
         };
-        self.used = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        self.used = checked(count)? as usize;
         Ok(self.used)
     }
 
@@ -171,31 +172,27 @@ impl Batch {
         let start = self.replies.len() * REPLY_CONTROL_MAX;
         let reply_control = &mut self.reply_controls[start..start + REPLY_CONTROL_MAX];
         let control_len = control(reply_control);
-        let mut header = empty_header();
-        let name_len = match to {
-            ReplyTo::Peer => 0,
-            ReplyTo::Sender => self.headers[first].msg_hdr.msg_namelen as usize,
-            ReplyTo::Name(name) => name.len(),
+        let (name, name_len) = match to {
+            ReplyTo::Peer => (ptr::null_mut(), 0),
+            ReplyTo::Sender => {
+                let len = self.headers[first].msg_hdr.msg_namelen as usize;
+                (self.names[first * NAME_MAX..].as_mut_ptr(), len.min(NAME_MAX))
+            }
+            ReplyTo::Name(name) => {
+                let start = self.replies.len() * NAME_MAX;
+                let room = &mut self.reply_names[start..start + name.len()];
+                room.copy_from_slice(name);
+                (room.as_mut_ptr(), name.len())
+            }
         };
-        if name_len > 0 {
-            let name = match to {
-                ReplyTo::Name(name) => {
-                    let start = self.replies.len() * NAME_MAX;
-                    let room = &mut self.reply_names[start..start + name.len()];
-                    room.copy_from_slice(name);
-                    room.as_mut_ptr()
-                }
-                _ => self.names[first * NAME_MAX..].as_mut_ptr(),
-            };
-            header.msg_hdr.msg_name = name.cast();
-            header.msg_hdr.msg_namelen = name_len.min(NAME_MAX) as libc::socklen_t;
-        }
+        // The kernel looks at no pointer whose length is zero.
+        let mut header = empty_header();
+        header.msg_hdr.msg_name = name.cast();
+        header.msg_hdr.msg_namelen = name_len as libc::socklen_t;
         header.msg_hdr.msg_iov = &raw mut self.reply_iovecs[iovecs_start];
         header.msg_hdr.msg_iovlen = count as _;
-        if control_len > 0 {
-            header.msg_hdr.msg_control = reply_control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = control_len.min(REPLY_CONTROL_MAX) as _;
-        }
+        header.msg_hdr.msg_control = reply_control.as_mut_ptr().cast();
+        header.msg_hdr.msg_controllen = control_len.min(REPLY_CONTROL_MAX) as _;
         self.replies.push(header);
     }
 
@@ -222,7 +219,7 @@ impl Batch {
                 (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
             )
         };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+        checked(count).map(|count| count as usize)
     }
 }
 
@@ -235,21 +232,17 @@ impl Batch {
 pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8]) -> io::Result<()> {
     let mut iovec = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
     let mut header = empty_header().msg_hdr;
-    if !name.is_empty() {
-        header.msg_name = name.as_ptr().cast_mut().cast();
-        header.msg_namelen = name.len() as libc::socklen_t;
-    }
+    header.msg_name = name.as_ptr().cast_mut().cast();
+    header.msg_namelen = name.len() as libc::socklen_t;
     header.msg_iov = &raw mut iovec;
     header.msg_iovlen = 1;
-    if !control.is_empty() {
-        header.msg_control = control.as_ptr().cast_mut().cast();
-        header.msg_controllen = control.len() as _;
-    }
+    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_controllen = control.len() as _;
     // SAFETY: the header points at slices that live through the call, and sendmsg(2) only reads.
     let sent = unsafe {
         libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
     };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    checked(sent).map(drop)
 }
 
 /// One message of a seqpacket connection.
@@ -283,10 +276,7 @@ pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resul
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the header points at a control buffer and an iovec that live through the call.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
-    Ok(Packet {
-        len: usize::try_from(len).map_err(|_| io::Error::last_os_error())?,
-        has_control: header.msg_controllen as usize > 0,
-    })
+    Ok(Packet { len: checked(len)? as usize, has_control: header.msg_controllen as usize > 0 })
 }
 
 fn empty_header() -> libc::mmsghdr {

@@ -15,3 +15,17 @@ pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
+
+use std::io;
+
+/// What a system call returned: a negative number is the error that `errno` has now, every other
+/// its answer.
+fn checked<T: PartialOrd + Default>(returned: T) -> io::Result<T> {
+    if returned < T::default() { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// The `N` bytes from `start` on; `None` if there are fewer. A `sockaddr` and ancillary data are
+/// read with it, whose lengths the kernel chooses.
+pub(crate) fn array_at<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
+    bytes.get(start..)?.first_chunk().copied()
+}

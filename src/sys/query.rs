@@ -1,7 +1,9 @@
 //! What the kernel tells of a socket, and of a descriptor that is only known by its number.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use super::option;
 
 /// A duplicate of descriptor `number`, close-on-exec; `None` if it is not open.
 ///
@@ -38,23 +40,7 @@ pub(crate) struct AcceptQueue {
 ///
 /// Those of getsockopt(2).
 pub(crate) fn accept_queue(fd: BorrowedFd<'_>) -> io::Result<AcceptQueue> {
-    // The first eight words of `struct tcp_info`, up to `tcpi_unacked` and `tcpi_sacked`; the
-    // kernel writes no more than it is given room for.
-    let mut info = [0u32; 8];
-    let mut len = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the array lives through the call, and its size is given.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut len,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let [.., waiting, backlog] = info;
-    Ok(AcceptQueue { waiting, backlog })
+    // The first eight words of `struct tcp_info`, up to `tcpi_unacked` and `tcpi_sacked`.
+    let [.., waiting, backlog] = option::get_words::<8>(fd, libc::IPPROTO_TCP, libc::TCP_INFO)?;
+    Ok(AcceptQueue { waiting: waiting as u32, backlog: backlog as u32 })
 }

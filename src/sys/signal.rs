@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Blocks `signals` in this thread, and so in those that it starts, and gives a descriptor that is
+use super::checked;
+
+/// Blocks `signals` in this thread, and so in those that it starts, and returns a descriptor that is
 /// readable once one of them is pending.
 ///
 /// # Errors
@@ -26,9 +28,7 @@ pub(crate) fn signalfd(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
     }
     // SAFETY: the set was initialised above; -1 asks for a new descriptor.
     let fd = unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let fd = checked(fd)?;
     // SAFETY: the descriptor is new and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
