@@ -7,25 +7,26 @@ use crate::text::Escaped;
 
 /// What a failure was about. Each kind has one exit status, listed in `--help` and in the manual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum ErrorKind {
     /// Something failed that no other kind names, for example a system call in the event loop.
-    Other,
+    Other = 1,
     /// The command line is wrong.
-    Usage,
+    Usage = 2,
     /// The activation environment (`LISTEN_FDS` and its companions) is missing or wrong.
-    Environment,
+    Environment = 3,
     /// An inherited file descriptor is not a socket that can be served.
-    Descriptor,
+    Descriptor = 4,
     /// An address cannot be bound.
-    Bind,
+    Bind = 5,
     /// An address cannot be reached: refused, no such path, permission denied, name not resolved.
-    Connect,
+    Connect = 6,
     /// Nothing, or not everything, came back in time.
-    NoReply,
+    NoReply = 7,
     /// Something came back that is not what was sent.
-    WrongReply,
-    /// The command to run cannot be executed.
-    Exec,
+    WrongReply = 8,
+    /// The command to run cannot be executed: the status that a shell has for that.
+    Exec = 127,
 }
 
 impl ErrorKind {
@@ -43,20 +44,8 @@ impl ErrorKind {
     ];
 
     /// The exit status of a run that ended with an error of this kind.
-    ///
-    /// 127 is what a shell reports for a command that cannot be executed.
     pub const fn exit_status(self) -> u8 {
-        match self {
-            Self::Other => 1,
-            Self::Usage => 2,
-            Self::Environment => 3,
-            Self::Descriptor => 4,
-            Self::Bind => 5,
-            Self::Connect => 6,
-            Self::NoReply => 7,
-            Self::WrongReply => 8,
-            Self::Exec => 127,
-        }
+        self as u8
     }
 
     /// The meaning of the exit status, as `--help` prints it.
@@ -77,12 +66,18 @@ impl ErrorKind {
     }
 }
 
-/// A failure: its kind, what was attempted on what, what came back, and what to change.
+/// A failure: its kind, what was attempted on what, the cause, and what to change.
+///
+/// `Display` is one line with all of it, the causes of the cause included. So
+/// [`source`](std::error::Error::source) has nothing to add, and whoever prints a chain of sources
+/// prints nothing twice; [`Error::cause`] is the cause with its type.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
+    // Empty where the cause says what was wrong by itself.
     message: String,
-    source: Option<io::Error>,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    detail: Option<String>,
     remedy: Option<String>,
 }
 
@@ -92,29 +87,40 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error that says what was attempted and on what, for example `bind tcp:127.0.0.1:3000`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, remedy: None }
+        Self { kind, message: message.into(), cause: None, detail: None, remedy: None }
+    }
+
+    /// An error whose cause says by itself what is wrong, for example a value of `NOTIFY_SOCKET`.
+    pub fn from_cause(
+        kind: ErrorKind,
+        cause: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { cause: Some(Box::new(cause)), ..Self::new(kind, "") }
     }
 
     /// Adds what the kernel answered.
     #[must_use]
-    pub fn because(mut self, source: impl Into<io::Error>) -> Self {
-        self.source = Some(source.into());
-        self
+    pub fn because(self, cause: impl Into<io::Error>) -> Self {
+        Self { cause: Some(Box::new(cause.into())), ..self }
+    }
+
+    /// Adds what else was found out, which is shown in parentheses.
+    #[must_use]
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
     }
 
     /// Adds what the user can change, as an imperative sentence without a period.
     #[must_use]
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
-        self
+    pub fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
     }
 
     /// The same failure as one of `kind`: a name that is not resolved is one of the verb that
     /// asked for it.
     #[must_use]
-    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
-        self.kind = kind;
-        self
+    pub fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// What the failure was about.
@@ -122,9 +128,25 @@ impl Error {
         self.kind
     }
 
+    /// The error that led to this one.
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+
     /// What the kernel answered, if the failure came from a system call.
     pub fn io(&self) -> Option<&io::Error> {
-        self.source.as_ref()
+        self.cause()?.downcast_ref()
+    }
+
+    /// What the kernel answered, for a caller that says itself what was attempted; this error as a
+    /// whole, if no system call failed.
+    pub fn into_io(self) -> io::Error {
+        match self.cause {
+            Some(cause) if cause.is::<io::Error>() => {
+                cause.downcast().map_or_else(io::Error::other, |error| *error)
+            }
+            cause => io::Error::other(Self { cause, ..self }),
+        }
     }
 }
 
@@ -143,9 +165,25 @@ impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Each part may have a name in it that somebody else chose.
-        write!(f, "{}", Escaped::new(&self.message))?;
-        if let Some(source) = &self.source {
-            write!(f, ": {}", Errno(source))?;
+        let mut separator = match self.message.as_str() {
+            "" => "",
+            message => {
+                Escaped::new(message).fmt(f)?;
+                ": "
+            }
+        };
+        let mut next = self.cause();
+        while let Some(cause) = next {
+            f.write_str(separator)?;
+            match cause.downcast_ref() {
+                Some(error) => Errno(error).fmt(f)?,
+                None => Escaped::new(&cause.to_string()).fmt(f)?,
+            }
+            separator = ": ";
+            next = cause.source();
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, " ({})", Escaped::new(detail))?;
         }
         if let Some(remedy) = &self.remedy {
             write!(f, "; {}", Escaped::new(remedy))?;
@@ -154,11 +192,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| source as _)
-    }
-}
+impl std::error::Error for Error {}
 
 /// Shows an I/O error without the `(os error 13)` that the standard library appends.
 pub struct Errno<'a>(pub &'a io::Error);
@@ -175,31 +209,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_statuses_are_distinct_and_never_success() {
-        let mut seen = Vec::new();
-        for kind in ErrorKind::ALL {
-            assert!(kind.exit_status() != 0, "{kind:?}");
-            assert!(!seen.contains(&kind.exit_status()), "{kind:?} shares its exit status");
-            seen.push(kind.exit_status());
+    fn display_is_one_line_with_the_whole_chain() {
+        let bind = || Error::new(ErrorKind::Bind, "bind tcp:127.0.0.1:1");
+        let not_a_number = "x".parse::<u8>().expect_err("not a number");
+        for (error, cause, text) in [
+            (bind(), None, "bind tcp:127.0.0.1:1"),
+            (
+                bind().because(io::Error::from_raw_os_error(libc::EACCES)).remedy("choose another"),
+                Some("Permission denied (os error 13)"),
+                "bind tcp:127.0.0.1:1: Permission denied; choose another",
+            ),
+            (
+                Error::from_cause(ErrorKind::Usage, not_a_number.clone())
+                    .detail("typed")
+                    .remedy("x"),
+                Some(&*not_a_number.to_string()),
+                &format!("{not_a_number} (typed); x"),
+            ),
+            (
+                // An error that has an error of ours for its cause.
+                bind().because(io::Error::other(bind().because(rustix::io::Errno::PERM))),
+                Some("bind tcp:127.0.0.1:1: Operation not permitted"),
+                "bind tcp:127.0.0.1:1: bind tcp:127.0.0.1:1: Operation not permitted",
+            ),
+            (
+                Error::new(ErrorKind::Bind, "bind \x1b")
+                    .because(io::Error::other("a\nb"))
+                    .remedy("stop \u{9b}"),
+                Some("a\nb"),
+                r"bind \x1b: a\x0ab; stop \xc2\x9b",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+            assert_eq!(error.cause().map(ToString::to_string).as_deref(), cause);
+            assert!(std::error::Error::source(&error).is_none(), "{text}: it would be said twice");
         }
     }
 
     #[test]
-    fn display_has_attempt_answer_and_remedy() {
-        let error = Error::new(ErrorKind::Bind, "bind tcp:127.0.0.1:1")
-            .because(io::Error::from_raw_os_error(libc::EACCES))
-            .remedy("choose a port above 1023");
-        assert_eq!(
-            error.to_string(),
-            "bind tcp:127.0.0.1:1: Permission denied; choose a port above 1023"
-        );
-    }
-
-    #[test]
-    fn display_is_one_line_whatever_is_in_it() {
-        let error = Error::new(ErrorKind::Bind, "bind \x1b")
-            .because(io::Error::other("a\nb"))
-            .remedy("stop \u{9b}");
-        assert_eq!(error.to_string(), r"bind \x1b: a\x0ab; stop \xc2\x9b");
+    fn the_answer_of_the_kernel_is_handed_on_as_it_is() {
+        let failed = Error::new(ErrorKind::Bind, "bind x").because(rustix::io::Errno::ACCESS);
+        assert_eq!(failed.io().and_then(io::Error::raw_os_error), Some(libc::EACCES));
+        assert_eq!(failed.into_io().raw_os_error(), Some(libc::EACCES));
+        let wrong = Error::from_cause(ErrorKind::Usage, fmt::Error);
+        let text = wrong.to_string();
+        assert!(wrong.io().is_none());
+        assert_eq!(wrong.into_io().to_string(), text);
     }
 }

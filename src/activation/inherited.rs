@@ -58,7 +58,7 @@ impl Inherited {
         }
         let process = Process::reading(&environment);
         let handover =
-            environment.handover(process).map_err(|error| explain(&error, process.pid))?;
+            environment.handover(process).map_err(|wrong| explain(wrong, process.pid))?;
         let fds = (LISTEN_FDS_START..).zip(handover.names);
         Ok(Self {
             fds: fds
@@ -184,15 +184,12 @@ pub fn own_pidfd_id() -> Option<u64> {
 }
 
 /// Joins what is wrong with the environment and, where another process is meant, who that is.
-fn explain(error: &EnvironmentError, pid: u32) -> Error {
-    let mut message = error.to_string();
-    if let EnvironmentError::OtherPid { listen_pid, .. } = error {
-        let other = match Ancestor::of(*listen_pid) {
-            Some(other) => format!("process {listen_pid} is {}", other.name),
-            None => format!("there is no process {listen_pid}"),
-        };
-        let chain = describe(&ancestry(pid));
-        message.push_str(&format!(" ({other}; our ancestry: {chain})"));
-    }
-    Error::new(ErrorKind::Environment, message).remedy(error.remedy())
+fn explain(wrong: EnvironmentError, pid: u32) -> Error {
+    let error = Error::from_cause(ErrorKind::Environment, wrong.clone()).remedy(wrong.remedy());
+    let EnvironmentError::OtherPid { listen_pid, .. } = wrong else { return error };
+    let other = match Ancestor::of(listen_pid) {
+        Some(other) => format!("process {listen_pid} is {}", other.name),
+        None => format!("there is no process {listen_pid}"),
+    };
+    error.detail(format!("{other}; our ancestry: {}", describe(&ancestry(pid))))
 }

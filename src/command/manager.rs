@@ -52,8 +52,8 @@ impl Manager {
     /// [`ErrorKind::Environment`] for a value of `NOTIFY_SOCKET`, `WATCHDOG_USEC` or `WATCHDOG_PID`
     /// that sd_notify(3) does not define.
     pub(super) fn find(is_wanted: bool, sockets: &[InheritedSocket]) -> Result<Self> {
-        let watchdog = Watchdog::from_env()
-            .map_err(|error| Error::new(ErrorKind::Environment, error.to_string()));
+        let watchdog =
+            Watchdog::from_env().map_err(|error| Error::from_cause(ErrorKind::Environment, error));
         if !is_wanted {
             if let Ok(Some(_)) = watchdog {
                 log::warn!(
