@@ -85,6 +85,12 @@ pub enum UnixName {
     Abstract(Vec<u8>),
 }
 
+impl UnixName {
+    /// The longest name in bytes: one of the 108 of `sun_path` is the NUL after a path or in front
+    /// of an abstract name, see unix(7).
+    pub const LEN_MAX: usize = 107;
+}
+
 /// The context identifier of a [`Address::Vsock`]; see vsock(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cid(pub u32);

@@ -7,9 +7,6 @@ use std::str::FromStr;
 use super::{Address, Cid, Host, Inet, SCHEMES, Style, UnixName};
 use crate::text::{self, Escaped};
 
-/// The longest path of a unix socket in bytes: `sun_path` less its NUL, see unix(7).
-const UNIX_PATH_MAX: usize = 107;
-
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseAddressError(String);
@@ -143,10 +140,11 @@ fn unix_name(text: &str) -> Result<UnixName, ParseAddressError> {
     if name.is_empty() {
         return fail("a unix socket needs a path or an @name");
     }
-    if name.len() > UNIX_PATH_MAX {
+    if name.len() > UnixName::LEN_MAX {
         return fail(format!(
-            "`{text}` has {} bytes: the name of a unix socket has at most {UNIX_PATH_MAX}",
-            name.len()
+            "`{text}` has {} bytes: the name of a unix socket has at most {}",
+            name.len(),
+            UnixName::LEN_MAX
         ));
     }
     if is_abstract {

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use super::state::{State, text};
+use super::state::State;
 use super::vsock;
 
 /// A message that is handed over without waiting, see [`super::Notifier::try_send`].
 #[derive(Debug)]
 pub struct Message {
+    /// One assignment a line.
     pub(super) text: String,
     /// Over vsock, the connection that it goes by, once there is one.
     pub(super) connection: Option<vsock::Connection>,
@@ -16,7 +17,8 @@ pub struct Message {
 impl Message {
     /// The assignments as one message.
     pub fn new(states: &[State<'_>]) -> Self {
-        Self { text: text(states), connection: None }
+        let lines: Vec<_> = states.iter().map(State::to_string).collect();
+        Self { text: lines.join("\n"), connection: None }
     }
 }
 

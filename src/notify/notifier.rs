@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::message::Message;
 use super::socket::NotifySocket;
@@ -35,11 +36,11 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// As [`Notifier::new`], and [`ErrorKind::Environment`] for a value that is no address.
+    /// As [`Notifier::new`], and [`ErrorKind::Environment`] for a value that is not an address.
     pub fn from_env() -> Result<Option<Self>> {
         let Some(value) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
         let target = NotifySocket::parse(&value).map_err(|error| {
-            Error::new(ErrorKind::Environment, error.to_string())
+            Error::from_cause(ErrorKind::Environment, error)
                 .remedy("let the service manager set it, or unset it")
         })?;
         Self::new(target).map(Some)
@@ -87,10 +88,12 @@ impl Notifier {
     pub fn try_send(&self, message: &mut Message) -> Result<bool> {
         match self.advance(message) {
             Ok(()) => Ok(true),
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => {
-                Ok(false)
-            }
-            Err(error) => Err(self.not_sent(message, error)),
+            Err(error) => match errno(&error) {
+                Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE => {
+                    Ok(false)
+                }
+                _ => Err(self.not_sent(message, error)),
+            },
         }
     }
 
@@ -112,8 +115,8 @@ impl Notifier {
         self.transmit(&mut Message::new(states), fds, Deadline::after(SEND_TIMEOUT))
     }
 
-    /// Hands descriptors to the manager's fd store, which gives them back on a restart, as
-    /// `LISTEN_FDS` under this name. The unit needs `FileDescriptorStoreMax=`.
+    /// Hands descriptors to the manager's fd store, which hands them over again after a restart,
+    /// in `LISTEN_FDS` under this name. The unit needs `FileDescriptorStoreMax=`.
     ///
     /// The manager drops descriptors that hang up, unless `poll` is false.
     ///
@@ -134,22 +137,21 @@ impl Notifier {
         self.send(&[State::FdStoreRemove, State::FdName(name)])
     }
 
-    /// Waits until the manager has worked off every message so far: it closes the descriptor that
+    /// Waits until the manager has processed every message so far: it closes the descriptor that
     /// this one carries.
     ///
     /// # Errors
     ///
-    /// As [`Notifier::send_with_fds`]; the time is over, which is also what a container engine
-    /// that relays no descriptors leads to.
+    /// As [`Notifier::send_with_fds`]; the timeout has passed, as it also does behind a
+    /// container engine that does not relay descriptors.
     pub fn barrier(&self, timeout: Duration) -> Result<()> {
-        let failed = |error: Errno| failed(&self.target, "wait for a barrier on", error);
+        let failed = |error| failed(&self.target, "wait for a barrier on", error);
         let deadline = Deadline::after(timeout);
-        let (read, write) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
         self.transmit(&mut Message::new(&[State::Barrier]), &[write.as_fd()], deadline)?;
         drop(write);
         // Nothing is asked for: the hang-up is reported all the same, see poll(2).
-        deadline.wait(&read, PollFlags::empty()).map(drop).map_err(|error| failed(errno(error)))
+        deadline.wait(&read, PollFlags::empty()).map(drop).map_err(failed)
     }
 
     fn transmit(
@@ -160,45 +162,43 @@ impl Notifier {
     ) -> Result<()> {
         let result = match &self.channel {
             Channel::Unix(channel) => channel.send(&message.text, fds, deadline),
-            Channel::Vsock(_) if !fds.is_empty() => Err(Errno::OPNOTSUPP),
-            Channel::Vsock(_) => loop {
-                match (self.advance(message), &message.connection) {
-                    (Err(Errno::AGAIN), Some(connection)) => {
-                        if let Err(error) = connection.wait(deadline) {
-                            break Err(error);
-                        }
-                    }
-                    (result, _) => break result,
-                }
-            },
+            Channel::Vsock(_) if !fds.is_empty() => Err(Errno::OPNOTSUPP.into()),
+            Channel::Vsock(target) => {
+                let Message { text, connection } = &mut *message;
+                let connection = connection.get_or_insert_with(|| vsock::Connection::new(*target));
+                connection.send(text, deadline)
+            }
         };
         result.map_err(|error| self.not_sent(message, error))
     }
 
     /// `EAGAIN`: not all of it could be done without waiting.
-    fn advance(&self, message: &mut Message) -> Result<(), Errno> {
+    fn advance(&self, message: &mut Message) -> io::Result<()> {
         match &self.channel {
             Channel::Unix(channel) => channel.try_send(&message.text, &[]),
-            Channel::Vsock(target) => message
-                .connection
-                .get_or_insert_with(|| vsock::Connection::new(*target))
-                .advance(&message.text),
+            Channel::Vsock(target) => {
+                let Message { text, connection } = message;
+                let connection = connection.get_or_insert_with(|| vsock::Connection::new(*target));
+                connection.advance(text)
+            }
         }
     }
 
-    fn not_sent(&self, message: &Message, error: Errno) -> Error {
+    fn not_sent(&self, message: &Message, error: io::Error) -> Error {
         failed(&self.target, &format!("send {message} to"), error)
     }
 }
 
-pub(super) fn errno(error: io::Error) -> Errno {
+fn errno(error: &io::Error) -> Errno {
     match error.kind() {
+        // A deadline that has passed is no error of the kernel.
         io::ErrorKind::TimedOut => Errno::TIMEDOUT,
-        _ => Errno::from_io_error(&error).unwrap_or(Errno::IO),
+        _ => Errno::from_io_error(error).unwrap_or(Errno::IO),
     }
 }
 
-fn failed(target: &NotifySocket, attempted: &str, errno: Errno) -> Error {
+fn failed(target: &NotifySocket, attempted: &str, error: io::Error) -> Error {
+    let errno = errno(&error);
     let error =
         Error::new(ErrorKind::Other, format!("{attempted} NOTIFY_SOCKET={target}")).because(errno);
     match remedy(target, errno) {

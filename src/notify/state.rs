@@ -101,19 +101,6 @@ fn one_line(key: &str, text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     text[..end].chars().try_for_each(|c| f.write_char(if c.is_control() { ' ' } else { c }))
 }
 
-/// The text of one message: one assignment a line.
-pub(super) fn text(states: &[State<'_>]) -> String {
-    let mut text = String::new();
-    for state in states {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        // Writing to a string does not fail.
-        let _ = write!(text, "{state}");
-    }
-    text
-}
-
 /// A name of stored descriptors, as `FileDescriptorName=` of systemd.socket(5) restricts it.
 ///
 /// The manager would ignore another one in silence and call the descriptors `stored`.
@@ -170,7 +157,6 @@ mod tests {
         ] {
             assert_eq!(state.to_string(), text);
         }
-        assert_eq!(text(&[State::Stopping, State::Status("x")]), "STOPPING=1\nSTATUS=x");
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! One datagram to a unix socket.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, sendmsg_addr, socket_with,
 };
 use socket2::SockRef;
 
-use super::notifier::errno;
 use crate::address::UnixName;
 use crate::deadline::Deadline;
 
@@ -27,7 +26,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn open(name: &UnixName) -> Result<Self, Errno> {
+    pub(super) fn open(name: &UnixName) -> io::Result<Self> {
         let address = match name {
             UnixName::Path(path) => SocketAddrUnix::new(path.as_path())?,
             UnixName::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?,
@@ -36,13 +35,8 @@ impl Channel {
     }
 
     /// Sends a message, or fails with `EAGAIN` if the manager's queue is full.
-    pub(super) fn try_send(&self, text: &str, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-        loop {
-            match self.send_by(self.socket.as_fd(), text, fds, SendFlags::DONTWAIT) {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        }
+    pub(super) fn try_send(&self, text: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        Ok(retry_on_intr(|| self.send_by(self.socket.as_fd(), text, fds, SendFlags::DONTWAIT))?)
     }
 
     /// Sends a message, after waiting for room until the deadline.
@@ -51,25 +45,25 @@ impl Channel {
         text: &str,
         fds: &[BorrowedFd<'_>],
         deadline: Deadline,
-    ) -> Result<(), Errno> {
+    ) -> io::Result<()> {
         match self.try_send(text, fds) {
-            Err(Errno::AGAIN) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return result,
         }
-        // poll(2) tells of room at the other end only to a connected socket: the wait is the
-        // call's own, and the send timeout bounds it. A socket for this message alone has it, so
-        // that no other thread sets another.
+        // poll(2) reports room at the other end only to a connected socket: the call itself waits,
+        // and the send timeout bounds it. It is set on a socket for this message alone, so that no
+        // other thread sets another.
         let socket = socket()?;
         while !deadline.is_over() {
-            // Less than the kernel counts would be for ever.
+            // The kernel takes less than it can count for no limit.
             let left = deadline.remaining().map(|left| left.max(Duration::from_millis(1)));
-            SockRef::from(&socket).set_write_timeout(left).map_err(errno)?;
+            SockRef::from(&socket).set_write_timeout(left)?;
             match self.send_by(socket.as_fd(), text, fds, SendFlags::empty()) {
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                result => return result,
+                result => return Ok(result?),
             }
         }
-        Err(Errno::AGAIN)
+        Err(Errno::AGAIN.into())
     }
 
     fn send_by(

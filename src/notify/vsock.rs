@@ -1,12 +1,13 @@
 //! One connection a message: its end is the end of the message, which is how the manager of a VM
 //! tells them apart.
 
+use std::io;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::SendFlags;
 use socket2::{Domain, SockAddr, Socket};
 
-use super::notifier::errno;
 use crate::address::{Cid, Style};
 use crate::deadline::Deadline;
 
@@ -39,57 +40,64 @@ impl Connection {
 
     /// Connects and sends as far as it goes without waiting. Fails with `EAGAIN` if that is not
     /// all.
-    pub(super) fn advance(&mut self, text: &str) -> Result<(), Errno> {
+    pub(super) fn advance(&mut self, text: &str) -> io::Result<()> {
         while !self.is_established {
             match self.connect() {
                 Ok(()) => self.is_established = true,
                 Err(error) => {
-                    self.style = self.fall_back(error).ok_or(error)?;
+                    self.style = self.fall_back(&error).ok_or(error)?;
                     self.socket = None;
                 }
             }
         }
-        let Some(socket) = &self.socket else { return Err(Errno::NOTCONN) };
+        let socket = self.socket.as_ref().ok_or(Errno::NOTCONN)?;
         while self.sent < text.len() {
             let rest = &text.as_bytes()[self.sent..];
-            self.sent +=
-                rustix::io::retry_on_intr(|| rustix::net::send(socket, rest, SendFlags::NOSIGNAL))?;
+            self.sent += retry_on_intr(|| rustix::net::send(socket, rest, SendFlags::NOSIGNAL))?;
         }
         Ok(())
     }
 
-    /// Waits until [`Connection::advance`] has something to do again.
-    pub(super) fn wait(&self, deadline: Deadline) -> Result<(), Errno> {
-        let Some(socket) = &self.socket else { return Err(Errno::NOTCONN) };
-        deadline.wait(socket, PollFlags::OUT).map(drop).map_err(errno)
+    /// Connects and sends, and waits for both until the deadline.
+    pub(super) fn send(&mut self, text: &str, deadline: Deadline) -> io::Result<()> {
+        loop {
+            match (self.advance(text), &self.socket) {
+                (Err(error), Some(socket)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    deadline.wait(socket, PollFlags::OUT)?;
+                }
+                (result, _) => return result,
+            }
+        }
     }
 
     /// Begins to connect, or looks what has become of it: `EAGAIN` while connect(2) is at work.
-    fn connect(&mut self) -> Result<(), Errno> {
+    fn connect(&mut self) -> io::Result<()> {
         if let Some(socket) = &self.socket {
             let mut fds = [PollFd::new(socket, PollFlags::OUT)];
-            return match rustix::io::retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))? {
-                0 => Err(Errno::AGAIN),
-                _ => socket.take_error().map_err(errno)?.map_or(Ok(()), |e| Err(errno(e))),
+            return match retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))? {
+                0 => Err(Errno::AGAIN.into()),
+                _ => socket.take_error()?.map_or(Ok(()), Err),
             };
         }
         let r#type = self.style.socket_type().cloexec().nonblocking();
-        let socket = Socket::new_raw(Domain::VSOCK, r#type, None).map_err(errno)?;
+        let socket = Socket::new_raw(Domain::VSOCK, r#type, None)?;
         bind_privileged(&socket);
         let result = socket.connect(&SockAddr::vsock(self.target.cid.0, self.target.port));
         self.socket = Some(socket);
-        match result.map_err(errno) {
-            Err(Errno::INPROGRESS) => Err(Errno::AGAIN),
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                Err(Errno::AGAIN.into())
+            }
             result => result,
         }
     }
 
     /// The next socket type to try: QEMU's device has no datagrams, some others have no seqpacket
     /// either, and the transport may say so only when it is asked to connect.
-    fn fall_back(&self, error: Errno) -> Option<Style> {
+    fn fall_back(&self, error: &io::Error) -> Option<Style> {
         let is_lacking = matches!(
-            error,
-            Errno::NODEV | Errno::SOCKTNOSUPPORT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT
+            error.raw_os_error(),
+            Some(libc::ENODEV | libc::ESOCKTNOSUPPORT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)
         );
         match (self.target.style, self.style) {
             (None, Style::Datagram) if is_lacking => Some(Style::Seqpacket),

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
+use crate::text::Escaped;
+
 /// The manager acts on us if no [`super::State::Watchdog`] comes for this long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watchdog {
@@ -15,7 +17,7 @@ pub struct Watchdog {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchdogError {
     variable: &'static str,
-    value: String,
+    value: OsString,
 }
 
 impl Watchdog {
@@ -31,8 +33,8 @@ impl Watchdog {
     ) -> Result<Option<Self>, WatchdogError> {
         let Some(value) = lookup("WATCHDOG_USEC") else { return Ok(None) };
         let timeout = match number("WATCHDOG_USEC", &value)? {
-            // USEC_INFINITY, which is no time either.
-            u64::MAX => return Err(WatchdogError::new("WATCHDOG_USEC", &value)),
+            // USEC_INFINITY, which is not a time either.
+            u64::MAX => return Err(WatchdogError { variable: "WATCHDOG_USEC", value }),
             usec => Duration::from_micros(usec),
         };
         if let Some(value) = lookup("WATCHDOG_PID") {
@@ -62,13 +64,7 @@ impl Watchdog {
 fn number(variable: &'static str, value: &OsString) -> Result<u64, WatchdogError> {
     match value.to_str().and_then(|text| text.parse().ok()) {
         Some(number) if number > 0 => Ok(number),
-        _ => Err(WatchdogError::new(variable, value)),
-    }
-}
-
-impl WatchdogError {
-    fn new(variable: &'static str, value: &OsString) -> Self {
-        Self { variable, value: value.to_string_lossy().into_owned() }
+        _ => Err(WatchdogError { variable, value: value.clone() }),
     }
 }
 
@@ -78,7 +74,7 @@ impl fmt::Display for WatchdogError {
             "WATCHDOG_PID" => "a process id",
             _ => "a positive number of microseconds",
         };
-        let Self { variable, value } = self;
+        let (variable, value) = (self.variable, Escaped::new(&self.value));
         write!(f, "{variable}={value} is not {expected}; set WatchdogSec= in the unit, not this")
     }
 }
@@ -115,20 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_says_so() {
+    fn what_is_not_a_number_says_so() {
         for usec in ["", "0", "-1", "x", "1s", "18446744073709551615", "18446744073709551616"] {
             let error = parse(Some(usec), None).expect_err(usec);
-            assert!(
-                error.starts_with(&format!("WATCHDOG_USEC={usec} is not a positive")),
-                "{error}"
-            );
+            let start = format!("WATCHDOG_USEC={usec} is not a positive");
+            assert!(error.starts_with(&start), "{error}");
         }
         for pid in ["", "0", "x"] {
             let error = parse(Some("1"), Some(pid)).expect_err(pid);
-            assert!(
-                error.starts_with(&format!("WATCHDOG_PID={pid} is not a process id")),
-                "{error}"
-            );
+            let start = format!("WATCHDOG_PID={pid} is not a process id");
+            assert!(error.starts_with(&start), "{error}");
         }
     }
 }

@@ -187,7 +187,12 @@ fn a_broken_environment_is_explained_variable_by_variable() {
             3,
             &["expected 1 name(s), there are 2"],
         ),
-        (format!("{ours} LISTEN_FDS=1 NOTIFY_SOCKET=x"), "", 0, &["NOTIFY_SOCKET=x is no address"]),
+        (
+            format!("{ours} LISTEN_FDS=1 NOTIFY_SOCKET=x"),
+            "",
+            0,
+            &["NOTIFY_SOCKET=x is not an address"],
+        ),
         (
             format!("{ours} LISTEN_FDS=1 WATCHDOG_USEC=2000000"),
             "",

@@ -87,7 +87,7 @@ fn without_a_listening_manager_it_warns_and_serves() {
 #[test]
 fn variables_of_the_manager_that_are_wrong_end_it() {
     for (variable, value, line) in [
-        ("NOTIFY_SOCKET", "nowhere", "NOTIFY_SOCKET=nowhere is no address: expected /PATH"),
+        ("NOTIFY_SOCKET", "nowhere", "NOTIFY_SOCKET=nowhere is not an address: expected /PATH"),
         ("WATCHDOG_USEC", "soon", "WATCHDOG_USEC=soon is not a positive number of microseconds"),
     ] {
         let (listener, _client) = listener();
