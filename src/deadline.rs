@@ -32,7 +32,7 @@ impl Deadline {
         self.remaining().map_or(self, |left| Self::after(left / parts))
     }
 
-    /// Waits until `fd` is ready for one of `events`, and gives those that it is ready for.
+    /// Waits until `fd` is ready for one of `events`, and returns those that it is ready for.
     ///
     /// # Errors
     ///

@@ -132,7 +132,7 @@ impl Environment {
             (None, None) => return Err(EnvironmentError::NotSet),
             (Some(pid), None) => return Err(missing("LISTEN_PID", pid, "LISTEN_FDS")),
             (None, Some(fds)) => {
-                // A count that is no count is the nearer cause, so it is said first.
+                // A wrong count is the more likely cause, so it is reported first.
                 self.check_count()?;
                 return Err(missing("LISTEN_FDS", fds, "LISTEN_PID"));
             }
@@ -141,7 +141,7 @@ impl Environment {
         self.check_pidfd(process)?;
         let count = self.check_count()?;
         self.check_names(count)?;
-        // Only now is it known that there are no more than may be allocated.
+        // Only now is the number known to be one that may be allocated.
         let names = match &self.listen_fdnames {
             Some(value) => value.to_string_lossy().split(':').map(str::to_owned).collect(),
             None => vec![UNKNOWN_NAME.to_owned(); count],
@@ -149,11 +149,11 @@ impl Environment {
         Ok(Handover { names })
     }
 
-    /// Checks `LISTEN_PID` by itself. What is not set has nothing wrong, here and below.
+    /// Checks `LISTEN_PID` by itself. A variable that is not set is not wrong, here and below.
     ///
     /// # Errors
     ///
-    /// It is no process id, or that of another process.
+    /// It is not a process id, or that of another process.
     pub fn check_pid(&self, process: Process) -> Result<(), EnvironmentError> {
         let Some(value) = &self.listen_pid else { return Ok(()) };
         let listen_pid: u32 = number("LISTEN_PID", value)?;
@@ -167,7 +167,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// It is no number, or that of another process, as far as the kernel tells.
+    /// It is not a number, or that of another process, if the kernel tells.
     pub fn check_pidfd(&self, process: Process) -> Result<(), EnvironmentError> {
         let Some(value) = &self.listen_pidfdid else { return Ok(()) };
         let listen_pidfdid: u64 = number("LISTEN_PIDFDID", value)?;
@@ -183,7 +183,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// It is no number from 1 to [`LISTEN_FDS_MAX`].
+    /// It is not a number from 1 to [`LISTEN_FDS_MAX`].
     pub fn check_count(&self) -> Result<usize, EnvironmentError> {
         let Some(value) = &self.listen_fds else { return Ok(0) };
         let value = value.to_string_lossy();
@@ -229,7 +229,7 @@ impl fmt::Display for EnvironmentError {
         match self {
             Self::NotSet => f.write_str(
                 "no sockets were handed over: LISTEN_PID and LISTEN_FDS are not set and standard \
-                 input is no socket",
+                 input is not a socket",
             ),
             Self::Missing { present: (variable, value), absent } => {
                 write!(f, "{variable}={} is set but {absent} is not", Escaped::new(value))
@@ -243,7 +243,7 @@ impl fmt::Display for EnvironmentError {
             Self::BadCount { value } => {
                 write!(
                     f,
-                    "LISTEN_FDS={value} is no count of file descriptors: expected 1 or more, \
+                    "LISTEN_FDS={value} is not a count of file descriptors: expected 1 or more, \
                      {LISTEN_FDS_MAX} at most"
                 )
             }

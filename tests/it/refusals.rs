@@ -132,5 +132,5 @@ fn standard_input_counts_only_without_the_variables() {
         .expect_code(ENVIRONMENT)
         .expect_stderr(&["LISTEN_PID is not"]);
     // Without any, what is no socket is not taken.
-    run(&mut program()).expect_code(ENVIRONMENT).expect_stderr(&["standard input is no socket"]);
+    run(&mut program()).expect_code(ENVIRONMENT).expect_stderr(&["standard input is not a socket"]);
 }
