@@ -6,9 +6,10 @@ use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Protocol, SockRef, Type};
 
-use crate::address::Address;
+pub use crate::address::Family;
+use crate::address::{self, Address, Host};
 
 /// What a file descriptor is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,23 +42,6 @@ pub struct SocketKind {
     pub v6only: Option<bool>,
 }
 
-/// The address family of a socket: `AF_*` of address_families(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// `AF_UNIX`.
-    Unix,
-    /// `AF_INET`.
-    Inet,
-    /// `AF_INET6`.
-    Inet6,
-    /// `AF_VSOCK`.
-    Vsock,
-    /// `AF_NETLINK`.
-    Netlink,
-    /// Any other, by its number.
-    Other(i32),
-}
-
 /// What a socket is ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -69,7 +53,7 @@ pub enum Role {
     Unconnected,
 }
 
-/// What a file descriptor that is no socket is.
+/// What a file descriptor that is not a socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A FIFO or pipe.
@@ -115,7 +99,7 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// An answer of the kernel that is an error of its own, which no kind of descriptor explains.
+    /// Those of fstat(2), fstatfs(2) and getsockopt(2).
     pub fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let stat = rustix::fs::fstat(fd)?;
         let file = match FileType::from_raw_mode(stat.st_mode) {
@@ -173,22 +157,16 @@ impl SocketKind {
 
     /// How the socket is served; `None` if an echo over it has no meaning.
     pub fn service(&self) -> Option<Service> {
-        if !matches!(self.family, Family::Unix | Family::Inet | Family::Inet6 | Family::Vsock) {
-            return None;
-        }
+        let kind = address::Kind::of_socket(self.family, self.r#type, self.protocol);
         match (self.r#type, self.role) {
-            // One socket carries all associations of SCTP's one-to-many style: it listens, but
-            // accept(2) does not apply to it (RFC 6458, section 3).
-            (Type::SEQPACKET, _) if self.protocol == Some(Protocol::SCTP) => {
-                Some(Service::Datagram)
-            }
+            _ if !self.family.is_known() => None,
+            _ if kind.is_some_and(|kind| !kind.has_connections()) => Some(Service::Datagram),
+            // Any protocol's streams and packets are echoed; datagrams of one that has no address
+            // here are not: ICMP's (icmp(7)) carry no echo of ours.
             (Type::STREAM, Role::Listening) => Some(Service::StreamListener),
             (Type::STREAM, Role::Connected) => Some(Service::StreamConnection),
             (Type::SEQPACKET, Role::Listening) => Some(Service::SeqpacketListener),
             (Type::SEQPACKET, Role::Connected) => Some(Service::SeqpacketConnection),
-            (Type::DGRAM, _) if self.protocol.is_none_or(is_datagram_protocol) => {
-                Some(Service::Datagram)
-            }
             _ => None,
         }
     }
@@ -196,7 +174,6 @@ impl SocketKind {
     /// Whether the kernel answers from any local address, so that each reply has to say from
     /// which one: an IP socket bound to the wildcard.
     pub fn is_wildcard(&self) -> bool {
-        use crate::address::Host;
         match &self.local {
             Some(Address::Inet(_, Host::V4(ip), _)) => ip.is_unspecified(),
             Some(Address::Inet(_, Host::V6(ip, _), _)) => ip.is_unspecified(),
@@ -214,41 +191,10 @@ fn was_connected(fd: BorrowedFd<'_>) -> bool {
     rustix::event::poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::RDHUP)
 }
 
-/// UDP and UDP-Lite carry datagrams; ICMP's datagram sockets (icmp(7)) do not carry an echo.
-fn is_datagram_protocol(protocol: Protocol) -> bool {
-    protocol == Protocol::UDP || protocol == Protocol::from(136)
-}
-
 impl Service {
     /// Whether the service ends with its one connection, as `Accept=yes` has it.
     pub fn is_one_connection(self) -> bool {
         matches!(self, Self::StreamConnection | Self::SeqpacketConnection)
-    }
-}
-
-impl From<Domain> for Family {
-    fn from(domain: Domain) -> Self {
-        match i32::from(domain) {
-            libc::AF_UNIX => Self::Unix,
-            libc::AF_INET => Self::Inet,
-            libc::AF_INET6 => Self::Inet6,
-            libc::AF_VSOCK => Self::Vsock,
-            libc::AF_NETLINK => Self::Netlink,
-            other => Self::Other(other),
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix => f.write_str("AF_UNIX"),
-            Self::Inet => f.write_str("AF_INET"),
-            Self::Inet6 => f.write_str("AF_INET6"),
-            Self::Vsock => f.write_str("AF_VSOCK"),
-            Self::Netlink => f.write_str("AF_NETLINK"),
-            Self::Other(number) => write!(f, "AF_{number}"),
-        }
     }
 }
 

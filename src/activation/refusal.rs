@@ -48,9 +48,7 @@ fn file_remedy(file: FileKind) -> &'static str {
 fn socket_remedy(socket: &SocketKind) -> &'static str {
     match (socket.family, socket.role) {
         (Family::Netlink, _) => "use ListenStream= or ListenDatagram= instead of ListenNetlink=",
-        (Family::Unix | Family::Inet | Family::Inet6 | Family::Vsock, Role::Unconnected)
-            if socket.r#type != socket2::Type::RAW =>
-        {
+        (family, Role::Unconnected) if family.is_known() && socket.r#type != socket2::Type::RAW => {
             "hand over a socket that listens or is connected: listen(2) was not called on it"
         }
         _ => "use ListenStream=, ListenDatagram= or ListenSequentialPacket= over unix, IP or vsock",

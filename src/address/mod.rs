@@ -1,4 +1,5 @@
-//! The address grammar, the same for every verb: `FromStr` and `Display` round-trip.
+//! The address grammar, the same for every verb: `FromStr` and `Display` round-trip. [`KINDS`] is
+//! the table of what can be addressed.
 //!
 //! ```
 //! # use socket_activate_echo::address::Address;
@@ -9,6 +10,7 @@
 //! ```
 
 mod demo;
+mod kind;
 mod parse;
 mod resolve;
 mod socket;
@@ -17,6 +19,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use demo::{DEMO_PORT, demo_home, demo_set};
+pub use kind::{Family, Inet, KINDS, Kind, Style, Transport};
 pub use parse::ParseAddressError;
 pub use socket::domain_of;
 
@@ -34,34 +37,6 @@ pub enum Address {
     /// `vsock-mux:PATH:PORT`, for clients: the unix socket through which Firecracker, Cloud
     /// Hypervisor and vhost-device-vsock reach a guest's vsock port after a `CONNECT PORT` line.
     VsockMux(UnixName, u32),
-}
-
-/// The protocols that run over IPv4 and IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Inet {
-    /// tcp(7).
-    Tcp,
-    /// Multipath TCP, RFC 8684.
-    Mptcp,
-    /// sctp(7), one-to-one style: a stream.
-    Sctp,
-    /// sctp(7), one-to-many style: one seqpacket socket for all associations.
-    SctpSeqpacket,
-    /// udp(7).
-    Udp,
-    /// udplite(7).
-    Udplite,
-}
-
-/// How a socket treats what is sent through it: the socket type of socket(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Style {
-    /// `SOCK_STREAM`: a sequence of bytes.
-    Stream,
-    /// `SOCK_DGRAM`: messages without a connection.
-    Datagram,
-    /// `SOCK_SEQPACKET`: a connection that keeps message boundaries.
-    Seqpacket,
 }
 
 /// The host part of an [`Address::Inet`].
@@ -102,71 +77,6 @@ impl Cid {
     pub const LOCAL: Self = Self(1);
     /// `VMADDR_CID_HOST`: the host that runs this VM.
     pub const HOST: Self = Self(2);
-}
-
-/// Every scheme of the grammar with what follows it, in the order in which messages list them.
-pub const SCHEMES: [(&str, &str); 13] = [
-    ("tcp", "HOST:PORT"),
-    ("udp", "HOST:PORT"),
-    ("unix", "/PATH or unix:@ABSTRACT"),
-    ("unix-dgram", "/PATH"),
-    ("unix-seqpacket", "/PATH"),
-    ("vsock", "CID:PORT, CID a number, any, local or host"),
-    ("vsock-dgram", "CID:PORT"),
-    ("vsock-seqpacket", "CID:PORT"),
-    ("vsock-mux", "/PATH:PORT"),
-    ("mptcp", "HOST:PORT"),
-    ("sctp", "HOST:PORT"),
-    ("sctp-seqpacket", "HOST:PORT"),
-    ("udplite", "HOST:PORT"),
-];
-
-impl Address {
-    /// The scheme, the part before the first colon.
-    pub fn scheme(&self) -> &'static str {
-        match self {
-            Self::Inet(inet, ..) => inet.scheme(),
-            Self::Unix(Style::Stream, _) => "unix",
-            Self::Unix(Style::Datagram, _) => "unix-dgram",
-            Self::Unix(Style::Seqpacket, _) => "unix-seqpacket",
-            Self::Vsock(Style::Stream, ..) => "vsock",
-            Self::Vsock(Style::Datagram, ..) => "vsock-dgram",
-            Self::Vsock(Style::Seqpacket, ..) => "vsock-seqpacket",
-            Self::VsockMux(..) => "vsock-mux",
-        }
-    }
-
-    /// The socket type that serves the address.
-    pub fn style(&self) -> Style {
-        match self {
-            Self::Inet(inet, ..) => inet.style(),
-            Self::Unix(style, _) | Self::Vsock(style, ..) => *style,
-            Self::VsockMux(..) => Style::Stream,
-        }
-    }
-}
-
-impl Inet {
-    /// The scheme, the part before the first colon.
-    pub const fn scheme(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Mptcp => "mptcp",
-            Self::Sctp => "sctp",
-            Self::SctpSeqpacket => "sctp-seqpacket",
-            Self::Udp => "udp",
-            Self::Udplite => "udplite",
-        }
-    }
-
-    /// The socket type that carries the protocol.
-    pub const fn style(self) -> Style {
-        match self {
-            Self::Tcp | Self::Mptcp | Self::Sctp => Style::Stream,
-            Self::Udp | Self::Udplite => Style::Datagram,
-            Self::SctpSeqpacket => Style::Seqpacket,
-        }
-    }
 }
 
 impl fmt::Display for Address {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
-use super::{Address, Cid, Host, Inet, SCHEMES, Style, UnixName};
+use super::{Address, Cid, Host, Inet, KINDS, Kind, Style, Transport, UnixName};
 use crate::text::{self, Escaped};
 
 /// Why a text is not an address.
@@ -30,24 +30,17 @@ impl FromStr for Address {
         let Some((scheme, rest)) = text.split_once(':') else {
             return fail(no_scheme(text));
         };
-        match scheme {
-            "tcp" => inet(Inet::Tcp, rest),
-            "mptcp" => inet(Inet::Mptcp, rest),
-            "sctp" => inet(Inet::Sctp, rest),
-            "sctp-seqpacket" => inet(Inet::SctpSeqpacket, rest),
-            "udp" => inet(Inet::Udp, rest),
-            "udplite" => inet(Inet::Udplite, rest),
-            "unix" => Ok(Self::Unix(Style::Stream, unix_name(rest)?)),
-            "unix-dgram" => Ok(Self::Unix(Style::Datagram, unix_name(rest)?)),
-            "unix-seqpacket" => Ok(Self::Unix(Style::Seqpacket, unix_name(rest)?)),
-            "vsock" => vsock(Style::Stream, rest),
-            "vsock-dgram" => vsock(Style::Datagram, rest),
-            "vsock-seqpacket" => vsock(Style::Seqpacket, rest),
-            "vsock-mux" => {
+        let Some(kind) = Kind::of_scheme(scheme) else {
+            return fail(unknown_scheme(scheme, text));
+        };
+        match kind.transport {
+            Transport::Inet(protocol) => inet(protocol, rest),
+            Transport::Unix(style) => Ok(Self::Unix(style, unix_name(rest)?)),
+            Transport::Vsock(style) => vsock(style, rest),
+            Transport::VsockMux => {
                 let (path, port) = split_port(rest)?;
                 Ok(Self::VsockMux(unix_name(path)?, vsock_port(port)?))
             }
-            _ => fail(unknown_scheme(scheme, text)),
         }
     }
 }
@@ -70,11 +63,11 @@ fn unknown_scheme(scheme: &str, text: &str) -> String {
     if scheme.contains('.') || text.starts_with('[') || scheme == "localhost" {
         return format!("`{text}` has no scheme: write tcp:{text} or udp:{text}");
     }
-    format!("`{scheme}` is no scheme: write one of {}", schemes())
+    format!("`{scheme}` is not a scheme: write one of {}", schemes())
 }
 
 fn schemes() -> String {
-    let forms: Vec<_> = SCHEMES.iter().map(|(scheme, rest)| format!("{scheme}:{rest}")).collect();
+    let forms: Vec<_> = KINDS.iter().map(|kind| format!("{}:{}", kind.scheme, kind.form)).collect();
     forms.join(", ")
 }
 
@@ -82,7 +75,7 @@ fn inet(inet: Inet, rest: &str) -> Result<Address, ParseAddressError> {
     let (host, port) = split_port(rest)?;
     let port = port
         .parse()
-        .or_else(|_| fail(format!("`{port}` is no port: it is a number from 0 to 65535")))?;
+        .or_else(|_| fail(format!("`{port}` is not a port: it is a number from 0 to 65535")))?;
     Ok(Address::Inet(inet, parse_host(host)?, port))
 }
 
@@ -98,35 +91,37 @@ fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
         let (ip, scope) = match inner.split_once('%') {
             Some((_, "")) => return fail(format!("`{text}` ends its scope after the %")),
             Some((_, scope)) if scope.contains(is_in_no_name) => {
-                return fail(format!("`{scope}` is no name of an interface"));
+                return fail(format!("`{scope}` is not the name of an interface"));
             }
             Some((ip, scope)) => (ip, Some(scope.to_owned())),
             None => (inner, None),
         };
         return match ip.parse() {
             Ok(ip) => Ok(Host::V6(ip, scope)),
-            Err(_) => fail(format!("`{ip}` is no IPv6 address")),
+            Err(_) => fail(format!("`{ip}` is not an IPv6 address")),
         };
     }
     if text.contains([':', '[', ']']) {
-        return fail(format!("`{text}` is no host: an IPv6 address is written in brackets, [::1]"));
+        return fail(format!(
+            "`{text}` is not a host: an IPv6 address is written in brackets, [::1]"
+        ));
     }
     if let Ok(ip) = text.parse() {
         return Ok(Host::V4(ip));
     }
-    // Four numbers that are no IPv4 address would otherwise be looked up as a name.
+    // Four numbers that are not an IPv4 address would otherwise be looked up as a name.
     if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return fail(format!(
-            "`{text}` is no host: write a name, an IPv4 address or [an IPv6 address]"
+            "`{text}` is not a host: write a name, an IPv4 address or [an IPv6 address]"
         ));
     }
     if text.contains(is_in_no_name) {
-        return fail(format!("`{text}` is no host name"));
+        return fail(format!("`{text}` is not a host name"));
     }
     Ok(Host::Name(text.to_owned()))
 }
 
-/// What neither a host nor an interface has in its name: neither has an escape in the grammar.
+/// What no name of a host or an interface has: the grammar has no escape for it there.
 fn is_in_no_name(char: char) -> bool {
     char == ' ' || char == '/' || text::is_obeyed(char)
 }
@@ -164,14 +159,15 @@ fn vsock(style: Style, rest: &str) -> Result<Address, ParseAddressError> {
         "host" => Cid::HOST,
         number => match number.parse() {
             Ok(number) => Cid(number),
-            Err(_) => return fail(format!("`{cid}` is no CID: a number, any, local or host")),
+            Err(_) => return fail(format!("`{cid}` is not a CID: a number, any, local or host")),
         },
     };
     Ok(Address::Vsock(style, cid, vsock_port(port)?))
 }
 
 fn vsock_port(text: &str) -> Result<u32, ParseAddressError> {
-    text.parse().or_else(|_| fail(format!("`{text}` is no vsock port: a number below 4294967296")))
+    text.parse()
+        .or_else(|_| fail(format!("`{text}` is not a vsock port: a number below 4294967296")))
 }
 
 /// Writes `name` so that [`unescape`] returns it and no byte of it can confuse a terminal: as
@@ -248,21 +244,21 @@ mod tests {
             ("127.0.0.1:3000", "tcp:127.0.0.1:3000"),
             ("localhost:3000", "tcp:localhost:3000"),
             ("[::1]:3000", "tcp:[::1]:3000"),
-            ("http:x", "`http` is no scheme"),
+            ("http:x", "`http` is not a scheme"),
             ("tcp:127.0.0.1", "no port"),
-            ("tcp:127.0.0.1:", "is no port"),
+            ("tcp:127.0.0.1:", "is not a port"),
             ("tcp:127.0.0.1:65536", "0 to 65535"),
-            ("tcp:127.0.0.256:1", "is no host"),
+            ("tcp:127.0.0.256:1", "is not a host"),
             ("tcp:::1:3000", "brackets"),
             ("tcp:[::1:3000", "brackets"),
-            ("tcp:[::g]:3000", "no IPv6 address"),
+            ("tcp:[::g]:3000", "not an IPv6 address"),
             ("tcp:[fe80::1%]:1", "scope"),
-            ("tcp::3000", "is no host"),
-            ("tcp:a b:3000", "no host name"),
-            ("tcp:a\u{1b}c:3000", "`a\\x1bc` is no host name"),
-            ("tcp:a\u{202e}c:3000", "`a\\xe2\\x80\\xaec` is no host name"),
-            ("tcp:[fe80::1%a\u{1b}]:3000", "no name of an interface"),
-            ("tcp:[fe80::1%../lo]:3000", "no name of an interface"),
+            ("tcp::3000", "is not a host"),
+            ("tcp:a b:3000", "not a host name"),
+            ("tcp:a\u{1b}c:3000", "`a\\x1bc` is not a host name"),
+            ("tcp:a\u{202e}c:3000", "`a\\xe2\\x80\\xaec` is not a host name"),
+            ("tcp:[fe80::1%a\u{1b}]:3000", "not the name of an interface"),
+            ("tcp:[fe80::1%../lo]:3000", "not the name of an interface"),
             ("\u{1b}c", "`\\x1bc` has no scheme"),
             ("unix:", "needs a path"),
             ("unix:@", "needs a path"),
@@ -272,7 +268,7 @@ mod tests {
             ("unix:/a\\x00", "NUL byte"),
             (&long, "at most 107"),
             ("vsock:3000", "has no port"),
-            ("vsock:here:3000", "is no CID"),
+            ("vsock:here:3000", "is not a CID"),
             ("vsock:any:x", "vsock port"),
             ("vsock-mux:/tmp/v.sock", "no port"),
         ] {
@@ -300,27 +296,14 @@ mod tests {
     }
 
     fn any_address() -> impl Strategy<Value = Address> {
-        let inet = prop_oneof![
-            Just(Inet::Tcp),
-            Just(Inet::Mptcp),
-            Just(Inet::Sctp),
-            Just(Inet::SctpSeqpacket),
-            Just(Inet::Udp),
-            Just(Inet::Udplite)
-        ];
-        let style =
-            || prop_oneof![Just(Style::Stream), Just(Style::Datagram), Just(Style::Seqpacket)];
-        prop_oneof![
-            (inet, any_host(), any::<u16>())
-                .prop_map(|(inet, host, port)| Address::Inet(inet, host, port)),
-            (style(), any_name()).prop_map(|(style, name)| Address::Unix(style, name)),
-            (style(), any::<u32>(), any::<u32>()).prop_map(|(style, cid, port)| Address::Vsock(
-                style,
-                Cid(cid),
-                port
-            )),
-            (any_name(), any::<u32>()).prop_map(|(name, port)| Address::VsockMux(name, port)),
-        ]
+        let kind = proptest::sample::select(&KINDS[..]);
+        let parts = (kind, any_host(), any_name(), any::<u32>(), any::<u32>());
+        parts.prop_map(|(kind, host, name, cid, port)| match kind.transport {
+            Transport::Inet(inet) => Address::Inet(inet, host, port as u16),
+            Transport::Unix(style) => Address::Unix(style, name),
+            Transport::Vsock(style) => Address::Vsock(style, Cid(cid), port),
+            Transport::VsockMux => Address::VsockMux(name, port),
+        })
     }
 
     proptest! {

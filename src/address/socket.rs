@@ -7,35 +7,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
-use super::{Address, Cid, Host, Inet, Style, UnixName};
-
-/// `IPPROTO_UDPLITE`, see udplite(7); `libc` and `socket2` have no name for it on every target.
-const UDPLITE: i32 = 136;
-
-impl Style {
-    /// The socket type as socket(2) takes it.
-    pub fn socket_type(self) -> Type {
-        match self {
-            Self::Stream => Type::STREAM,
-            Self::Datagram => Type::DGRAM,
-            Self::Seqpacket => Type::SEQPACKET,
-        }
-    }
-}
+use super::{Address, Cid, Family, Host, Inet, Kind, Transport, UnixName};
 
 impl Address {
-    /// The protocol as socket(2) takes it; `None` where the family has just one.
-    pub fn protocol(&self) -> Option<Protocol> {
-        match self {
-            Self::Inet(Inet::Tcp, ..) => Some(Protocol::TCP),
-            Self::Inet(Inet::Mptcp, ..) => Some(Protocol::MPTCP),
-            Self::Inet(Inet::Sctp | Inet::SctpSeqpacket, ..) => Some(Protocol::SCTP),
-            Self::Inet(Inet::Udp, ..) => Some(Protocol::UDP),
-            Self::Inet(Inet::Udplite, ..) => Some(Protocol::from(UDPLITE)),
-            Self::Unix(..) | Self::Vsock(..) | Self::VsockMux(..) => None,
-        }
-    }
-
     /// The address of a socket, from what the kernel says of it. `None` for an unnamed unix
     /// socket, an unknown family, and a type or protocol that the grammar does not have.
     pub fn from_sockaddr(
@@ -43,28 +17,15 @@ impl Address {
         r#type: Type,
         protocol: Option<Protocol>,
     ) -> Option<Self> {
-        let style = match r#type {
-            Type::STREAM => Style::Stream,
-            Type::DGRAM => Style::Datagram,
-            Type::SEQPACKET => Style::Seqpacket,
-            _ => return None,
-        };
-        if let Some(ip) = addr.as_socket() {
-            let inet = match (style, protocol) {
-                (Style::Stream, Some(Protocol::SCTP)) => Inet::Sctp,
-                (Style::Stream, Some(Protocol::MPTCP)) => Inet::Mptcp,
-                (Style::Stream, Some(Protocol::TCP) | None) => Inet::Tcp,
-                (Style::Seqpacket, Some(Protocol::SCTP)) => Inet::SctpSeqpacket,
-                (Style::Datagram, Some(Protocol::UDP) | None) => Inet::Udp,
-                (Style::Datagram, Some(lite)) if lite == Protocol::from(UDPLITE) => Inet::Udplite,
-                _ => return None,
-            };
+        let family = Family::from(domain_of(addr));
+        let kind = Kind::of_socket(family, r#type, protocol)?;
+        if let (Transport::Inet(inet), Some(ip)) = (kind.transport, addr.as_socket()) {
             return Some(Self::from_ip(inet, ip));
         }
         if let Some((cid, port)) = addr.as_vsock_address() {
-            return Some(Self::Vsock(style, Cid(cid), port));
+            return Some(Self::Vsock(kind.style, Cid(cid), port));
         }
-        unix_name(addr).map(|name| Self::Unix(style, name))
+        unix_name(addr).map(|name| Self::Unix(kind.style, name))
     }
 
     /// The address of a socket of protocol `inet` at `ip`.
@@ -85,8 +46,8 @@ impl Address {
         Ok(Self::from_sockaddr(&socket.local_addr()?, r#type, protocol))
     }
 
-    /// Whether clients can reach the address only through the wildcard: `0.0.0.0`, `[::]` and
-    /// CID `any`. Gives the address that a client on this machine connects to instead.
+    /// The address that a client on this machine connects to: the loopback address instead of
+    /// `0.0.0.0`, `[::]` and CID `any`.
     pub fn to_client(&self) -> Self {
         match self {
             Self::Inet(inet, Host::V4(ip), port) if ip.is_unspecified() => {

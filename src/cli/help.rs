@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::address::{SCHEMES, demo_set};
+use crate::address::{KINDS, demo_set};
 use crate::error::ErrorKind;
 
 const PROGRAM_EXAMPLES: &str = "\
@@ -150,9 +150,9 @@ fn sections(parts: &[&str]) -> String {
 
 fn addresses(for_clients: bool) -> String {
     let mut text = String::from("Addresses:");
-    for (scheme, rest) in SCHEMES {
-        if for_clients || scheme != "vsock-mux" {
-            text.push_str(&format!("\n  {scheme}:{rest}"));
+    for kind in KINDS {
+        if for_clients || kind.scheme != "vsock-mux" {
+            text.push_str(&format!("\n  {}:{}", kind.scheme, kind.form));
         }
     }
     text

@@ -94,7 +94,7 @@ fn set_options(socket: &Socket, address: &Address, sockaddr: &SockAddr) -> io::R
     let Address::Inet(inet, ..) = address else { return Ok(()) };
     // Connections of the last run that are in TIME_WAIT do not keep the port. A datagram socket
     // must not have it: there it lets two processes share a port, of which one gets nothing.
-    if inet.style() == Style::Stream {
+    if address.style() == Style::Stream {
         socket.set_reuse_address(true)?;
     }
     // The default is the sysctl net.ipv6.bindv6only; `[::]` means every address here, always.

@@ -1,0 +1,254 @@
+//! The one table of the kinds of sockets that have an address. Whoever has to know how kinds differ
+//! asks it: the parser, `Display`, socket(2), what an inherited descriptor is and how it is served.
+
+use std::fmt;
+
+use socket2::{Domain, Protocol, Type};
+
+use super::Address;
+
+/// One kind of socket: a row of [`KINDS`].
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// The scheme of its addresses, the part before the first colon.
+    pub scheme: &'static str,
+    /// What follows the colon, for messages and `--help`.
+    pub form: &'static str,
+    /// What its addresses are made of.
+    pub transport: Transport,
+    /// The socket type.
+    pub style: Style,
+    /// The protocol as socket(2) takes it, and its name; `None` where the family has just one.
+    pub protocol: Option<(Protocol, &'static str)>,
+    /// The file of /proc/net that lists its sockets over IPv4; a 6 at the end names that of IPv6.
+    /// `None` if there is none of that form.
+    pub proc_net: Option<&'static str>,
+    /// What socat(1) calls it, before the 4 or 6 of the IP version; `None` if it has none.
+    pub socat: Option<&'static str>,
+}
+
+/// What the addresses of a kind are made of: an [`Address`] without its names and numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Of [`Address::Inet`].
+    Inet(Inet),
+    /// Of [`Address::Unix`].
+    Unix(Style),
+    /// Of [`Address::Vsock`].
+    Vsock(Style),
+    /// Of [`Address::VsockMux`].
+    VsockMux,
+}
+
+/// The protocols that run over IPv4 and IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Inet {
+    /// tcp(7).
+    Tcp,
+    /// Multipath TCP, RFC 8684.
+    Mptcp,
+    /// sctp(7), one-to-one style: a stream.
+    Sctp,
+    /// sctp(7), one-to-many style: one seqpacket socket for all associations.
+    SctpSeqpacket,
+    /// udp(7).
+    Udp,
+    /// udplite(7).
+    Udplite,
+}
+
+/// How a socket treats what is sent through it: the socket type of socket(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Style {
+    /// `SOCK_STREAM`: a sequence of bytes.
+    Stream,
+    /// `SOCK_DGRAM`: messages without a connection.
+    Datagram,
+    /// `SOCK_SEQPACKET`: a connection that keeps message boundaries.
+    Seqpacket,
+}
+
+/// The address family of a socket: `AF_*` of address_families(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `AF_UNIX`.
+    Unix,
+    /// `AF_INET`.
+    Inet,
+    /// `AF_INET6`.
+    Inet6,
+    /// `AF_VSOCK`.
+    Vsock,
+    /// `AF_NETLINK`.
+    Netlink,
+    /// Any other, by its number.
+    Other(i32),
+}
+
+/// Every kind of socket, in the order in which messages list them.
+pub const KINDS: [Kind; 13] = {
+    use Style::{Datagram, Seqpacket, Stream};
+    [
+        inet("tcp", Inet::Tcp, Stream, (Protocol::TCP, "TCP")).listed("tcp").socat("tcp"),
+        inet("udp", Inet::Udp, Datagram, (Protocol::UDP, "UDP")).listed("udp").socat("udp"),
+        unix("unix", "/PATH or unix:@ABSTRACT", Stream),
+        unix("unix-dgram", "/PATH", Datagram),
+        unix("unix-seqpacket", "/PATH", Seqpacket),
+        vsock("vsock", "CID:PORT, CID a number, any, local or host", Stream),
+        vsock("vsock-dgram", "CID:PORT", Datagram),
+        vsock("vsock-seqpacket", "CID:PORT", Seqpacket),
+        local("vsock-mux", "/PATH:PORT", Transport::VsockMux, Stream),
+        // A Multipath TCP listener takes plain TCP too, and is listed with it.
+        inet("mptcp", Inet::Mptcp, Stream, (Protocol::MPTCP, "MPTCP")).listed("tcp").socat("tcp"),
+        inet("sctp", Inet::Sctp, Stream, (Protocol::SCTP, "SCTP")).socat("sctp"),
+        inet("sctp-seqpacket", Inet::SctpSeqpacket, Seqpacket, (Protocol::SCTP, "SCTP")),
+        inet("udplite", Inet::Udplite, Datagram, (Protocol::UDPLITE, "UDP-Lite")).listed("udplite"),
+    ]
+};
+
+const fn inet(
+    scheme: &'static str,
+    inet: Inet,
+    style: Style,
+    protocol: (Protocol, &'static str),
+) -> Kind {
+    let kind = local(scheme, "HOST:PORT", Transport::Inet(inet), style);
+    Kind { protocol: Some(protocol), ..kind }
+}
+
+const fn unix(scheme: &'static str, form: &'static str, style: Style) -> Kind {
+    local(scheme, form, Transport::Unix(style), style)
+}
+
+const fn vsock(scheme: &'static str, form: &'static str, style: Style) -> Kind {
+    local(scheme, form, Transport::Vsock(style), style)
+}
+
+const fn local(
+    scheme: &'static str,
+    form: &'static str,
+    transport: Transport,
+    style: Style,
+) -> Kind {
+    Kind { scheme, form, transport, style, protocol: None, proc_net: None, socat: None }
+}
+
+impl Kind {
+    const fn listed(self, file: &'static str) -> Self {
+        Self { proc_net: Some(file), ..self }
+    }
+
+    const fn socat(self, name: &'static str) -> Self {
+        Self { socat: Some(name), ..self }
+    }
+
+    /// The kind with this scheme.
+    pub fn of_scheme(scheme: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.scheme == scheme)
+    }
+
+    /// The kind of a socket, by the kernel's answers; without a protocol the first kind that fits.
+    /// `None` for a socket of a kind that has no address here.
+    pub fn of_socket(
+        family: Family,
+        r#type: Type,
+        protocol: Option<Protocol>,
+    ) -> Option<&'static Self> {
+        let is_protocol = |own| protocol.is_none_or(|protocol| protocol == own);
+        KINDS.iter().find(|kind| {
+            kind.is_of(family)
+                && kind.style.socket_type() == r#type
+                && kind.protocol.is_none_or(|(own, _)| is_protocol(own))
+        })
+    }
+
+    fn is_of(&self, family: Family) -> bool {
+        match self.transport {
+            Transport::Inet(_) => matches!(family, Family::Inet | Family::Inet6),
+            Transport::Unix(_) => family == Family::Unix,
+            Transport::Vsock(_) => family == Family::Vsock,
+            // It is a unix socket, and what the other end of it does is not the kernel's to know.
+            Transport::VsockMux => false,
+        }
+    }
+
+    /// Whether a server accepts connections on it, instead of having one socket for all peers.
+    pub fn has_connections(&self) -> bool {
+        // One socket carries all associations of SCTP's one-to-many style: it listens, but
+        // accept(2) does not apply to it (RFC 6458, section 3).
+        self.style != Style::Datagram && self.transport != Transport::Inet(Inet::SctpSeqpacket)
+    }
+}
+
+impl Address {
+    /// The kind of socket that has this address.
+    pub fn kind(&self) -> &'static Kind {
+        let transport = match *self {
+            Self::Inet(inet, ..) => Transport::Inet(inet),
+            Self::Unix(style, _) => Transport::Unix(style),
+            Self::Vsock(style, ..) => Transport::Vsock(style),
+            Self::VsockMux(..) => Transport::VsockMux,
+        };
+        let kind = KINDS.iter().find(|kind| kind.transport == transport);
+        kind.expect("each transport has a row")
+    }
+
+    /// The scheme, the part before the first colon.
+    pub fn scheme(&self) -> &'static str {
+        self.kind().scheme
+    }
+
+    /// The socket type that serves the address.
+    pub fn style(&self) -> Style {
+        self.kind().style
+    }
+
+    /// The protocol as socket(2) takes it; `None` where the family has just one.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.kind().protocol.map(|(protocol, _)| protocol)
+    }
+}
+
+impl Style {
+    /// The socket type as socket(2) takes it.
+    pub fn socket_type(self) -> Type {
+        match self {
+            Self::Stream => Type::STREAM,
+            Self::Datagram => Type::DGRAM,
+            Self::Seqpacket => Type::SEQPACKET,
+        }
+    }
+}
+
+impl Family {
+    /// Whether a kind of socket is of this family.
+    pub fn is_known(self) -> bool {
+        KINDS.iter().any(|kind| kind.is_of(self))
+    }
+}
+
+impl From<Domain> for Family {
+    fn from(domain: Domain) -> Self {
+        match i32::from(domain) {
+            libc::AF_UNIX => Self::Unix,
+            libc::AF_INET => Self::Inet,
+            libc::AF_INET6 => Self::Inet6,
+            libc::AF_VSOCK => Self::Vsock,
+            libc::AF_NETLINK => Self::Netlink,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix => f.write_str("AF_UNIX"),
+            Self::Inet => f.write_str("AF_INET"),
+            Self::Inet6 => f.write_str("AF_INET6"),
+            Self::Vsock => f.write_str("AF_VSOCK"),
+            Self::Netlink => f.write_str("AF_NETLINK"),
+            Self::Other(number) => write!(f, "AF_{number}"),
+        }
+    }
+}
