@@ -170,8 +170,8 @@ fn demo() -> String {
 
 fn exit_statuses() -> String {
     let mut text = String::from("Exit status:\n    0  success");
-    for kind in ErrorKind::ALL {
-        text.push_str(&format!("\n  {:>3}  {}", kind.exit_status(), kind.meaning()));
+    for (kind, meaning) in ErrorKind::ALL {
+        text.push_str(&format!("\n  {:>3}  {meaning}", kind.exit_status()));
     }
     text
 }

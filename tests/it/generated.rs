@@ -95,8 +95,8 @@ fn verb_list(command: &Command) -> String {
 
 fn exit_statuses() -> String {
     let mut text = String::from("    0  success\n");
-    for kind in ErrorKind::ALL {
-        text.push_str(&format!("  {:>3}  {}\n", kind.exit_status(), kind.meaning()));
+    for (kind, meaning) in ErrorKind::ALL {
+        text.push_str(&format!("  {:>3}  {meaning}\n", kind.exit_status()));
     }
     text
 }
