@@ -21,7 +21,7 @@ pub struct Kind {
     /// The protocol as socket(2) takes it, and its name; `None` where the family has just one.
     pub protocol: Option<(Protocol, &'static str)>,
     /// The file of /proc/net that lists its sockets over IPv4; a 6 at the end names that of IPv6.
-    /// `None` if there is none of that form.
+    /// `None` if no such file lists them.
     pub proc_net: Option<&'static str>,
     /// What socat(1) calls it, before the 4 or 6 of the IP version; `None` if it has none.
     pub socat: Option<&'static str>,
@@ -88,16 +88,17 @@ pub enum Family {
 /// Every kind of socket, in the order in which messages list them.
 pub const KINDS: [Kind; 13] = {
     use Style::{Datagram, Seqpacket, Stream};
+    use Transport::{Unix, Vsock, VsockMux};
     [
         inet("tcp", Inet::Tcp, Stream, (Protocol::TCP, "TCP")).listed("tcp").socat("tcp"),
         inet("udp", Inet::Udp, Datagram, (Protocol::UDP, "UDP")).listed("udp").socat("udp"),
-        unix("unix", "/PATH or unix:@ABSTRACT", Stream),
-        unix("unix-dgram", "/PATH", Datagram),
-        unix("unix-seqpacket", "/PATH", Seqpacket),
-        vsock("vsock", "CID:PORT, CID a number, any, local or host", Stream),
-        vsock("vsock-dgram", "CID:PORT", Datagram),
-        vsock("vsock-seqpacket", "CID:PORT", Seqpacket),
-        local("vsock-mux", "/PATH:PORT", Transport::VsockMux, Stream),
+        kind("unix", "/PATH or unix:@ABSTRACT", Unix(Stream)),
+        kind("unix-dgram", "/PATH", Unix(Datagram)),
+        kind("unix-seqpacket", "/PATH", Unix(Seqpacket)),
+        kind("vsock", "CID:PORT, CID a number, any, local or host", Vsock(Stream)),
+        kind("vsock-dgram", "CID:PORT", Vsock(Datagram)),
+        kind("vsock-seqpacket", "CID:PORT", Vsock(Seqpacket)),
+        kind("vsock-mux", "/PATH:PORT", VsockMux),
         // A Multipath TCP listener takes plain TCP too, and is listed with it.
         inet("mptcp", Inet::Mptcp, Stream, (Protocol::MPTCP, "MPTCP")).listed("tcp").socat("tcp"),
         inet("sctp", Inet::Sctp, Stream, (Protocol::SCTP, "SCTP")).socat("sctp"),
@@ -106,31 +107,22 @@ pub const KINDS: [Kind; 13] = {
     ]
 };
 
+const fn kind(scheme: &'static str, form: &'static str, transport: Transport) -> Kind {
+    let style = match transport {
+        Transport::Unix(style) | Transport::Vsock(style) => style,
+        Transport::Inet(_) | Transport::VsockMux => Style::Stream,
+    };
+    Kind { scheme, form, transport, style, protocol: None, proc_net: None, socat: None }
+}
+
 const fn inet(
     scheme: &'static str,
     inet: Inet,
     style: Style,
     protocol: (Protocol, &'static str),
 ) -> Kind {
-    let kind = local(scheme, "HOST:PORT", Transport::Inet(inet), style);
-    Kind { protocol: Some(protocol), ..kind }
-}
-
-const fn unix(scheme: &'static str, form: &'static str, style: Style) -> Kind {
-    local(scheme, form, Transport::Unix(style), style)
-}
-
-const fn vsock(scheme: &'static str, form: &'static str, style: Style) -> Kind {
-    local(scheme, form, Transport::Vsock(style), style)
-}
-
-const fn local(
-    scheme: &'static str,
-    form: &'static str,
-    transport: Transport,
-    style: Style,
-) -> Kind {
-    Kind { scheme, form, transport, style, protocol: None, proc_net: None, socat: None }
+    let protocol = Some(protocol);
+    Kind { style, protocol, ..kind(scheme, "HOST:PORT", Transport::Inet(inet)) }
 }
 
 impl Kind {

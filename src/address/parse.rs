@@ -200,33 +200,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    // Those that `any_address` makes by chance, or hardly ever.
     #[test]
-    fn every_form_round_trips() {
+    fn what_people_write_round_trips() {
         for text in [
             "tcp:127.0.0.1:3000",
-            "tcp:[::1]:3000",
             "tcp:[fe80::1%eth0]:3000",
             "tcp:localhost:0",
             "udp:[::ffff:127.0.0.1]:65535",
-            "udplite:10.0.0.1:7",
-            "mptcp:[::]:3000",
-            "sctp:127.0.0.1:3000",
-            "sctp-seqpacket:[::1]:3000",
-            "unix:/run/echo.sock",
             "unix:/with:colon and space",
             "unix:relative",
-            "unix:@abstract",
             "unix:@a\\x00b\\x5c",
             "unix:/naïve 名",
             "unix:/\\x1b[31m\\x0a\\xc2\\x9b\\xe2\\x80\\xae\\xff",
-            "unix-dgram:/run/echo.sock",
-            "unix-seqpacket:@x",
             "vsock:any:3000",
             "vsock:local:3000",
             "vsock:host:4294967295",
-            "vsock:20:3000",
-            "vsock-dgram:20:3000",
-            "vsock-seqpacket:any:3000",
             "vsock-mux:/tmp/v.sock:3000",
         ] {
             let address: Address = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
