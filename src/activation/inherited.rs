@@ -60,11 +60,8 @@ impl Inherited {
         let handover =
             environment.handover(process).map_err(|wrong| explain(wrong, process.pid))?;
         let fds = (LISTEN_FDS_START..).zip(handover.names);
-        Ok(Self {
-            fds: fds
-                .map(|(number, name)| InheritedFd::listen(number, name))
-                .collect::<Result<_>>()?,
-        })
+        let fds = fds.map(|(number, name)| InheritedFd::adopt(number, name, Origin::ListenFds));
+        Ok(Self { fds: fds.collect::<Result<_>>()? })
     }
 
     /// Every descriptor with how it is served.
@@ -91,18 +88,13 @@ pub struct InheritedSocket {
 }
 
 impl InheritedFd {
-    fn listen(number: RawFd, name: String) -> Result<Self> {
-        Self::adopt(number, name, Origin::ListenFds)
-    }
-
     fn standard_input() -> Result<Option<Self>> {
-        let is_socket = rustix::fs::fstat(rustix::stdio::stdin()).is_ok_and(|stat| {
-            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
-        });
-        if !is_socket {
-            return Ok(None);
+        match Kind::of(rustix::stdio::stdin()) {
+            Ok(Kind::Socket(_)) => {
+                Self::adopt(0, "stdin".to_owned(), Origin::StandardInput).map(Some)
+            }
+            _ => Ok(None),
         }
-        Self::adopt(0, "stdin".to_owned(), Origin::StandardInput).map(Some)
     }
 
     fn adopt(number: RawFd, name: String, origin: Origin) -> Result<Self> {
@@ -159,7 +151,7 @@ impl InheritedFd {
 }
 
 impl Process {
-    /// This process, as the one that reads `environment`: it has a pidfd only if that is asked for.
+    /// This process, with the inode number of its pidfd only if `environment` names one.
     pub fn reading(environment: &Environment) -> Self {
         let pidfd_id = environment.listen_pidfdid.as_ref().and_then(|_| own_pidfd_id());
         Self { pid: std::process::id(), pidfd_id }

@@ -105,20 +105,16 @@ impl fmt::Display for Host {
 impl fmt::Display for UnixName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::os::unix::ffi::OsStrExt;
-        match self {
+        let (prefix, name) = match self {
             Self::Path(path) => match path.as_os_str().as_bytes() {
                 // A bare @ in front would mean the abstract namespace.
-                [b'@', rest @ ..] => {
-                    f.write_str("\\x40")?;
-                    parse::escape(rest, f)
-                }
-                name => parse::escape(name, f),
+                [b'@', rest @ ..] => ("\\x40", rest),
+                name => ("", name),
             },
-            Self::Abstract(name) => {
-                f.write_str("@")?;
-                parse::escape(name, f)
-            }
-        }
+            Self::Abstract(name) => ("@", name.as_slice()),
+        };
+        f.write_str(prefix)?;
+        parse::escape(name, f)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use socket2::SockAddr;
 
 use super::{Address, Host};
@@ -71,8 +73,21 @@ fn interface_index(scope: &str) -> io::Result<u32> {
     if let Ok(index) = scope.parse() {
         return Ok(index);
     }
-    let path = std::path::Path::new("/sys/class/net").join(scope).join("ifindex");
-    let text = std::fs::read_to_string(path)
-        .map_err(|_| io::Error::new(io::ErrorKind::NotFound, format!("no interface `{scope}`")))?;
-    text.trim().parse().map_err(io::Error::other)
+    // Any socket will do: it stands for the network namespace, which is not always that of /sys.
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    name_to_index(socket, scope)
+        .map_err(|_| io::Error::new(io::ErrorKind::NotFound, format!("no interface `{scope}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_the_number_of_an_interface_of_this_network_namespace() {
+        // The loopback interface is the first one of each.
+        for (scope, index) in [("lo", Some(1)), ("1", Some(1)), ("no-such-name", None)] {
+            assert_eq!(interface_index(scope).ok(), index, "{scope}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! Between an [`Address`] and the kernel's socket domain, type, protocol and `sockaddr`.
+//! Between an [`Address`] and the `sockaddr` that the kernel has for it.
 
+use std::ffi::OsStr;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
@@ -25,7 +26,7 @@ impl Address {
         if let Some((cid, port)) = addr.as_vsock_address() {
             return Some(Self::Vsock(kind.style, Cid(cid), port));
         }
-        unix_name(addr).map(|name| Self::Unix(kind.style, name))
+        UnixName::from_sockaddr(addr).map(|name| Self::Unix(kind.style, name))
     }
 
     /// The address of a socket of protocol `inet` at `ip`.
@@ -51,7 +52,7 @@ impl Address {
     pub fn to_client(&self) -> Self {
         match self {
             Self::Inet(inet, Host::V4(ip), port) if ip.is_unspecified() => {
-                Self::Inet(*inet, Host::V4(std::net::Ipv4Addr::LOCALHOST), *port)
+                Self::Inet(*inet, Host::V4(Ipv4Addr::LOCALHOST), *port)
             }
             Self::Inet(inet, Host::V6(ip, _), port) if ip.is_unspecified() => {
                 Self::Inet(*inet, Host::V6(Ipv6Addr::LOCALHOST, None), *port)
@@ -72,20 +73,13 @@ impl UnixName {
     pub fn to_sockaddr(&self) -> io::Result<SockAddr> {
         match self {
             Self::Path(path) => SockAddr::unix(path),
-            Self::Abstract(name) => {
-                let mut with_nul = Vec::with_capacity(name.len() + 1);
-                with_nul.push(0);
-                with_nul.extend_from_slice(name);
-                SockAddr::unix(std::ffi::OsStr::from_bytes(&with_nul))
-            }
+            Self::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &**name].concat())),
         }
     }
-}
 
-fn unix_name(addr: &SockAddr) -> Option<UnixName> {
-    if let Some(path) = addr.as_pathname() {
-        return Some(UnixName::Path(path.to_owned()));
+    /// The name in a `sockaddr_un`; `None` for an unnamed socket and for another family.
+    pub fn from_sockaddr(addr: &SockAddr) -> Option<Self> {
+        let path = addr.as_pathname().map(|path| Self::Path(path.to_owned()));
+        path.or_else(|| addr.as_abstract_namespace().map(|name| Self::Abstract(name.to_vec())))
     }
-    addr.as_abstract_namespace()
-        .map(|name| UnixName::Abstract(std::ffi::OsString::from_vec(name.to_vec()).into_vec()))
 }
