@@ -18,8 +18,8 @@ pub struct Kind {
     pub transport: Transport,
     /// The socket type.
     pub style: Style,
-    /// The protocol as socket(2) takes it, and its name; `None` where the family has just one.
-    pub protocol: Option<(Protocol, &'static str)>,
+    /// The protocol's number for socket(2), and its name; `None` where the family has just one.
+    pub protocol: Option<(i32, &'static str)>,
     /// The file of /proc/net that lists its sockets over IPv4; a 6 at the end names that of IPv6.
     /// `None` if no such file lists them.
     pub proc_net: Option<&'static str>,
@@ -90,8 +90,8 @@ pub const KINDS: [Kind; 13] = {
     use Style::{Datagram, Seqpacket, Stream};
     use Transport::{Unix, Vsock, VsockMux};
     [
-        inet("tcp", Inet::Tcp, Stream, (Protocol::TCP, "TCP")).listed("tcp").socat("tcp"),
-        inet("udp", Inet::Udp, Datagram, (Protocol::UDP, "UDP")).listed("udp").socat("udp"),
+        inet("tcp", Inet::Tcp, Stream, (libc::IPPROTO_TCP, "TCP")).listed("tcp").socat("tcp"),
+        inet("udp", Inet::Udp, Datagram, (libc::IPPROTO_UDP, "UDP")).listed("udp").socat("udp"),
         kind("unix", "/PATH or unix:@ABSTRACT", Unix(Stream)),
         kind("unix-dgram", "/PATH", Unix(Datagram)),
         kind("unix-seqpacket", "/PATH", Unix(Seqpacket)),
@@ -100,10 +100,13 @@ pub const KINDS: [Kind; 13] = {
         kind("vsock-seqpacket", "CID:PORT", Vsock(Seqpacket)),
         kind("vsock-mux", "/PATH:PORT", VsockMux),
         // A Multipath TCP listener takes plain TCP too, and is listed with it.
-        inet("mptcp", Inet::Mptcp, Stream, (Protocol::MPTCP, "MPTCP")).listed("tcp").socat("tcp"),
-        inet("sctp", Inet::Sctp, Stream, (Protocol::SCTP, "SCTP")).socat("sctp"),
-        inet("sctp-seqpacket", Inet::SctpSeqpacket, Seqpacket, (Protocol::SCTP, "SCTP")),
-        inet("udplite", Inet::Udplite, Datagram, (Protocol::UDPLITE, "UDP-Lite")).listed("udplite"),
+        inet("mptcp", Inet::Mptcp, Stream, (libc::IPPROTO_MPTCP, "MPTCP"))
+            .listed("tcp")
+            .socat("tcp"),
+        inet("sctp", Inet::Sctp, Stream, (libc::IPPROTO_SCTP, "SCTP")).socat("sctp"),
+        inet("sctp-seqpacket", Inet::SctpSeqpacket, Seqpacket, (libc::IPPROTO_SCTP, "SCTP")),
+        inet("udplite", Inet::Udplite, Datagram, (libc::IPPROTO_UDPLITE, "UDP-Lite"))
+            .listed("udplite"),
     ]
 };
 
@@ -119,7 +122,7 @@ const fn inet(
     scheme: &'static str,
     inet: Inet,
     style: Style,
-    protocol: (Protocol, &'static str),
+    protocol: (i32, &'static str),
 ) -> Kind {
     let protocol = Some(protocol);
     Kind { style, protocol, ..kind(scheme, "HOST:PORT", Transport::Inet(inet)) }
@@ -146,7 +149,7 @@ impl Kind {
         r#type: Type,
         protocol: Option<Protocol>,
     ) -> Option<&'static Self> {
-        let is_protocol = |own| protocol.is_none_or(|protocol| protocol == own);
+        let is_protocol = |own| protocol.is_none_or(|protocol| protocol == Protocol::from(own));
         KINDS.iter().find(|kind| {
             kind.is_of(family)
                 && kind.style.socket_type() == r#type
@@ -197,7 +200,7 @@ impl Address {
 
     /// The protocol as socket(2) takes it; `None` where the family has just one.
     pub fn protocol(&self) -> Option<Protocol> {
-        self.kind().protocol.map(|(protocol, _)| protocol)
+        self.kind().protocol.map(|(number, _)| Protocol::from(number))
     }
 }
 
