@@ -20,9 +20,9 @@ pub struct Kind {
     pub style: Style,
     /// The protocol's number for socket(2), and its name; `None` where the family has just one.
     pub protocol: Option<(i32, &'static str)>,
-    /// The file of /proc/net that lists its sockets over IPv4; a 6 at the end names that of IPv6.
-    /// `None` if no such file lists them.
-    pub proc_net: Option<&'static str>,
+    /// The files of /proc/net that list its sockets in the form of proc_net_tcp(5), over IPv4 and
+    /// over IPv6; `None` if there are none.
+    pub proc_net: Option<[&'static str; 2]>,
     /// What socat(1) calls it, before the 4 or 6 of the IP version; `None` if it has none.
     pub socat: Option<&'static str>,
 }
@@ -89,9 +89,12 @@ pub enum Family {
 pub const KINDS: [Kind; 13] = {
     use Style::{Datagram, Seqpacket, Stream};
     use Transport::{Unix, Vsock, VsockMux};
+    const TCP: [&str; 2] = ["tcp", "tcp6"];
+    const UDP: [&str; 2] = ["udp", "udp6"];
+    const UDPLITE: [&str; 2] = ["udplite", "udplite6"];
     [
-        inet("tcp", Inet::Tcp, Stream, (libc::IPPROTO_TCP, "TCP")).listed("tcp").socat("tcp"),
-        inet("udp", Inet::Udp, Datagram, (libc::IPPROTO_UDP, "UDP")).listed("udp").socat("udp"),
+        inet("tcp", Inet::Tcp, Stream, (libc::IPPROTO_TCP, "TCP")).listed(TCP).socat("tcp"),
+        inet("udp", Inet::Udp, Datagram, (libc::IPPROTO_UDP, "UDP")).listed(UDP).socat("udp"),
         kind("unix", "/PATH or unix:@ABSTRACT", Unix(Stream)),
         kind("unix-dgram", "/PATH", Unix(Datagram)),
         kind("unix-seqpacket", "/PATH", Unix(Seqpacket)),
@@ -100,13 +103,11 @@ pub const KINDS: [Kind; 13] = {
         kind("vsock-seqpacket", "CID:PORT", Vsock(Seqpacket)),
         kind("vsock-mux", "/PATH:PORT", VsockMux),
         // A Multipath TCP listener takes plain TCP too, and is listed with it.
-        inet("mptcp", Inet::Mptcp, Stream, (libc::IPPROTO_MPTCP, "MPTCP"))
-            .listed("tcp")
-            .socat("tcp"),
+        inet("mptcp", Inet::Mptcp, Stream, (libc::IPPROTO_MPTCP, "MPTCP")).listed(TCP).socat("tcp"),
         inet("sctp", Inet::Sctp, Stream, (libc::IPPROTO_SCTP, "SCTP")).socat("sctp"),
         inet("sctp-seqpacket", Inet::SctpSeqpacket, Seqpacket, (libc::IPPROTO_SCTP, "SCTP")),
         inet("udplite", Inet::Udplite, Datagram, (libc::IPPROTO_UDPLITE, "UDP-Lite"))
-            .listed("udplite"),
+            .listed(UDPLITE),
     ]
 };
 
@@ -129,8 +130,8 @@ const fn inet(
 }
 
 impl Kind {
-    const fn listed(self, file: &'static str) -> Self {
-        Self { proc_net: Some(file), ..self }
+    const fn listed(self, files: [&'static str; 2]) -> Self {
+        Self { proc_net: Some(files), ..self }
     }
 
     const fn socat(self, name: &'static str) -> Self {
