@@ -1,4 +1,4 @@
-//! Waiting for a descriptor, no longer than until a deadline.
+//! Waiting for a descriptor until a deadline at most.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -26,7 +26,7 @@ impl Deadline {
         self.remaining() == Some(Duration::ZERO)
     }
 
-    /// The deadline that gives each of `parts` attempts the same share of what is left.
+    /// The deadline of the first of `parts` attempts that share the time that is left equally.
     pub fn share(self, parts: usize) -> Self {
         let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
         self.remaining().map_or(self, |left| Self::after(left / parts))

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     Connect = 6,
     /// Nothing, or not everything, came back in time.
     NoReply = 7,
-    /// Something came back that is not what was sent.
+    /// What came back differs from what was sent.
     WrongReply = 8,
     /// The command to run cannot be executed: the status that a shell has for that.
     Exec = 127,
@@ -102,8 +102,7 @@ impl Error {
         Self { remedy: Some(remedy.into()), ..self }
     }
 
-    /// The same failure as one of `kind`: a name that is not resolved is one of the verb that
-    /// asked for it.
+    /// The same failure as one of `kind`: that of a name that is not resolved depends on the verb.
     #[must_use]
     pub fn of_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
@@ -214,7 +213,7 @@ mod tests {
             assert_eq!(error.to_string(), text.replace("{fmt::Error}", &fmt::Error.to_string()));
             assert!(std::error::Error::source(&error).is_none(), "{text}: it would be said twice");
         }
-        // The kernel's answer keeps its number, and what is not one keeps its words.
+        // The kernel's answer keeps its number, and another cause its text.
         assert_eq!(denied().io().and_then(io::Error::raw_os_error), Some(libc::EACCES));
         assert_eq!(denied().into_io().raw_os_error(), Some(libc::EACCES));
         let cause = Error::from_cause(ErrorKind::Usage, fmt::Error);

@@ -84,7 +84,7 @@ pub enum EnvironmentError {
         /// The inode number of this process.
         pidfd_id: u64,
     },
-    /// `LISTEN_FDNAMES` has another number of names than `LISTEN_FDS` says.
+    /// `LISTEN_FDNAMES` has another number of names than `LISTEN_FDS`.
     NameCount {
         /// The value of `LISTEN_FDNAMES`.
         value: String,
@@ -120,8 +120,8 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// Every departure from sd_listen_fds(3). Where that function answers "no descriptors", for
-    /// example to a `LISTEN_PID` of another process, this one says why.
+    /// Every departure from sd_listen_fds(3). Where that function returns no descriptors without an
+    /// error, for example if `LISTEN_PID` is another process, this one returns the reason.
     pub fn handover(&self, process: Process) -> Result<Handover, EnvironmentError> {
         let missing = |variable, value: &OsString, absent| EnvironmentError::Missing {
             present: (variable, value.to_string_lossy().into_owned()),
@@ -167,7 +167,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// It is not a number, or that of another process, if the kernel tells.
+    /// It is not a number, or that of another process, if the kernel has pidfs.
     pub fn check_pidfd(&self, process: Process) -> Result<(), EnvironmentError> {
         let Some(value) = &self.listen_pidfdid else { return Ok(()) };
         let listen_pidfdid: u64 = number("LISTEN_PIDFDID", value)?;

@@ -25,7 +25,7 @@ pub enum Origin {
     StandardInput,
 }
 
-/// One inherited file descriptor with its name and what the kernel says of it.
+/// One inherited file descriptor with its name and what it is.
 #[derive(Debug)]
 pub struct InheritedFd {
     fd: Option<OwnedFd>,
@@ -81,7 +81,7 @@ pub struct InheritedSocket {
     pub fd: OwnedFd,
     /// The name of `LISTEN_FDNAMES`.
     pub name: String,
-    /// What the kernel says of it.
+    /// What it is.
     pub kind: super::SocketKind,
     /// How it is served.
     pub service: Service,
@@ -158,9 +158,10 @@ impl Process {
     }
 }
 
-/// The inode number of this process's pidfd, for `LISTEN_PIDFDID`; `None` where it says nothing.
+/// The inode number of this process's pidfd, for `LISTEN_PIDFDID`; `None` where the kernel has
+/// no pidfs.
 ///
-/// Before pidfs (Linux 6.9) all pidfds share one inode; the file system's type tells the two apart.
+/// Before Linux 6.9 all pidfds share one inode of another file system.
 pub fn own_pidfd_id() -> Option<u64> {
     /// `PID_FS_MAGIC` of linux/magic.h.
     const PID_FS_MAGIC: i64 = 0x5049_4446;
@@ -175,7 +176,7 @@ pub fn own_pidfd_id() -> Option<u64> {
     Some(rustix::fs::fstat(&pidfd).ok()?.st_ino)
 }
 
-/// Joins what is wrong with the environment and, where another process is meant, who that is.
+/// What is wrong with the environment and, if another process is meant, which one that is.
 fn explain(wrong: EnvironmentError, pid: u32) -> Error {
     let error = Error::from_cause(ErrorKind::Environment, wrong.clone()).remedy(wrong.remedy());
     let EnvironmentError::OtherPid { listen_pid, .. } = wrong else { return error };

@@ -34,7 +34,7 @@ pub struct SocketKind {
     pub protocol: Option<Protocol>,
     /// Listening, connected or neither.
     pub role: Role,
-    /// The local address; `None` for an unnamed unix socket and for a family without a grammar.
+    /// The local address; `None` for an unnamed unix socket and for a kind without a scheme.
     pub local: Option<Address>,
     /// The peer's address, if the socket is connected to a named one.
     pub peer: Option<Address>,
@@ -47,7 +47,7 @@ pub struct SocketKind {
 pub enum Role {
     /// It accepts connections.
     Listening,
-    /// It has a peer, or had one that has reset the connection since.
+    /// It has a peer, or had one that has since reset the connection.
     Connected,
     /// It has no peer: a datagram socket's usual state.
     Unconnected,
@@ -155,14 +155,14 @@ impl SocketKind {
         })
     }
 
-    /// How the socket is served; `None` if an echo over it has no meaning.
+    /// How the socket is served; `None` if it cannot be.
     pub fn service(&self) -> Option<Service> {
         let kind = address::Kind::of_socket(self.family, self.r#type, self.protocol);
         match (self.r#type, self.role) {
             _ if !self.family.is_known() => None,
             _ if kind.is_some_and(|kind| !kind.has_connections()) => Some(Service::Datagram),
-            // Any protocol's streams and packets are echoed; datagrams of one that has no address
-            // here are not: ICMP's (icmp(7)) carry no echo of ours.
+            // Streams and packets of any protocol are served. Datagrams are only if the protocol has
+            // a row in the table: an ICMP socket (icmp(7)) cannot send what it received.
             (Type::STREAM, Role::Listening) => Some(Service::StreamListener),
             (Type::STREAM, Role::Connected) => Some(Service::StreamConnection),
             (Type::SEQPACKET, Role::Listening) => Some(Service::SeqpacketListener),
@@ -171,8 +171,8 @@ impl SocketKind {
         }
     }
 
-    /// Whether the kernel answers from any local address, so that each reply has to say from
-    /// which one: an IP socket bound to the wildcard.
+    /// Whether it is an IP socket bound to the wildcard, so that each reply has to name the local
+    /// address that it comes from.
     pub fn is_wildcard(&self) -> bool {
         match &self.local {
             Some(Address::Inet(_, Host::V4(ip), _)) => ip.is_unspecified(),

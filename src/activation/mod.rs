@@ -1,6 +1,6 @@
 //! The sockets that a service manager handed over: how many, what they are called, what they are.
 //!
-//! This is sd_listen_fds(3) and sd_is_socket(3) with an explanation for everything that is wrong.
+//! This is sd_listen_fds(3) and sd_is_socket(3), with an explanation of whatever is wrong.
 //! [`Inherited::take`] is the one entry: call it once, early.
 
 mod ancestry;

@@ -11,7 +11,7 @@ use super::{Address, Host};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Address {
-    /// Whether [`Address::resolve`] asks the resolver, and so can take its time.
+    /// Whether [`Address::resolve`] asks the resolver, which may take long.
     pub fn needs_resolver(&self) -> bool {
         matches!(self, Self::Inet(_, Host::Name(_), _))
     }

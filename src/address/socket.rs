@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use super::{Address, Cid, Family, Host, Inet, Kind, Transport, UnixName};
 
 impl Address {
-    /// The address of a socket, from what the kernel says of it. `None` for an unnamed unix
+    /// The address of a socket, from the kernel's answers. `None` for an unnamed unix
     /// socket, an unknown family, and a type or protocol that the grammar does not have.
     pub fn from_sockaddr(
         addr: &SockAddr,
@@ -39,8 +39,8 @@ impl Address {
         Self::Inet(inet, host, ip.port())
     }
 
-    /// The address that `socket` is bound to, as the kernel has it: after a bind to port 0 with
-    /// the port that was chosen.
+    /// The address that `socket` is bound to; after a bind to port 0 with the port that the kernel
+    /// chose.
     pub fn of_socket(socket: impl AsFd) -> io::Result<Option<Self>> {
         let socket = SockRef::from(&socket);
         let (r#type, protocol) = (socket.r#type()?, socket.protocol()?);

@@ -1,7 +1,7 @@
-//! sd_notify(3): telling the service manager how we are.
+//! sd_notify(3): reporting our state to the service manager.
 //!
 //! [`Notifier`] sends over `AF_UNIX` and `AF_VSOCK` what [`State`] names, hands descriptors to the
-//! fd store and waits for barriers. [`Watchdog`] says how often to send [`State::Watchdog`].
+//! fd store and waits for barriers. [`Watchdog`] is how often to send [`State::Watchdog`].
 //!
 //! ```no_run
 //! # use socket_activate_echo::notify::{Notifier, State};

@@ -73,18 +73,18 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// The message could not be handed over; whether the manager acts on it cannot be told.
+    /// The message could not be handed over; whether the manager acts on it is not known.
     pub fn send(&self, states: &[State<'_>]) -> Result<()> {
         self.send_with_fds(states, &[])
     }
 
-    /// Hands a message over as far as it goes without waiting, for an event loop. Returns whether
-    /// it is delivered; if not, because the manager's queue is full, the vsock connection is not
-    /// there yet or the kernel is short of something, the same message is to be tried again later.
+    /// Sends as much of a message as is possible without waiting, for an event loop. Returns whether
+    /// it is delivered. If it is not, because the manager's queue is full, the vsock connection is not
+    /// established yet or the kernel has no memory or descriptor for it, try the same message later.
     ///
     /// # Errors
     ///
-    /// As [`Notifier::send`]: trying again makes no sense.
+    /// As [`Notifier::send`]; the message cannot be delivered.
     pub fn try_send(&self, message: &mut Message) -> Result<bool> {
         match self.advance(message) {
             Ok(()) => Ok(true),
@@ -97,7 +97,7 @@ impl Notifier {
         }
     }
 
-    /// Goes on with a message that [`Notifier::try_send`] did not deliver, for as long as `timeout`.
+    /// Sends the rest of a message that [`Notifier::try_send`] did not deliver, within `timeout`.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl Notifier {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
         self.transmit(&mut Message::new(&[State::Barrier]), &[write.as_fd()], deadline)?;
         drop(write);
-        // Nothing is asked for: the hang-up is reported all the same, see poll(2).
+        // A hang-up is reported whatever events are asked for, see poll(2).
         deadline.wait(&read, PollFlags::empty()).map(drop).map_err(failed)
     }
 

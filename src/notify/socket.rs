@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::address::{Cid, Style, UnixName};
 use crate::text::Escaped;
 
-/// The scheme of each socket type that can be asked for.
+/// The schemes of sd_notify(3) over vsock, with the socket type of each.
 const VSOCK_SCHEMES: [(&str, Option<Style>); 4] = [
     ("vsock", None),
     ("vsock-stream", Some(Style::Stream)),

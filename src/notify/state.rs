@@ -1,4 +1,4 @@
-//! What can be told: the assignments of sd_notify(3), each with its type.
+//! The assignments of sd_notify(3), each with its type.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub enum State<'a> {
     WatchdogTrigger,
     /// `WATCHDOG_USEC=`: another watchdog timeout from now on.
     WatchdogTimeout(Duration),
-    /// `EXTEND_TIMEOUT_USEC=`: the start, runtime or shutdown timeout begins anew with this.
+    /// `EXTEND_TIMEOUT_USEC=`: the start, runtime or shutdown timeout starts again, with this length.
     ExtendTimeout(Duration),
     /// `FDSTORE=1`: keep the descriptors of this message; see [`super::Notifier::store_fds`].
     FdStore,

@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 const FDS_MAX: usize = 253;
 
 /// The way to the manager's socket. Open from the start, so that a keep-alive needs no free
-/// descriptor, and never connected, so that it reaches a manager that was started anew.
+/// descriptor, and never connected, so that it reaches a manager that was restarted.
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,

@@ -70,7 +70,7 @@ impl Connection {
         }
     }
 
-    /// Begins to connect, or looks what has become of it: `EAGAIN` while connect(2) is at work.
+    /// Starts to connect, or checks on the attempt: `EAGAIN` while it goes on.
     fn connect(&mut self) -> io::Result<()> {
         if let Some(socket) = &self.socket {
             let mut fds = [PollFd::new(socket, PollFlags::OUT)];
@@ -93,7 +93,7 @@ impl Connection {
     }
 
     /// The next socket type to try: QEMU's device has no datagrams, some others have no seqpacket
-    /// either, and the transport may say so only when it is asked to connect.
+    /// either, and some transports report that only at connect(2).
     fn fall_back(&self, error: &io::Error) -> Option<Style> {
         let is_lacking = matches!(
             error.raw_os_error(),

@@ -21,7 +21,7 @@ pub struct WatchdogError {
 }
 
 impl Watchdog {
-    /// What the variables say to the process `pid`; `None` if there is no watchdog, or if it is
+    /// The watchdog that the variables set for the process `pid`; `None` if there is no watchdog, or if it is
     /// meant for another process.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Watchdog {
         Ok(Some(Self { timeout }))
     }
 
-    /// What the variables of this process say.
+    /// The watchdog that the variables of this process set.
     ///
     /// # Errors
     ///

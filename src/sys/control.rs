@@ -70,7 +70,7 @@ impl HopLimit {
     }
 }
 
-/// What the kernel told of one datagram.
+/// What the kernel reports with one datagram.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     /// Where it was sent to, if the socket asks for packet info.
@@ -111,9 +111,9 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
                     int(data).and_then(|hops| hops.try_into().ok().map(HopLimit::V6));
             }
             (libc::SOL_SOCKET, SCM_CREDENTIALS) => {
-                // struct ucred: process id, user id, group id. Where nobody had asked for them when
-                // the datagram was sent, there is no process; a process of a user who is not known
-                // in our user namespace has the overflow id.
+                // struct ucred: process id, user id, group id. If the option was not set when
+                // the datagram was sent, the process id is 0; a user who has no id in our user
+                // namespace has the overflow id.
                 let pid = array_at::<4>(data, 0).map(u32::from_ne_bytes);
                 let uid = array_at::<4>(data, 4).map(u32::from_ne_bytes);
                 received.uid = uid.filter(|&uid| uid != OVERFLOW_UID || pid != Some(0));
@@ -129,8 +129,8 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
 }
 
 /// The local address that an IPv4 datagram is answered from: `ipi_spec_dst`. The kernel finds it
-/// when it queues the datagram, and only for a socket that asks for it by then. Those that came
-/// before, the one that activated us among them, have just their destination, `ipi_addr`.
+/// when it queues the datagram, and only for a socket that has the option by then. The datagrams of
+/// before, the one that activated us among them, have only their destination, `ipi_addr`.
 fn local_address(local: [u8; 4], destination: [u8; 4]) -> Ipv4Addr {
     let (local, destination) = (Ipv4Addr::from(local), Ipv4Addr::from(destination));
     let is_one_host = !destination.is_multicast() && !destination.is_broadcast();

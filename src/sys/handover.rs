@@ -8,7 +8,7 @@ use rustix::process::Pid;
 use super::checked;
 
 /// Duplicates `fd` to descriptor `number`, which stays open across exec. What was open there is
-/// closed, so the caller is about to exec and uses nothing of that number any more.
+/// closed, so the caller is about to exec and no longer uses that number.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What the kernel tells of a socket, and of a descriptor that is only known by its number.
+//! What the kernel reports about a socket, and about a descriptor of which only the number is known.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -33,8 +33,8 @@ pub(crate) struct AcceptQueue {
     pub(crate) backlog: u32,
 }
 
-/// What `TCP_INFO` says of a listening socket: there it reports the accept queue in the fields
-/// that count segments otherwise (Linux's `tcp_get_info`).
+/// `TCP_INFO` of a listening socket, which has the accept queue in the fields that count segments
+/// otherwise (Linux's `tcp_get_info`).
 ///
 /// # Errors
 ///

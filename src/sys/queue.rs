@@ -10,7 +10,7 @@ use super::checked;
 ///
 /// # Errors
 ///
-/// Those of ioctl(2): `EINVAL` or `ENOTTY` where the family has no such count.
+/// Those of ioctl(2): `EINVAL` or `ENOTTY` where the family does not count that.
 pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the number is an int that lives through the call, which writes it.

@@ -1,4 +1,4 @@
-//! signalfd(2): termination signals as something to wait for beside the sockets.
+//! signalfd(2): termination signals as a descriptor, for the same poll as the sockets.
 
 use std::io;
 use std::mem::MaybeUninit;
