@@ -161,8 +161,8 @@ impl SocketKind {
         match (self.r#type, self.role) {
             _ if !self.family.is_known() => None,
             _ if kind.is_some_and(|kind| !kind.has_connections()) => Some(Service::Datagram),
-            // Streams and packets of any protocol are served. Datagrams are only if the protocol has
-            // a row in the table: an ICMP socket (icmp(7)) cannot send what it received.
+            // Streams and packets of any protocol are served. Datagrams are if the protocol has a
+            // row in the table: an ICMP socket (icmp(7)) cannot send what it received.
             (Type::STREAM, Role::Listening) => Some(Service::StreamListener),
             (Type::STREAM, Role::Connected) => Some(Service::StreamConnection),
             (Type::SEQPACKET, Role::Listening) => Some(Service::SeqpacketListener),

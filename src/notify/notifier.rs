@@ -78,9 +78,9 @@ impl Notifier {
         self.send_with_fds(states, &[])
     }
 
-    /// Sends as much of a message as is possible without waiting, for an event loop. Returns whether
-    /// it is delivered. If it is not, because the manager's queue is full, the vsock connection is not
-    /// established yet or the kernel has no memory or descriptor for it, try the same message later.
+    /// Sends as much of a message as is possible without waiting, for an event loop. Returns
+    /// whether it is delivered. If not, because the manager's queue is full, the vsock connection
+    /// is not established yet or the kernel is short of something, try the same message later.
     ///
     /// # Errors
     ///

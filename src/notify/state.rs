@@ -39,7 +39,7 @@ pub enum State<'a> {
     WatchdogTrigger,
     /// `WATCHDOG_USEC=`: another watchdog timeout from now on.
     WatchdogTimeout(Duration),
-    /// `EXTEND_TIMEOUT_USEC=`: the start, runtime or shutdown timeout starts again, with this length.
+    /// `EXTEND_TIMEOUT_USEC=`: the start, runtime or shutdown timeout begins again, with this.
     ExtendTimeout(Duration),
     /// `FDSTORE=1`: keep the descriptors of this message; see [`super::Notifier::store_fds`].
     FdStore,

@@ -21,8 +21,8 @@ pub struct WatchdogError {
 }
 
 impl Watchdog {
-    /// The watchdog that the variables set for the process `pid`; `None` if there is no watchdog, or if it is
-    /// meant for another process.
+    /// The watchdog that the variables set for the process `pid`; `None` if there is none, or if
+    /// it is meant for another process.
     ///
     /// # Errors
     ///

@@ -46,9 +46,9 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// A batch of `slots` datagrams of up to `slot_size` bytes, each with up to `control_size` bytes
-    /// of ancillary data. Where there is room for credentials only ([`CREDENTIALS_SPACE`]), a file
-    /// descriptor that a peer passes does not fit, so the kernel closes it.
+    /// A batch of `slots` datagrams of up to `slot_size` bytes, each with up to `control_size`
+    /// bytes of ancillary data. Where there is room for credentials only ([`CREDENTIALS_SPACE`]), a
+    /// file descriptor that a peer passes does not fit, so the kernel closes it.
     pub(crate) fn new(slots: usize, slot_size: usize, control_size: usize) -> Self {
         let mut data = vec![0; slots * slot_size];
         let mut names = vec![0; slots * NAME_MAX];
@@ -196,8 +196,8 @@ impl Batch {
         self.replies.push(header);
     }
 
-    /// Sends `count` replies from `first` on without waiting. Returns how many the kernel took: fewer
-    /// than there are if one of them failed, whose error the next call reports.
+    /// Sends `count` replies from `first` on without waiting. Returns how many the kernel took:
+    /// fewer than there are if one of them failed, whose error the next call reports.
     ///
     /// # Errors
     ///
@@ -257,8 +257,9 @@ pub(crate) struct Packet {
 #[repr(C, align(8))]
 struct Credentials([u8; CREDENTIALS_SPACE]);
 
-/// Receives one message without waiting, and says whether it came with ancillary data, which is
-/// dropped.
+/// Receives one message without waiting, and returns whether it came with ancillary data, which is
+/// dropped. `rustix` has the call too, but reads the process id of credentials as one that is not
+/// 0, which that of a sender outside our PID namespace is.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What the kernel reports about a socket, and about a descriptor of which only the number is known.
+//! What the kernel reports about a socket, and about a descriptor known only by its number.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};

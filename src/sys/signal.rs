@@ -7,8 +7,8 @@ use std::ptr;
 
 use super::checked;
 
-/// Blocks `signals` in this thread, and so in those that it starts, and returns a descriptor that is
-/// readable once one of them is pending.
+/// Blocks `signals` in this thread, and so in those that it starts, and returns a descriptor that
+/// is readable once one of them is pending.
 ///
 /// # Errors
 ///
