@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
 use crate::text::Escaped;
@@ -58,15 +57,11 @@ pub enum EnvironmentError {
         /// The variable that is not set.
         absent: &'static str,
     },
-    /// A variable is not the number that it has to be.
+    /// A variable is not the number that it has to be; `LISTEN_FDS` is one from 1 to
+    /// [`LISTEN_FDS_MAX`].
     NotANumber {
         /// The variable.
         variable: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// `LISTEN_FDS` is not from 1 to [`LISTEN_FDS_MAX`].
-    BadCount {
         /// Its value.
         value: String,
     },
@@ -186,13 +181,9 @@ impl Environment {
     /// It is not a number from 1 to [`LISTEN_FDS_MAX`].
     pub fn check_count(&self) -> Result<usize, EnvironmentError> {
         let Some(value) = &self.listen_fds else { return Ok(0) };
-        let value = value.to_string_lossy();
-        match value.parse::<i64>().map(usize::try_from) {
-            Ok(Ok(count)) if (1..=LISTEN_FDS_MAX).contains(&count) => Ok(count),
-            Err(error) if !is_overflow(&error) => {
-                Err(EnvironmentError::NotANumber { variable: "LISTEN_FDS", value: value.into() })
-            }
-            _ => Err(EnvironmentError::BadCount { value: value.into() }),
+        match number("LISTEN_FDS", value)? {
+            count if (1..=LISTEN_FDS_MAX).contains(&count) => Ok(count),
+            _ => Err(not_a_number("LISTEN_FDS", value)),
         }
     }
 
@@ -212,16 +203,12 @@ impl Environment {
     }
 }
 
-fn number<T: FromStr<Err = ParseIntError>>(
-    variable: &'static str,
-    value: &OsString,
-) -> Result<T, EnvironmentError> {
-    let value = value.to_string_lossy();
-    value.parse().map_err(|_| EnvironmentError::NotANumber { variable, value: value.into() })
+fn number<T: FromStr>(variable: &'static str, value: &OsString) -> Result<T, EnvironmentError> {
+    value.to_string_lossy().parse().map_err(|_| not_a_number(variable, value))
 }
 
-fn is_overflow(error: &ParseIntError) -> bool {
-    matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow)
+fn not_a_number(variable: &'static str, value: &OsString) -> EnvironmentError {
+    EnvironmentError::NotANumber { variable, value: value.to_string_lossy().into_owned() }
 }
 
 impl fmt::Display for EnvironmentError {
@@ -234,18 +221,20 @@ impl fmt::Display for EnvironmentError {
             Self::Missing { present: (variable, value), absent } => {
                 write!(f, "{variable}={} is set but {absent} is not", Escaped::new(value))
             }
-            Self::NotANumber { variable, value } if is_digits(value) => {
-                write!(f, "{variable}={value} is larger than any such number")
-            }
-            Self::NotANumber { variable, value } => {
-                write!(f, "{variable}={} is not a number", Escaped::new(value))
-            }
-            Self::BadCount { value } => {
+            Self::NotANumber { variable: "LISTEN_FDS", value }
+                if is_digits(value.strip_prefix('-').unwrap_or(value)) =>
+            {
                 write!(
                     f,
                     "LISTEN_FDS={value} is not a count of file descriptors: expected 1 or more, \
                      {LISTEN_FDS_MAX} at most"
                 )
+            }
+            Self::NotANumber { variable, value } if is_digits(value) => {
+                write!(f, "{variable}={value} is larger than any such number")
+            }
+            Self::NotANumber { variable, value } => {
+                write!(f, "{variable}={} is not a number", Escaped::new(value))
             }
             Self::OtherPid { listen_pid, pid } => write!(
                 f,
@@ -283,7 +272,7 @@ impl EnvironmentError {
                 "set both or neither; an engine or a wrapper that drops one of them has to pass \
                  both on"
             }
-            Self::NotANumber { .. } | Self::BadCount { .. } => {
+            Self::NotANumber { .. } => {
                 "let the service manager set it; `unset LISTEN_FDS LISTEN_PID` clears what a \
                  parent shell left behind"
             }

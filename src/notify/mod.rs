@@ -18,11 +18,13 @@ mod notifier;
 mod socket;
 mod state;
 mod unix;
+mod variable;
 mod vsock;
 mod watchdog;
 
 pub use message::Message;
 pub use notifier::Notifier;
-pub use socket::{NotifySocket, ParseNotifySocketError};
+pub use socket::NotifySocket;
 pub use state::{FdName, State};
-pub use watchdog::{Watchdog, WatchdogError};
+pub use variable::VariableError;
+pub use watchdog::Watchdog;

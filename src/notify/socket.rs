@@ -1,11 +1,11 @@
 //! A pure parser of `NOTIFY_SOCKET`, as sd_notify(3) defines it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
+use super::variable::VariableError;
 use crate::address::{Cid, Style, UnixName};
-use crate::text::Escaped;
 
 /// The schemes of sd_notify(3) over vsock, with the socket type of each.
 const VSOCK_SCHEMES: [(&str, Option<Style>); 4] = [
@@ -32,34 +32,23 @@ pub enum NotifySocket {
     },
 }
 
-/// Why a value of `NOTIFY_SOCKET` is not an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseNotifySocketError {
-    value: OsString,
-    reason: &'static str,
-}
-
-impl fmt::Display for ParseNotifySocketError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NOTIFY_SOCKET={} {}", Escaped::new(&self.value), self.reason)
-    }
-}
-
-impl std::error::Error for ParseNotifySocketError {}
-
 impl NotifySocket {
     /// Parses the value of `NOTIFY_SOCKET`.
     ///
     /// # Errors
     ///
     /// A value that sd_notify(3) does not define.
-    pub fn parse(value: &OsStr) -> Result<Self, ParseNotifySocketError> {
+    pub fn parse(value: &OsStr) -> Result<Self, VariableError> {
         match value.as_bytes() {
             [b'/', ..] => unix_path(value),
             [b'@', name @ ..] => unix_abstract(name),
             _ => vsock(value),
         }
-        .map_err(|reason| ParseNotifySocketError { value: value.to_owned(), reason })
+        .map_err(|reason| VariableError {
+            variable: "NOTIFY_SOCKET",
+            value: value.to_owned(),
+            reason,
+        })
     }
 }
 

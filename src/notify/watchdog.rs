@@ -1,23 +1,15 @@
 //! Whether, and how often, the service manager wants a keep-alive: sd_watchdog_enabled(3).
 
 use std::ffi::OsString;
-use std::fmt;
 use std::time::Duration;
 
-use crate::text::Escaped;
+use super::variable::VariableError;
 
 /// The manager acts on us if no [`super::State::Watchdog`] comes for this long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watchdog {
     /// `WatchdogSec=` of systemd.service(5).
     pub timeout: Duration,
-}
-
-/// A variable of sd_watchdog_enabled(3) that is not the number that it has to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchdogError {
-    variable: &'static str,
-    value: OsString,
 }
 
 impl Watchdog {
@@ -30,19 +22,12 @@ impl Watchdog {
     pub fn from_lookup(
         lookup: impl Fn(&str) -> Option<OsString>,
         pid: u32,
-    ) -> Result<Option<Self>, WatchdogError> {
-        let Some(value) = lookup("WATCHDOG_USEC") else { return Ok(None) };
-        let timeout = match number("WATCHDOG_USEC", &value)? {
-            // USEC_INFINITY, which is not a time either.
-            u64::MAX => return Err(WatchdogError { variable: "WATCHDOG_USEC", value }),
-            usec => Duration::from_micros(usec),
-        };
-        if let Some(value) = lookup("WATCHDOG_PID") {
-            if number("WATCHDOG_PID", &value)? != u64::from(pid) {
-                return Ok(None);
-            }
+    ) -> Result<Option<Self>, VariableError> {
+        let Some(usec) = number(&lookup, "WATCHDOG_USEC", USEC_EXPECTED)? else { return Ok(None) };
+        match number(&lookup, "WATCHDOG_PID", PID_EXPECTED)? {
+            Some(other) if other != u64::from(pid) => Ok(None),
+            _ => Ok(Some(Self { timeout: Duration::from_micros(usec) })),
         }
-        Ok(Some(Self { timeout }))
     }
 
     /// The watchdog that the variables of this process set.
@@ -50,7 +35,7 @@ impl Watchdog {
     /// # Errors
     ///
     /// As [`Watchdog::from_lookup`].
-    pub fn from_env() -> Result<Option<Self>, WatchdogError> {
+    pub fn from_env() -> Result<Option<Self>, VariableError> {
         Self::from_lookup(|name| std::env::var_os(name), std::process::id())
     }
 
@@ -61,25 +46,22 @@ impl Watchdog {
     }
 }
 
-fn number(variable: &'static str, value: &OsString) -> Result<u64, WatchdogError> {
+const USEC_EXPECTED: &str =
+    "is not a positive number of microseconds; set WatchdogSec= in the unit, not this";
+const PID_EXPECTED: &str = "is not a process id; set WatchdogSec= in the unit, not this";
+
+fn number(
+    lookup: impl Fn(&str) -> Option<OsString>,
+    variable: &'static str,
+    reason: &'static str,
+) -> Result<Option<u64>, VariableError> {
+    let Some(value) = lookup(variable) else { return Ok(None) };
     match value.to_str().and_then(|text| text.parse().ok()) {
-        Some(number) if number > 0 => Ok(number),
-        _ => Err(WatchdogError { variable, value: value.clone() }),
+        // The largest is USEC_INFINITY, which is not a time either.
+        Some(number) if (1..u64::MAX).contains(&number) => Ok(Some(number)),
+        _ => Err(VariableError { variable, value, reason }),
     }
 }
-
-impl fmt::Display for WatchdogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let expected = match self.variable {
-            "WATCHDOG_PID" => "a process id",
-            _ => "a positive number of microseconds",
-        };
-        let (variable, value) = (self.variable, Escaped::new(&self.value));
-        write!(f, "{variable}={value} is not {expected}; set WatchdogSec= in the unit, not this")
-    }
-}
-
-impl std::error::Error for WatchdogError {}
 
 #[cfg(test)]
 mod tests {
