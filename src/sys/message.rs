@@ -225,10 +225,6 @@ impl Batch {
 
 /// Sends one message without waiting: `data` to the `sockaddr` in `name` (empty: to the peer that
 /// the socket is connected to) with the ancillary data in `control`.
-///
-/// # Errors
-///
-/// Those of sendmsg(2).
 pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8]) -> io::Result<()> {
     let mut iovec = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
     let mut header = empty_header().msg_hdr;
@@ -260,10 +256,6 @@ struct Credentials([u8; CREDENTIALS_SPACE]);
 /// Receives one message without waiting, and returns whether it came with ancillary data, which is
 /// dropped. `rustix` has the call too, but reads the process id of credentials as one that is not
 /// 0, which that of a sender outside our PID namespace is.
-///
-/// # Errors
-///
-/// Those of recvmsg(2).
 pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Packet> {
     let mut control = Credentials([0; CREDENTIALS_SPACE]);
     let mut iovec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };

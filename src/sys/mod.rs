@@ -1,6 +1,7 @@
 //! The only unsafe code: thin, typed wrappers of the system calls that no library wraps safely.
 //!
-//! One call a block, each with the fact that makes it sound. Nothing here decides anything.
+//! One call a block, each with the fact that makes it sound. Nothing here decides anything: errors
+//! are those of the system call, where nothing else is said.
 
 #![allow(unsafe_code)]
 

@@ -6,10 +6,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::checked;
 
 /// setsockopt(2) with an `int`.
-///
-/// # Errors
-///
-/// Those of setsockopt(2).
 pub(crate) fn set(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the value is an int that lives through the call, and its size is given.
@@ -19,20 +15,12 @@ pub(crate) fn set(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
 }
 
 /// getsockopt(2) of an option that is an `int`.
-///
-/// # Errors
-///
-/// Those of getsockopt(2).
 pub(crate) fn get(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
     get_words(fd, level, name).map(|[value]| value)
 }
 
 /// getsockopt(2) of an option that is a structure: its first `N` 32-bit words, zero where the
 /// kernel's structure has fewer.
-///
-/// # Errors
-///
-/// Those of getsockopt(2).
 pub(super) fn get_words<const N: usize>(
     fd: BorrowedFd<'_>,
     level: i32,

@@ -35,10 +35,6 @@ pub(crate) struct AcceptQueue {
 
 /// `TCP_INFO` of a listening socket, which has the accept queue in the fields that count segments
 /// otherwise (Linux's `tcp_get_info`).
-///
-/// # Errors
-///
-/// Those of getsockopt(2).
 pub(crate) fn accept_queue(fd: BorrowedFd<'_>) -> io::Result<AcceptQueue> {
     // The first eight words of `struct tcp_info`, up to `tcpi_unacked` and `tcpi_sacked`.
     let [.., waiting, backlog] = option::get_words::<8>(fd, libc::IPPROTO_TCP, libc::TCP_INFO)?;

@@ -9,10 +9,6 @@ use super::checked;
 
 /// Blocks `signals` in this thread, and so in those that it starts, and returns a descriptor that
 /// is readable once one of them is pending.
-///
-/// # Errors
-///
-/// Those of signalfd(2).
 pub(crate) fn signalfd(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset(3) initialises the set that it is given.
