@@ -18,7 +18,7 @@ pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> 
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     debug_assert!(std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1));
     // SAFETY: with one thread, no lock can be held by a thread that the copy lacks, so that it may
-    // go on like any other process. Only `activate` calls this, and it starts no threads.
+    // go on like any other process. `activate` and `bench --mode cold` start no threads before.
     checked(unsafe { libc::fork() }).map(Pid::from_raw)
 }
 
