@@ -3,13 +3,15 @@
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use rustix::fs::FileType;
 use socket2::{Protocol, SockRef, Type};
 
 pub use crate::address::Family;
 use crate::address::{self, Address, Host};
+use crate::deadline::Deadline;
 
 /// What a file descriptor is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,9 +188,8 @@ impl SocketKind {
 /// socket that was never connected has neither (tcp(7), `EPOLLRDHUP`). The client of an
 /// `Accept=yes` service may be gone before the service starts.
 fn was_connected(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::RDHUP)
+    let now = Deadline::after(Duration::ZERO);
+    now.wait(fd, PollFlags::RDHUP).is_ok_and(|ready| ready.contains(PollFlags::RDHUP))
 }
 
 impl Service {

@@ -86,7 +86,7 @@ pub enum Family {
 }
 
 /// Every kind of socket, in the order in which messages list them.
-pub const KINDS: [Kind; 13] = {
+pub static KINDS: [Kind; 13] = {
     use Style::{Datagram, Seqpacket, Stream};
     use Transport::{Unix, Vsock, VsockMux};
     const TCP: [&str; 2] = ["tcp", "tcp6"];

@@ -150,7 +150,7 @@ fn sections(parts: &[&str]) -> String {
 
 fn addresses(for_clients: bool) -> String {
     let mut text = String::from("Addresses:");
-    for kind in KINDS {
+    for kind in &KINDS {
         if for_clients || kind.scheme != "vsock-mux" {
             text.push_str(&format!("\n  {}:{}", kind.scheme, kind.form));
         }

@@ -2,8 +2,9 @@
 //! tells them apart.
 
 use std::io;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::SendFlags;
 use socket2::{Domain, SockAddr, Socket};
@@ -73,10 +74,10 @@ impl Connection {
     /// Starts to connect, or checks on the attempt: `EAGAIN` while it goes on.
     fn connect(&mut self) -> io::Result<()> {
         if let Some(socket) = &self.socket {
-            let mut fds = [PollFd::new(socket, PollFlags::OUT)];
-            return match retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))? {
-                0 => Err(Errno::AGAIN.into()),
-                _ => socket.take_error()?.map_or(Ok(()), Err),
+            return match Deadline::after(Duration::ZERO).wait(socket, PollFlags::OUT) {
+                Ok(_) => socket.take_error()?.map_or(Ok(()), Err),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Errno::AGAIN.into()),
+                Err(error) => Err(error),
             };
         }
         let r#type = self.style.socket_type().cloexec().nonblocking();
