@@ -16,6 +16,8 @@ pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
+#[cfg(all(test, feature = "cli"))]
+mod tests;
 
 use std::io;
 
