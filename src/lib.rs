@@ -10,6 +10,7 @@ pub mod address;
 pub mod deadline;
 pub mod error;
 pub mod notify;
+pub mod proc;
 pub mod server;
 pub mod text;
 

@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::ancestry::{Ancestor, ancestry, describe};
 use super::env::{Environment, EnvironmentError, LISTEN_FDS_START, Process};
 use super::kind::{Kind, Service, file_system};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::proc::{Process as Ancestor, ancestry, describe};
 use crate::sys;
 
 /// Everything that was handed over to this process.

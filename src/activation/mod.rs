@@ -3,13 +3,12 @@
 //! This is sd_listen_fds(3) and sd_is_socket(3), with an explanation of whatever is wrong.
 //! [`Inherited::take`] is the one entry: call it once, early.
 
-mod ancestry;
 mod env;
 mod inherited;
 mod kind;
 mod refusal;
 
-pub use ancestry::{Ancestor, ancestry};
+pub use crate::proc::{Process as Ancestor, ancestry};
 pub use env::{
     Environment, EnvironmentError, Handover, LISTEN_FDS_MAX, LISTEN_FDS_START, Process,
     UNKNOWN_NAME,

@@ -9,7 +9,6 @@ mod bind;
 mod demo;
 mod explain;
 mod hand_over;
-mod holder;
 pub(super) mod prepared;
 mod target;
 mod unix_file;

@@ -4,7 +4,6 @@
 //! is changed.
 
 mod descriptors;
-mod diag;
 mod environment;
 mod open;
 mod options;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::report::Open;
 use crate::activation::{Environment, Kind, LISTEN_FDS_START, SocketKind};
+use crate::proc;
 use crate::sys::query;
 
 /// More than any table is read for; a wrong `LISTEN_FDS` may announce millions.
@@ -16,7 +17,7 @@ pub(super) fn list(environment: &Environment) -> Vec<Open> {
     for (fd, name) in announced(environment) {
         rows.insert(fd, row(fd, Some(name)));
     }
-    for fd in numbers() {
+    for fd in proc::own_descriptors() {
         rows.entry(fd).or_insert_with(|| row(fd, None));
     }
     // The descriptor that the numbers were read through is closed again.
@@ -36,16 +37,11 @@ fn announced(environment: &Environment) -> Vec<(i32, String)> {
         .collect()
 }
 
-fn numbers() -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
-}
-
 fn row(fd: i32, announced: Option<String>) -> Open {
     let kind =
         query::duplicate(fd).ok().flatten().and_then(|fd: OwnedFd| Kind::of(fd.as_fd()).ok());
     let kind = kind.unwrap_or(Kind::Closed);
-    let target = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    let target = proc::own_descriptor_target(fd);
     Open {
         fd,
         note: note(fd, announced.is_some(), &kind),
@@ -57,7 +53,7 @@ fn row(fd: i32, announced: Option<String>) -> Open {
             }
             _ => None,
         },
-        target: target.ok().map(|target| target.to_string_lossy().into_owned()),
+        target: target.map(|target| target.to_string_lossy().into_owned()),
     }
 }
 

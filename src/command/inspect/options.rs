@@ -7,7 +7,6 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt;
 use socket2::{Protocol, Type};
 
-use super::diag;
 use super::report::Options;
 use crate::activation::{Family, Role, SocketKind};
 use crate::address::{Address, UnixName};
@@ -48,7 +47,7 @@ pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
 
 fn accept_queue(fd: BorrowedFd<'_>, kind: &SocketKind) -> Option<AcceptQueue> {
     match (kind.role, kind.family, kind.protocol) {
-        (Role::Listening, Family::Unix, _) => diag::accept_queue(fd),
+        (Role::Listening, Family::Unix, _) => crate::proc::accept_queue(fd),
         (Role::Listening, _, Some(Protocol::TCP | Protocol::MPTCP)) => query::accept_queue(fd).ok(),
         _ => None,
     }

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::report::{Activator, Confinement, Process};
 use crate::activation::{Ancestor, Environment, Inherited, Origin, ancestry};
+use crate::proc::{Cgroups, Fields, security_label};
 
 pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>) -> Activator {
     let pid = std::process::id();
@@ -22,7 +23,7 @@ pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>
     };
     Activator {
         guess: clues.guess(),
-        cgroup: cgroup(&read("/proc/self/cgroup")),
+        cgroup: Cgroups::own().of_unit().map(str::to_owned),
         ancestry: chain.into_iter().map(process).collect(),
     }
 }
@@ -99,46 +100,22 @@ impl Clues {
     }
 }
 
-/// The control group, which under systemd ends with the unit's name. A container that has its own
-/// view of the groups sees just the root.
-fn cgroup(text: &str) -> Option<String> {
-    let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
-    let systemd = || text.lines().find_map(|line| line.split_once(":name=systemd:").map(|l| l.1));
-    match unified {
-        None | Some("/") => systemd(),
-        found => found,
-    }
-    .map(str::to_owned)
-}
-
-/// A file of /proc as text; empty if there is none. A name in it may be any bytes.
-fn read(path: &str) -> String {
-    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
-}
-
 pub(super) fn confinement() -> Confinement {
-    let status = read("/proc/self/status");
+    let status = Fields::own_status();
     Confinement {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         container: container(),
-        security_label: Some(read("/proc/self/attr/current"))
-            .map(|label| label.trim_end_matches(['\0', '\n']).to_owned())
-            .filter(|label| !label.is_empty()),
-        seccomp: field(&status, "Seccomp").and_then(|mode| match mode {
+        security_label: security_label(),
+        seccomp: status.get("Seccomp").and_then(|mode| match mode {
             "0" => Some("off"),
             "1" => Some("strict"),
             "2" => Some("filter"),
             _ => None,
         }),
-        no_new_privileges: field(&status, "NoNewPrivs").map(|value| value == "1"),
-        capabilities: field(&status, "CapEff").map(str::to_owned),
+        no_new_privileges: status.get("NoNewPrivs").map(|value| value == "1"),
+        capabilities: status.get("CapEff").map(str::to_owned),
     }
-}
-
-/// A field of /proc/PID/status, see proc_pid_status(5).
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
 }
 
 #[cfg(test)]
@@ -190,23 +167,5 @@ mod tests {
     fn engines() {
         assert_eq!(engine(""), "podman");
         assert_eq!(engine("engine=\"podman-5.4.2\"\nname=\"x\"\n"), "podman-5.4.2");
-    }
-
-    #[test]
-    fn control_groups() {
-        for (text, group) in [
-            ("0::/system.slice/e.service\n", Some("/system.slice/e.service")),
-            ("3:cpu:/x\n1:name=systemd:/user.slice\n0::/\n", Some("/user.slice")),
-            ("", None),
-        ] {
-            assert_eq!(cgroup(text).as_deref(), group, "{text}");
-        }
-    }
-
-    #[test]
-    fn fields_of_status() {
-        let status = "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n";
-        assert_eq!(field(status, "Seccomp"), Some("2"));
-        assert_eq!(field(status, "CapEff"), None);
     }
 }

@@ -1,0 +1,189 @@
+//! sock_diag(7) of unix sockets: their names, and their accept queues. See netlink(7) for the format.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+
+use super::sockets::{Local, Socket};
+use crate::address::UnixName;
+#[cfg(feature = "cli")]
+use crate::sys::query::AcceptQueue;
+
+/// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `UDIAG_SHOW_NAME` and `UNIX_DIAG_NAME` of linux/unix_diag.h: what to show, and in which attribute.
+const SHOW_NAME: u32 = 1;
+const NAME: u16 = 0;
+/// `UDIAG_SHOW_RQLEN` and `UNIX_DIAG_RQLEN`: the lengths of the queues.
+#[cfg(feature = "cli")]
+const SHOW_RQLEN: u32 = 0x10;
+#[cfg(feature = "cli")]
+const RQLEN: u16 = 4;
+/// `TCP_LISTEN` of net/tcp_states.h, which unix sockets use too.
+const LISTENING: u8 = 10;
+/// The sizes of a `nlmsghdr`, and of it with the `unix_diag_msg` that is in front of the attributes.
+const HEADER: usize = 16;
+const HEADERS: usize = HEADER + 16;
+
+/// All unix sockets of this network namespace that have a name.
+///
+/// # Errors
+///
+/// The kernel has no sock_diag for unix sockets, or a sandbox does not let us ask.
+pub(super) fn named_sockets() -> io::Result<Vec<Socket>> {
+    ask(None, SHOW_NAME, named)
+}
+
+fn named(message: &[u8]) -> Option<Socket> {
+    let [_family, r#type, state, _padding] = *message.get(HEADER..)?.first_chunk()?;
+    let inode = u32_at(message, HEADER + 4)?.into();
+    let name = match attribute(message, NAME)? {
+        [0, name @ ..] => UnixName::Abstract(name.to_vec()),
+        // The kernel counts the NUL that ends a path.
+        [path @ .., 0] | path => UnixName::Path(OsString::from_vec(path.to_vec()).into()),
+    };
+    let serves = state == LISTENING || i32::from(r#type) == libc::SOCK_DGRAM;
+    Some(Socket { local: Local::Unix(name), serves, inode })
+}
+
+/// The accept queue of a listening socket; `None` if the kernel or a sandbox does not let us ask.
+#[cfg(feature = "cli")]
+pub(crate) fn accept_queue(fd: std::os::fd::BorrowedFd<'_>) -> Option<AcceptQueue> {
+    let inode = u32::try_from(rustix::fs::fstat(fd).ok()?.st_ino).ok()?;
+    ask(Some(inode), SHOW_RQLEN, queue).ok()?.pop()
+}
+
+#[cfg(feature = "cli")]
+fn queue(message: &[u8]) -> Option<AcceptQueue> {
+    let lengths = attribute(message, RQLEN)?;
+    Some(AcceptQueue { waiting: u32_at(lengths, 0)?, backlog: u32_at(lengths, 4)? })
+}
+
+/// What `parse` makes of the answer about each socket: the one with this inode number, or all.
+fn ask<T>(inode: Option<u32>, show: u32, parse: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
+    /// The kernel sends at most 32 KiB at once.
+    const ANSWER_MAX: usize = 64 * 1024;
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(netlink::SOCK_DIAG),
+    )?;
+    rustix::net::send(&socket, &request(inode, show), SendFlags::empty())?;
+    let (mut found, mut answer) = (Vec::new(), vec![0; ANSWER_MAX]);
+    loop {
+        // The kernel answers before send(2) returns, and has the next part before recv(2) does.
+        let (len, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::DONTWAIT)?;
+        let messages = || messages(&answer[..len]);
+        found.extend(messages().filter(|message| is_answer(message)).filter_map(&parse));
+        if !messages().all(|message| is_answer(message) && has_more(message)) {
+            return Ok(found);
+        }
+    }
+}
+
+/// A `nlmsghdr` with a `unix_diag_req`: sockets of whatever state and cookie.
+fn request(inode: Option<u32>, show: u32) -> Vec<u8> {
+    const ANY: u32 = u32::MAX;
+    let flags = libc::NLM_F_REQUEST | if inode.is_none() { libc::NLM_F_DUMP } else { 0 };
+    let kind = [SOCK_DIAG_BY_FAMILY.to_ne_bytes(), (flags as u16).to_ne_bytes()].concat();
+    let family = [libc::AF_UNIX as u8, 0, 0, 0];
+    let words = [ANY, inode.unwrap_or(0), show, ANY, ANY].map(u32::to_ne_bytes).concat();
+    let len = (HEADER + family.len() + words.len()) as u32;
+    let sequence_and_sender = [0; 8];
+    [&len.to_ne_bytes(), &kind[..], &sequence_and_sender, &family, &words].concat()
+}
+
+fn is_answer(message: &[u8]) -> bool {
+    u16_at(message, 4) == Some(SOCK_DIAG_BY_FAMILY)
+}
+
+fn has_more(message: &[u8]) -> bool {
+    u16_at(message, 6).is_some_and(|flags| i32::from(flags) & libc::NLM_F_MULTI != 0)
+}
+
+fn messages(answer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split(answer, HEADER, |message| u32_at(message, 0)?.try_into().ok())
+}
+
+/// The value of an attribute (`struct rtattr`).
+fn attribute(message: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut attributes =
+        split(message.get(HEADERS..)?, 4, |attribute| u16_at(attribute, 0).map(usize::from));
+    attributes.find(|attribute| u16_at(attribute, 2) == Some(kind)).map(|attribute| &attribute[4..])
+}
+
+/// The parts of what begins with its own length each, at multiples of four bytes.
+fn split(
+    mut rest: &[u8],
+    header: usize,
+    len: impl Fn(&[u8]) -> Option<usize>,
+) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let len = len(rest).filter(|&len| len >= header)?;
+        let part = rest.get(..len)?;
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some(part)
+    })
+}
+
+fn u16_at(bytes: &[u8], start: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(start..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], start: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(start..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A `unix_diag_msg` with attributes, as the kernel sends it.
+    fn message(r#type: u8, state: u8, inode: u32, attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+        let mut message = vec![0; HEADERS];
+        message[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+        message[HEADER..HEADER + 4].copy_from_slice(&[1, r#type, state, 0]);
+        message[HEADER + 4..HEADER + 8].copy_from_slice(&inode.to_ne_bytes());
+        for (kind, value) in attributes {
+            message.extend((4 + value.len() as u16).to_ne_bytes());
+            message.extend(kind.to_ne_bytes());
+            message.extend(value);
+            message.resize(message.len().next_multiple_of(4), 0);
+        }
+        let len = message.len() as u32;
+        message[..4].copy_from_slice(&len.to_ne_bytes());
+        message
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_read_as_it_is(name: Vec<u8>, inode: u32, queue: [u32; 2], listens: bool) {
+            let lengths = [queue[0].to_ne_bytes(), queue[1].to_ne_bytes()].concat();
+            let sun_path = [&[0], &name[..]].concat();
+            let state = if listens { LISTENING } else { 7 };
+            let one = message(1, state, inode, &[(RQLEN, lengths), (NAME, sun_path)]);
+            let answer = [&one[..], &message(1, 1, 0, &[]), &one].concat();
+            let found: Vec<_> = messages(&answer).filter_map(named).collect();
+            let socket = Socket {
+                local: Local::Unix(UnixName::Abstract(name)),
+                serves: listens,
+                inode: inode.into(),
+            };
+            prop_assert_eq!(found, [socket.clone(), socket]);
+            let found = super::queue(&one).map(|found| [found.waiting, found.backlog]);
+            prop_assert_eq!(found, Some(queue));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
+            for message in messages(&bytes).chain([&bytes[..]]) {
+                let _ = (named(message), super::queue(message), is_answer(message));
+            }
+        }
+    }
+}

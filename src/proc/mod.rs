@@ -1,0 +1,20 @@
+//! What the kernel tells of processes and their sockets: the one place that reads /proc.
+//!
+//! All of it is bytes, and other users chose some of them: the names of processes, the paths of
+//! sockets. So text is [`Escaped`](crate::text::Escaped) or lossy here, and no name can take the
+//! place of another field. The table of unix sockets is the one where it could: proc_net_unix(5)
+//! prints a path as it is, newlines too, and a path can hold a whole row that looks like one of the
+//! kernel's. [`sockets_like`] therefore asks sock_diag(7), which tells the length of each name.
+
+mod diag;
+mod process;
+mod sockets;
+
+#[cfg(feature = "cli")]
+pub(crate) use diag::accept_queue;
+pub(crate) use process::describe;
+pub use process::{
+    Cgroups, Fields, Process, ancestry, cpu_nanoseconds, holders, own_descriptor_target,
+    own_descriptors, processes, security_label, sysctl,
+};
+pub use sockets::{Local, Socket, sockets_like};
