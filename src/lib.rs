@@ -2,10 +2,12 @@
 //! made of, for other daemons to use.
 //!
 //! Read in this order: [`activation`] finds out what was handed over, [`server`] echoes on it,
-//! [`notify`] tells the service manager. [`address`] is the grammar that the verbs share, [`text`]
+//! [`notify`] tells the service manager. [`activator`] is the other side: it binds sockets and starts a
+//! program with them. [`address`] is the grammar that the verbs share, [`text`]
 //! what makes text from outside safe to show.
 
 pub mod activation;
+pub mod activator;
 pub mod address;
 pub mod deadline;
 pub mod error;

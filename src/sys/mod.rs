@@ -7,7 +7,6 @@
 
 pub(crate) mod control;
 pub(crate) mod descriptor;
-#[cfg(feature = "cli")]
 pub(crate) mod handover;
 pub(crate) mod message;
 pub(crate) mod option;

@@ -64,6 +64,28 @@ fn accept_ends_when_its_last_listener_was_shut_down() {
     }
 }
 
+/// A program that is gone by the time of the connection costs that connection, and nothing else.
+#[test]
+fn accept_survives_a_command_that_cannot_be_executed() {
+    let dir = Dir::new();
+    let program = dir.path("program");
+    std::os::unix::fs::symlink("/bin/cat", &program).expect("symlink");
+    let path = program.to_str().expect("UTF-8");
+    let process =
+        Process::start(&mut activate(&["--accept", "--inetd", "-l", "tcp:127.0.0.1:0", path]));
+    let port = port(&process);
+    echo(port);
+    std::fs::remove_file(&program).expect("remove");
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+    let warning = process.stderr_line("warning: run ");
+    assert!(warning.is_some_and(|line| line.contains(path)), "{}", process.describe());
+    std::os::unix::fs::symlink("/bin/cat", &program).expect("symlink");
+    echo(port);
+    process.terminate().expect_code(0);
+}
+
 #[test]
 fn accept_goes_on_with_the_listeners_that_are_left() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("bind");

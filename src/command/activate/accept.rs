@@ -1,24 +1,20 @@
 //! `--accept`: one process for each connection, as `Accept=yes` of systemd.socket(5) has it.
 
 use std::ffi::OsString;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, wait};
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{SockAddr, SockRef};
 
-use super::Bound;
-use super::hand_over;
-use super::target::Target;
-use super::wait::{Signals, ready};
+use super::wait::{Signals, is_hung_up, ready, shut_down};
+use crate::activator::{Bound, Target};
 use crate::command::Outcome;
-use crate::error::{Context, Errno as Reason, Error, ErrorKind, Result};
-use crate::sys;
+use crate::error::{Context, Errno as Reason, Result};
 
 /// The listening sockets, and the processes of their connections.
 struct Acceptor<'a> {
@@ -39,10 +35,9 @@ struct Listener {
 }
 
 struct Connection {
-    socket: Socket,
-    peer: SockAddr,
-    /// What its socket is called for the process.
-    name: String,
+    socket: Bound,
+    /// What to start for it.
+    target: Target,
 }
 
 /// When to try again what failed the last time.
@@ -74,7 +69,7 @@ impl Retry {
     }
 }
 
-/// Accepts until SIGTERM or SIGINT. In each new process it comes back only with the error of exec.
+/// Accepts until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
@@ -122,7 +117,7 @@ impl Acceptor<'_> {
             timeout = Some(self.fork.wait(now).unwrap_or_default());
         }
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let sockets = polled.iter().map(|&index| self.listeners[index].socket.fd.as_fd());
+        let sockets = polled.iter().map(|&index| &self.listeners[index].socket);
         let ready = ready(sockets, signals, timeout)?;
         Ok(polled.into_iter().zip(ready).filter(|(_, events)| !events.is_empty()).collect())
     }
@@ -131,7 +126,7 @@ impl Acceptor<'_> {
     fn turn(&mut self, ready: &[(usize, PollFlags)]) -> Result<()> {
         if self.fork.wait(Instant::now()).is_none() {
             if let Some(connection) = self.waiting.take() {
-                self.start(connection)?;
+                self.start(connection);
             }
         }
         for &(index, events) in ready {
@@ -146,22 +141,23 @@ impl Acceptor<'_> {
 
     fn accept(&mut self, index: usize, events: PollFlags) -> Result<()> {
         let Listener { socket, accept, is_shut_down } = &mut self.listeners[index];
-        let fd = SockRef::from(&socket.fd);
+        let fd = SockRef::from(&*socket);
         // A connection may be gone between poll(2) and accept(2), which then must not wait. The
         // flag is shared with every holder of the socket, and each of them may have cleared it.
         fd.set_nonblocking(true).context(format!("set O_NONBLOCK on {socket}"))?;
         match fd.accept() {
             Ok((connection, peer)) => {
                 accept.succeeded();
-                let name = socket.name.clone();
-                self.start(Connection { socket: connection, peer, name })
+                let socket = Bound::from_fd(connection, socket.name());
+                let mut target = self.target.clone();
+                target.environment.extend(remote(&peer));
+                self.start(Connection { socket, target });
+                Ok(())
             }
             Err(error) => match error.raw_os_error() {
                 // A unix socket that was shut down has no other answer when its backlog is empty,
                 // but poll(2) reports it for ever.
-                Some(libc::EAGAIN) if !events.intersects(PollFlags::RDHUP | PollFlags::HUP) => {
-                    Ok(())
-                }
+                Some(libc::EAGAIN) if !is_hung_up(events) => Ok(()),
                 Some(libc::EINTR) => Ok(()),
                 // accept(2): it does not listen. It did, and poll(2) reports that it hung up.
                 Some(libc::EINVAL | libc::EAGAIN) => {
@@ -184,24 +180,21 @@ impl Acceptor<'_> {
     }
 
     /// Starts the process of a connection, or keeps it until there is room for one.
-    fn start(&mut self, connection: Connection) -> Result<()> {
-        match sys::handover::fork() {
-            Ok(Some(child)) => {
+    fn start(&mut self, connection: Connection) {
+        const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
+        match connection.target.spawn(std::slice::from_ref(&connection.socket), |_| {}) {
+            Ok(child) => {
                 self.fork.succeeded();
-                self.children.push(child);
-                Ok(())
+                self.children.push(Pid::from_child(&child));
             }
-            // This is the new process. Exec closes its copies of everything else.
-            Ok(None) => {
-                let Connection { socket, peer, name } = connection;
-                let variables = remote(&peer);
-                Err(hand_over::exec(self.target, vec![(socket.into(), name)], &variables))
-            }
-            Err(error) => {
-                self.fork.failed("start a process for a connection", &error);
-                self.waiting = Some(connection);
-                Ok(())
-            }
+            Err(error) => match error.io() {
+                Some(no_room) if no_room.raw_os_error().is_some_and(|n| NO_ROOM.contains(&n)) => {
+                    self.fork.failed("start a process for a connection", no_room);
+                    self.waiting = Some(connection);
+                }
+                // It will fail for the next ones too, until somebody mends the program.
+                _ => log::warn!("{error}"),
+            },
         }
     }
 
@@ -221,61 +214,42 @@ impl Acceptor<'_> {
     }
 }
 
-/// shutdown(2) is for every holder of the socket, and one of the others called it.
-fn shut_down(socket: &Bound) -> Error {
-    let message = format!("accept on {socket}: the socket does not listen any more");
-    Error::new(ErrorKind::Other, message)
-        .remedy("bind it anew: another process that has it called shutdown(2)")
-}
-
 /// REMOTE_ADDR and REMOTE_PORT, as systemd sets them: `Accept=` of systemd.socket(5). IPv4 that
 /// came through an IPv6 socket is shown as IPv4. A unix peer has a path that starts with a slash or
 /// an abstract name, in the escapes of C; an unnamed one, or one with a relative path, has none.
-fn remote(peer: &SockAddr) -> Vec<(&'static str, OsString)> {
+fn remote(peer: &SockAddr) -> Vec<(OsString, OsString)> {
+    let addr = |text: String| ("REMOTE_ADDR".into(), text.into());
+    let port = |port: u32| ("REMOTE_PORT".into(), port.to_string().into());
     if let Some(ip) = peer.as_socket() {
-        let addr = ip.ip().to_canonical().to_string();
-        return vec![("REMOTE_ADDR", addr.into()), ("REMOTE_PORT", ip.port().to_string().into())];
+        return vec![addr(ip.ip().to_canonical().to_string()), port(ip.port().into())];
     }
-    if let Some((cid, port)) = peer.as_vsock_address() {
-        let addr = format!("vsock:{cid}");
-        return vec![("REMOTE_ADDR", addr.into()), ("REMOTE_PORT", port.to_string().into())];
+    if let Some((cid, number)) = peer.as_vsock_address() {
+        return vec![addr(format!("vsock:{cid}")), port(number)];
     }
     let path = peer.as_pathname().filter(|path| path.is_absolute());
-    let addr = match (path, peer.as_abstract_namespace()) {
-        (Some(path), _) => c_escaped(path.as_os_str().as_bytes()),
-        (_, Some(name)) => format!("@{}", c_escaped(name)),
-        _ => return Vec::new(),
-    };
-    vec![("REMOTE_ADDR", addr.into())]
+    match (path, peer.as_abstract_namespace()) {
+        (Some(path), _) => vec![addr(c_escaped(path.as_os_str().as_bytes()))],
+        (_, Some(name)) => vec![addr(format!("@{}", c_escaped(name)))],
+        _ => Vec::new(),
+    }
 }
 
 /// The escapes of C that systemd uses for it, seen with systemd 257: octal for what has no letter,
 /// and for every byte that is not ASCII.
 fn c_escaped(bytes: &[u8]) -> String {
-    let mut escaped = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        let letter = match byte {
-            7 => 'a',
-            8 => 'b',
-            b'\t' => 't',
-            b'\n' => 'n',
-            11 => 'v',
-            12 => 'f',
-            b'\r' => 'r',
-            b'\\' | b'"' | b'\'' => char::from(byte),
-            b' '..=b'~' => {
-                escaped.push(char::from(byte));
-                continue;
-            }
-            _ => {
-                // Writing to a String does not fail.
-                let _ = write!(escaped, "\\{byte:03o}");
-                continue;
-            }
-        };
-        escaped.extend(['\\', letter]);
-    }
-    escaped
+    let escape = |&byte: &u8| match byte {
+        7 => r"\a".to_owned(),
+        8 => r"\b".to_owned(),
+        b'\t' => r"\t".to_owned(),
+        b'\n' => r"\n".to_owned(),
+        11 => r"\v".to_owned(),
+        12 => r"\f".to_owned(),
+        b'\r' => r"\r".to_owned(),
+        b'\\' | b'"' | b'\'' => format!("\\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\{byte:03o}"),
+    };
+    bytes.iter().map(escape).collect()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use super::Bound;
 use crate::activation::LISTEN_FDS_START;
+use crate::activator::Bound;
 use crate::address::{Address, Host, Inet, Style, UnixName};
 use crate::cli::ActivateArgs;
 use crate::text;
@@ -17,10 +17,10 @@ pub(super) fn announce(sockets: &[Bound], to_probe: &[Bound], args: &ActivateArg
         let place = match (args.accept, args.inetd) {
             (true, _) => "each connection of".to_owned(),
             (false, true) => "standard input".to_owned(),
-            (false, false) => format!("fd {number} ({})", socket.name),
+            (false, false) => format!("fd {number} ({})", socket.name()),
         };
         log::info!("listening: {place} {socket}");
-        let address = socket.address.as_ref().map(Address::to_client);
+        let address = socket.address().map(Address::to_client);
         if let Some(command) = address.and_then(|address| socat(&address)) {
             log::info!("  try: echo hello | {command}");
         }
@@ -40,7 +40,7 @@ fn this_program() -> String {
 }
 
 fn probe_arguments(sockets: &[Bound]) -> String {
-    let addresses = sockets.iter().filter_map(|socket| socket.address.as_ref());
+    let addresses = sockets.iter().filter_map(Bound::address);
     addresses.map(|address| format!(" {}", quote(&address.to_client().to_string()))).collect()
 }
 

@@ -1,7 +1,8 @@
 //! The demo set: every kind of socket that the walk-through talks to.
 
-use super::bind::{self, Failure, Step};
-use super::{Bound, explain};
+use std::io;
+
+use crate::activator::Bound;
 use crate::address::{Address, Host, demo_home, demo_set};
 use crate::error::{Errno, Result};
 
@@ -12,25 +13,22 @@ pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
     let mut sockets = Vec::new();
     for (address, name) in demo_set(&home) {
         let name = names.first().map_or(name, String::as_str);
-        match bind::bind(&address, backlog, name) {
+        let is_optional = matches!(address, Address::Vsock(..) | Address::Inet(_, Host::V6(..), _));
+        match Bound::new(&address, backlog, name) {
             Ok(bound) => sockets.push(bound),
-            Err(failure) if is_missing(&address, &failure) => {
-                log::info!(
-                    "without {address}, which this machine lacks: {}",
-                    Errno(&failure.error)
-                );
-            }
-            Err(failure) => return Err(explain::error(&address, failure)),
+            Err(error) => match error.io() {
+                Some(answer) if is_optional && is_missing(answer) => {
+                    log::info!("without {address}, which this machine lacks: {}", Errno(answer));
+                }
+                _ => return Err(error),
+            },
         }
     }
     Ok(sockets)
 }
 
-/// Whether the failure says that the machine, or the sandbox, has no such family at all.
-fn is_missing(address: &Address, failure: &Failure) -> bool {
-    let optional = matches!(address, Address::Vsock(..) | Address::Inet(_, Host::V6(..), _));
-    // Without IPv6 on the loopback interface (disable_ipv6) the socket is made, but not bound.
-    let no_address = failure.error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
-    let resources = matches!(failure.error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
-    optional && !resources && (failure.step == Step::Socket || no_address)
+/// Whether it is the machine, or the sandbox, that has no such family. Without IPv6 on the loopback
+/// interface (disable_ipv6) the socket is made, but not bound.
+fn is_missing(answer: &io::Error) -> bool {
+    !matches!(answer.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EADDRINUSE))
 }

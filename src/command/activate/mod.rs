@@ -5,50 +5,23 @@
 
 mod accept;
 mod announce;
-mod bind;
 mod demo;
-mod explain;
-mod hand_over;
-pub(super) mod prepared;
 mod target;
-mod unix_file;
 mod wait;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
-use self::target::Target;
-use self::unix_file::SocketFile;
 use self::wait::{Signals, Waited};
 use super::{Outcome, logging};
 use crate::activation::{Environment, Inherited, InheritedFd, Kind, Service};
+use crate::activator::{self, Bound};
 use crate::address::{Address, Inet, Style};
 use crate::cli::ActivateArgs;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::notify::FdName;
 
 /// What systemd calls the one socket of a process that `Accept=yes` started.
 const CONNECTION_NAME: &str = "connection";
-
-/// A socket to hand over.
-#[derive(Debug)]
-struct Bound {
-    fd: OwnedFd,
-    /// The address as the kernel has it: with the port that was chosen, if it was 0. `None` for
-    /// what was handed over to us and has no address of our grammar.
-    address: Option<Address>,
-    /// Its name in LISTEN_FDNAMES.
-    name: String,
-    /// The file that was made for it.
-    file: SocketFile,
-}
-
-impl std::fmt::Display for Bound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.address {
-            Some(address) => address.fmt(f),
-            None => f.write_str("what was handed over"),
-        }
-    }
-}
 
 pub(super) fn run(args: &ActivateArgs) -> Outcome {
     logging::init(false);
@@ -57,32 +30,49 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
     if args.accept && names.is_empty() {
         names.push(CONNECTION_NAME.to_owned());
     }
-    let target = Target::new(args)?;
+    let target = target::of(args)?;
     let is_demo_set = args.listen.is_empty() && sockets.is_empty();
     if is_demo_set {
         sockets = demo::bind(args.backlog, &names)?;
     }
-    sockets.extend(bind::bind_all(&args.listen, &names, args.backlog)?);
+    for (index, address) in args.listen.iter().enumerate() {
+        // One name for all, or one for each address in turn.
+        let name = names.get(index).or(names.first()).map_or(address.scheme(), String::as_str);
+        sockets.extend(activator::bind(address, args.backlog, name)?);
+    }
     if args.inetd && !args.accept && sockets.len() != 1 {
         return Err(one_socket_for_inetd());
     }
-    hand_over::check_room(&sockets)?;
+    check_room(&sockets, args.accept)?;
     let signals = Signals::block()?;
     announce::announce(&sockets, if is_demo_set { &[] } else { &sockets }, args);
     if args.accept {
-        sockets.iter_mut().for_each(|socket| socket.file.keep());
+        sockets.iter_mut().for_each(Bound::keep_file);
         return accept::run(sockets, &target, &signals, args.connections_max);
     }
     if !args.now {
         if let Waited::Stopped = wait::for_traffic(&sockets, &signals)? {
-            sockets.iter_mut().for_each(|socket| socket.file.keep());
+            sockets.iter_mut().for_each(Bound::keep_file);
             return Ok(0);
         }
     }
-    // If exec fails, the files go with this scope.
-    let (fds, _files): (Vec<_>, Vec<_>) =
-        sockets.into_iter().map(|socket| ((socket.fd, socket.name), socket.file)).unzip();
-    Err(hand_over::exec(&target, fds, &[]))
+    Err(target.exec(sockets))
+}
+
+/// Checks that there are descriptors left for what follows the announcement, so that it is the
+/// start that fails and not the first client.
+fn check_room(sockets: &[Bound], accept: bool) -> Result<()> {
+    // One for the signals; one for a socket that is on its way to its number, or for the pidfd. To
+    // accept takes one for the connection and two for the pipe that tells of its process.
+    let descriptors = if accept { 4 } else { 2 };
+    let Some(socket) = sockets.first() else { return Ok(()) };
+    let room: std::io::Result<Vec<_>> =
+        (0..descriptors).map(|_| socket.as_fd().try_clone_to_owned()).collect();
+    room.map(drop).map_err(|error| {
+        Error::new(ErrorKind::Bind, format!("keep room to hand over {} sockets", sockets.len()))
+            .because(error)
+            .remedy("raise the descriptor limit: `ulimit -n`, LimitNOFILE=")
+    })
 }
 
 /// What was handed over to this process itself, to be passed on in the same place, as
@@ -100,15 +90,15 @@ fn passed_on(accept: bool) -> Result<Vec<Bound>> {
 fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
     let Some(fd) = inherited.fd() else { return Err(inherited.refusal()) };
     let fd = fd.try_clone().context(format!("duplicate {inherited}"))?;
-    let (address, service) = match inherited.kind() {
-        Kind::Socket(socket) => (socket.local.clone(), socket.service()),
-        _ => (None, None),
+    let service = match inherited.kind() {
+        Kind::Socket(socket) => socket.service(),
+        _ => None,
     };
     if accept && !matches!(service, Some(Service::StreamListener | Service::SeqpacketListener)) {
         let message = format!("--accept with {inherited}: it has no connections to accept");
         return Err(Error::new(ErrorKind::Usage, message).remedy("leave --accept out"));
     }
-    Ok(Bound { fd, address, name: inherited.name().to_owned(), file: SocketFile::NONE })
+    Ok(Bound::from_fd(fd, inherited.name()))
 }
 
 /// Refuses what cannot work before anything is bound; gives the names of `--fdname`. So many
@@ -136,7 +126,7 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
     let names: Vec<String> =
         args.fdnames.iter().flat_map(|names| names.split(':')).map(str::to_owned).collect();
     for name in &names {
-        if !is_fd_name(name) {
+        if FdName::new(name).is_none() {
             return Err(usage(format!("--fdname {}: no name for a socket", name.escape_debug()))
                 .remedy("use 1 to 255 printable ASCII characters"));
         }
@@ -157,12 +147,4 @@ fn one_socket_for_inetd() -> Error {
 /// SCTP's one-to-many style has one socket for all associations (RFC 6458, section 3).
 fn has_connections(address: &Address) -> bool {
     address.style() != Style::Datagram && !matches!(address, Address::Inet(Inet::SctpSeqpacket, ..))
-}
-
-/// The rule of sd_pid_notify_with_fds(3) for FDNAME=, which systemd applies to every name.
-fn is_fd_name(name: &str) -> bool {
-    /// `FDNAME_MAX` of systemd.
-    const LENGTH_MAX: usize = 255;
-    (1..=LENGTH_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }

@@ -1,12 +1,12 @@
 //! Waiting for the event: traffic on a socket, or a signal.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::Bound;
-use crate::error::{Context, Result};
+use crate::activator::Bound;
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
 /// SIGTERM, SIGINT and SIGCHLD as something to wait for. As pid 1 of a container their default
@@ -52,17 +52,11 @@ impl Signals {
     }
 }
 
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 /// Waits until a socket has a connection or a datagram. Nothing is taken from it: the command does
 /// that.
 pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited> {
     loop {
-        let ready = ready(sockets.iter().map(|socket| socket.fd.as_fd()), signals, None)?;
+        let ready = ready(sockets.iter(), signals, None)?;
         if signals.stop_requested()? {
             return Ok(Waited::Stopped);
         }
@@ -75,17 +69,29 @@ pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited
 /// Waits for one of the sockets, for a signal, or until the timeout; tells what each socket is ready
 /// for: nothing, traffic, or that it was shut down.
 pub(super) fn ready<'a>(
-    sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    sockets: impl Iterator<Item = &'a Bound>,
     signals: &'a Signals,
     timeout: Option<Timespec>,
 ) -> Result<Vec<PollFlags>> {
     let events = PollFlags::IN | PollFlags::RDHUP;
-    let mut fds: Vec<_> = sockets.map(|socket| PollFd::from_borrowed_fd(socket, events)).collect();
-    fds.push(PollFd::new(signals, PollFlags::IN));
+    let mut fds: Vec<_> = sockets.map(|socket| PollFd::new(socket, events)).collect();
+    fds.push(PollFd::new(&signals.0, PollFlags::IN));
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error).context("poll the sockets"),
     }
     fds.pop();
     Ok(fds.iter().map(PollFd::revents).collect())
+}
+
+/// What poll(2) reports, for ever, of a listening socket that was shut down.
+pub(super) fn is_hung_up(events: PollFlags) -> bool {
+    events.intersects(PollFlags::RDHUP | PollFlags::HUP)
+}
+
+/// shutdown(2) is for every holder of the socket, and one of the others called it.
+pub(super) fn shut_down(socket: &Bound) -> Error {
+    let message = format!("accept on {socket}: the socket does not listen any more");
+    Error::new(ErrorKind::Other, message)
+        .remedy("bind it anew: another process that has it called shutdown(2)")
 }

@@ -8,8 +8,6 @@ use std::ffi::OsString;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::json;
 
 use super::compare::Spread;
@@ -17,13 +15,12 @@ use super::pattern::Pattern;
 use super::progress::Progress;
 use super::report::{aligned, ratio, write};
 use super::settings::empty;
+use crate::activator::{Bound, Target};
 use crate::address::{Address, Style};
 use crate::cli::BenchArgs;
 use crate::client::{self, Connection, Deadline};
 use crate::command::Outcome;
-use crate::command::activate::prepared::{Program, bind_one};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::sys;
 
 /// Starts of each server, if `--rounds` does not say.
 const STARTS: u32 = 100;
@@ -33,7 +30,7 @@ const PARTS: usize = 10;
 /// A command, and how long each of its starts took.
 struct Server {
     name: String,
-    program: Program,
+    program: Target,
     nanoseconds: Vec<u64>,
 }
 
@@ -80,7 +77,7 @@ fn servers(commands: &[String]) -> Result<Vec<Server>> {
     let this = std::env::current_exe().context("find this program")?;
     let own = || vec![this.clone().into_os_string(), OsString::from("serve")];
     if commands.is_empty() {
-        let program = Program::find(own())?;
+        let program = Target::find(&own(), Vec::new())?;
         return Ok(vec![Server { name: "serve".to_owned(), program, nanoseconds: Vec::new() }]);
     }
     let server = |text: &String| {
@@ -89,14 +86,15 @@ fn servers(commands: &[String]) -> Result<Vec<Server>> {
             _ => (text.as_str(), text.as_str()),
         };
         let words: Vec<_> = command.split_whitespace().map(OsString::from).collect();
-        let program = Program::find(if words.is_empty() { own() } else { words })?;
+        let program = Target::find(&if words.is_empty() { own() } else { words }, Vec::new())?;
         Ok(Server { name: name.to_owned(), program, nanoseconds: Vec::new() })
     };
     commands.iter().map(server).collect()
 }
 
 fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u64> {
-    let (socket, bound) = bind_one(address, 16)?;
+    let socket = Bound::new(address, 16, "cold")?;
+    let bound = socket.address().unwrap_or(address).clone();
     let connection = client::connect(&bound.to_client(), args.timeout)?;
     let size = args.size.unwrap_or(64);
     let pattern = Pattern::new(size);
@@ -105,13 +103,10 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let sent =
         first_part(&connection, message, args.timeout).context(format!("send to {bound}"))?;
     let started = Instant::now();
-    let Some(child) = sys::handover::fork().context("fork")? else {
-        return Err(server.program.exec(socket, "cold"));
-    };
-    drop(socket);
+    let mut child = server.program.spawn(&[socket], |_| {})?;
     let result = rest(&connection, &message[sent..], &mut buffer, args.timeout, server)
         .map(|received| (received, started.elapsed()));
-    end(child);
+    let _ = child.kill().and_then(|()| child.wait());
     let (received, time) = result?;
     if buffer[..received] != *message {
         let message = format!("{}: the reply differs from what was sent", server.name);
@@ -159,11 +154,6 @@ fn rest(
 fn failed(server: &Server, what: &str) -> Error {
     Error::new(ErrorKind::NoReply, format!("{} {what}", server.name))
         .remedy("start it by `socket-activate-echo activate` to see what it says")
-}
-
-fn end(child: Pid) {
-    let _ = kill_process(child, Signal::KILL);
-    while matches!(waitpid(Some(child), WaitOptions::empty()), Err(Errno::INTR)) {}
 }
 
 fn quantile(values: &[u64], quantile: f64) -> f64 {

@@ -1,31 +1,38 @@
 //! Why an address cannot be bound, and what to do about it.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::bind::{Failure, Step};
 use crate::address::{Address, Host, Inet, UnixName};
 use crate::error::{Error, ErrorKind};
 use crate::proc::{self, Local, Process};
 
-/// The error of an address that was asked for and cannot be bound.
-pub(super) fn error(address: &Address, failure: Failure) -> Error {
-    let attempted = match failure.step {
+/// The system call that failed on the way to a bound socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Socket,
+    Bind,
+    Listen,
+}
+
+/// The error of an address that was asked for and cannot be bound: what was attempted, what the
+/// kernel answered, and who has the address or what else is in the way.
+pub(super) fn error(address: &Address, step: Step, error: io::Error) -> Error {
+    let attempted = match step {
         Step::Socket => "create a socket for",
         Step::Bind => "bind",
         Step::Listen => "listen on",
     };
-    let remedy = remedy(address, &failure);
-    Error::new(ErrorKind::Bind, format!("{attempted} {address}"))
-        .because(failure.error)
-        .remedy(remedy)
+    let remedy = error
+        .raw_os_error()
+        .map_or_else(|| "check the address".to_owned(), |errno| remedy(address, step, errno));
+    let message = format!("{attempted} {address}");
+    Error::new(ErrorKind::Bind, message).because(error).remedy(remedy)
 }
 
-fn remedy(address: &Address, failure: &Failure) -> String {
-    let Some(errno) = failure.error.raw_os_error() else {
-        return "check the address".to_owned();
-    };
-    match (errno, failure.step) {
+fn remedy(address: &Address, step: Step, errno: i32) -> String {
+    match (errno, step) {
         (libc::EMFILE | libc::ENFILE, _) => {
             "raise the descriptor limit: `ulimit -n`, LimitNOFILE=".to_owned()
         }

@@ -1,0 +1,96 @@
+//! Putting the sockets where the program expects them, and becoming the program.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use rustix::io::FdFlags;
+
+use super::bind::Bound;
+use super::target::{HandOver, Target};
+use crate::activation::{LISTEN_FDS_START, own_pidfd_id};
+use crate::error::{Context, Error, Result};
+use crate::sys;
+
+impl Target {
+    /// Replaces this process by the program. Returns only with the error, and then the files of the
+    /// sockets are gone.
+    pub fn exec(&self, sockets: Vec<Bound>) -> Error {
+        let mut command = self.command(&sockets);
+        let (fds, _files): (_, Vec<_>) =
+            sockets.into_iter().map(|socket| (socket.fd, socket.file)).unzip();
+        self.failed(become_it(&mut command, fds, self.hand_over))
+    }
+
+    /// Starts the program as a process of its own. The sockets stay open here too, as those of a
+    /// service manager do. `prepare` may set the standard streams and the directory of the process;
+    /// what it sets of the arguments and the environment is ignored.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be started, or the program not be executed by it.
+    pub fn spawn(&self, sockets: &[Bound], prepare: impl FnOnce(&mut Command)) -> Result<Child> {
+        let mut process = Command::new(&self.program);
+        prepare(&mut process);
+        let mut command = self.command(sockets);
+        let hand_over = self.hand_over;
+        // The duplicates take the lowest numbers that are free. So the pipe through which the
+        // standard library hears of an error has none of those where the sockets will be.
+        let fds: io::Result<VecDeque<_>> = sockets.iter().map(|one| one.fd.try_clone()).collect();
+        let mut fds = fds.context(format!("duplicate {} sockets", sockets.len()))?;
+        sys::handover::before_exec(&mut process, move || {
+            Err(become_it(&mut command, std::mem::take(&mut fds), hand_over))
+        });
+        process.spawn().map_err(|error| self.failed(error))
+    }
+}
+
+fn become_it(command: &mut Command, fds: VecDeque<OwnedFd>, hand_over: HandOver) -> io::Error {
+    let placed = match hand_over {
+        HandOver::ListenFds => {
+            command.env("LISTEN_PID", std::process::id().to_string());
+            // Only where the kernel has a pidfs does the number identify a process.
+            if let Some(id) = own_pidfd_id() {
+                command.env("LISTEN_PIDFDID", id.to_string());
+            }
+            from_three(fds)
+        }
+        HandOver::StandardInput => to_standard_input(&fds),
+    };
+    // The standard library unblocks the signals and restores SIGPIPE before it execs.
+    match placed {
+        Ok(()) => command.exec(),
+        Err(error) => error,
+    }
+}
+
+fn to_standard_input(fds: &VecDeque<OwnedFd>) -> io::Result<()> {
+    for fd in fds {
+        rustix::stdio::dup2_stdin(fd)?;
+        rustix::stdio::dup2_stdout(fd)?;
+    }
+    Ok(())
+}
+
+/// Puts the sockets to descriptors 3, 4, and so on, open across exec. It takes one descriptor more
+/// than there are.
+fn from_three(mut fds: VecDeque<OwnedFd>) -> io::Result<()> {
+    let mut number = LISTEN_FDS_START;
+    while let Some(fd) = fds.pop_front() {
+        // Whichever of the others has this number moves behind it, so that none is overwritten.
+        if let Some(other) = fds.iter_mut().find(|other| other.as_raw_fd() == number) {
+            *other = rustix::io::fcntl_dupfd_cloexec(&*other, number + 1)?;
+        }
+        if fd.as_raw_fd() == number {
+            rustix::io::fcntl_setfd(&fd, FdFlags::empty())?;
+            // It is the program's from now on.
+            let _ = fd.into_raw_fd();
+        } else {
+            sys::handover::duplicate_to(fd.as_fd(), number)?;
+        }
+        number += 1;
+    }
+    Ok(())
+}

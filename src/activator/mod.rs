@@ -1,0 +1,29 @@
+//! An activator: binds sockets, says why one cannot be bound, and starts a program with them as
+//! sd_listen_fds(3) and inetd have it. The verb `activate` is one user of it.
+//!
+//! Another one is the test of a daemon, which starts the daemon as a service manager does. Its
+//! clients can connect before it runs, so there is nothing to wait for:
+//!
+//! ```
+//! # use socket_activate_echo::activator::{Bound, Target};
+//! # use std::{net::TcpStream, process::Stdio};
+//! let listener = Bound::new(&"tcp:127.0.0.1:0".parse()?, 16, "web")?;
+//! let address = listener.address().expect("it is bound").to_string();
+//! let client = TcpStream::connect(address.trim_start_matches("tcp:"))?;
+//!
+//! let daemon = Target::find(&["sh", "-c", "echo $LISTEN_FDNAMES $((LISTEN_PID == $$))"], vec![])?;
+//! let daemon = daemon.spawn(&[listener], |command| {
+//!     command.stdout(Stdio::piped());
+//! })?;
+//! assert_eq!(daemon.wait_with_output()?.stdout, b"web 1\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod bind;
+mod explain;
+mod hand_over;
+mod target;
+mod unix_file;
+
+pub use bind::{Bound, bind};
+pub use target::{HandOver, Target};

@@ -1,0 +1,138 @@
+//! What to run, and how it finds its sockets.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::Access;
+
+use super::bind::Bound;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A program with everything that it is run with but the sockets.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The file to execute.
+    pub program: PathBuf,
+    /// What the program is told that it is called, its argument 0.
+    pub arg0: OsString,
+    /// Its other arguments.
+    pub arguments: Vec<OsString>,
+    /// Variables that it has beside those of this process.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where its sockets are.
+    pub hand_over: HandOver,
+}
+
+/// How a program finds its sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandOver {
+    /// From descriptor 3 on, with `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`:
+    /// sd_listen_fds(3).
+    ListenFds,
+    /// Its only one is standard input and output, as inetd has it.
+    StandardInput,
+}
+
+impl Target {
+    /// The program of a command as a shell would find it, through the `PATH` that it will have. It
+    /// gets its sockets as [`HandOver::ListenFds`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exec`] if there is no such program, or it cannot be executed.
+    pub fn find(
+        command: &[impl AsRef<OsStr>],
+        environment: Vec<(OsString, OsString)>,
+    ) -> Result<Self> {
+        let mut words = command.iter().map(|word| word.as_ref().to_owned());
+        let arg0 = words.next().unwrap_or_default();
+        Ok(Self {
+            program: find(&arg0, &search_path(&environment))?,
+            arg0,
+            arguments: words.collect(),
+            environment,
+            hand_over: HandOver::ListenFds,
+        })
+    }
+
+    /// The command for these sockets, without what depends on the process that executes it, and
+    /// without the activation environment of an earlier activator, which was not meant for it.
+    pub(super) fn command(&self, sockets: &[Bound]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg0(&self.arg0).args(&self.arguments);
+        for name in ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if self.hand_over == HandOver::ListenFds {
+            let names: Vec<_> = sockets.iter().map(Bound::name).collect();
+            command.env("LISTEN_FDS", names.len().to_string());
+            command.env("LISTEN_FDNAMES", names.join(":"));
+        }
+        command
+    }
+
+    /// The error of an execve(2), or of what comes before it, that failed.
+    pub(super) fn failed(&self, error: io::Error) -> Error {
+        let remedy = match error.raw_os_error() {
+            Some(libc::ENOENT) => {
+                "the interpreter of its #! line, or its dynamic linker, is missing"
+            }
+            Some(libc::ENOEXEC) => {
+                "it is not a program for this machine, nor a script with a #! line"
+            }
+            Some(libc::E2BIG) => "shorten its arguments or the environment",
+            Some(libc::EMFILE | libc::ENFILE) => {
+                "raise the descriptor limit: `ulimit -n`, LimitNOFILE="
+            }
+            _ => "check that it is an executable file on a file system without noexec",
+        };
+        Error::new(ErrorKind::Exec, format!("run {}", self.program.display()))
+            .because(error)
+            .remedy(remedy)
+    }
+}
+
+/// The PATH that the command will see.
+fn search_path(environment: &[(OsString, OsString)]) -> OsString {
+    /// What systemd and login(1) have for those who set none.
+    const DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let set = environment.iter().rev().find(|(name, _)| name == "PATH");
+    set.map(|(_, path)| path.clone())
+        .or_else(|| std::env::var_os("PATH"))
+        .unwrap_or_else(|| DEFAULT.into())
+}
+
+fn find(command: &OsStr, search_path: &OsStr) -> Result<PathBuf> {
+    let failed = |errno| {
+        Error::new(ErrorKind::Exec, format!("run {}", command.to_string_lossy()))
+            .because(io::Error::from_raw_os_error(errno))
+    };
+    if command.as_bytes().contains(&b'/') {
+        return match executable(Path::new(command)) {
+            Ok(()) => Ok(command.into()),
+            Err(errno) => Err(failed(errno).remedy("give the path of an executable file")),
+        };
+    }
+    let mut errno = libc::ENOENT;
+    for directory in std::env::split_paths(search_path) {
+        let path = directory.join(command);
+        match executable(&path) {
+            Ok(()) => return Ok(path),
+            Err(libc::EACCES) => errno = libc::EACCES,
+            Err(_) => {}
+        }
+    }
+    Err(failed(errno).remedy("give its path, or one of the commands that are found through PATH"))
+}
+
+/// Whether the path can be executed: an errno if not.
+fn executable(path: &Path) -> Result<(), i32> {
+    rustix::fs::access(path, Access::EXEC_OK).map_err(rustix::io::Errno::raw_os_error)?;
+    // A directory is executable too, in the sense that it can be searched.
+    if path.is_dir() { Err(libc::EACCES) } else { Ok(()) }
+}
