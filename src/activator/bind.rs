@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::explain::{self, Step};
 use super::unix_file::{self, SocketFile};
@@ -18,6 +18,7 @@ pub struct Bound {
     pub(super) fd: OwnedFd,
     address: Option<Address>,
     pub(super) name: String,
+    is_listener: bool,
     pub(super) file: SocketFile,
 }
 
@@ -44,19 +45,21 @@ impl Bound {
             Address::Unix(_, UnixName::Path(path)) => SocketFile::bound(path),
             _ => SocketFile::NONE,
         };
-        if r#type != Type::DGRAM {
+        let is_listener = r#type != Type::DGRAM;
+        if is_listener {
             socket.listen(backlog).map_err(failed(Step::Listen))?;
         }
         let actual = Address::of_socket(&socket).ok().flatten();
         let address = Some(actual.unwrap_or_else(|| address.clone()));
-        Ok(Self { fd: socket.into(), address, name: name.to_owned(), file })
+        Ok(Self { fd: socket.into(), address, name: name.to_owned(), is_listener, file })
     }
 
     /// A socket that was made elsewhere. Its file, if it has one, is left alone.
     pub fn from_fd(fd: impl Into<OwnedFd>, name: &str) -> Self {
         let fd = fd.into();
         let address = Address::of_socket(&fd).ok().flatten();
-        Self { fd, address, name: name.to_owned(), file: SocketFile::NONE }
+        let is_listener = SockRef::from(&fd).is_listener().unwrap_or(false);
+        Self { fd, address, name: name.to_owned(), is_listener, file: SocketFile::NONE }
     }
 
     /// The address as the kernel has it: with the port that was chosen, if it was 0. `None` for a
@@ -68,6 +71,12 @@ impl Bound {
     /// What `LISTEN_FDNAMES` calls it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether connections can be accepted from it, or could be when this was made: another holder
+    /// may have shut it down since.
+    pub fn is_listener(&self) -> bool {
+        self.is_listener
     }
 
     /// Leaves the file of a unix socket where it is.

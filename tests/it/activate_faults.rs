@@ -64,6 +64,30 @@ fn accept_ends_when_its_last_listener_was_shut_down() {
     }
 }
 
+/// That a listener was shut down is not the traffic that starts the command.
+#[test]
+fn the_command_is_not_started_by_a_shutdown() {
+    for others in [&[][..], &["-l", "tcp:127.0.0.1:0"]] {
+        let dir = Dir::new();
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let unix = UnixListener::bind(dir.path("s")).expect("bind");
+        for holder in [socket2::Socket::from(tcp), socket2::Socket::from(unix)] {
+            let handed_over = holder.try_clone().expect("dup");
+            let arguments = [&["activate"], others, &["--", "echo", "started"]].concat();
+            let process = Process::start(&mut hand_over(handed_over, &arguments));
+            assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
+            holder.shutdown(Shutdown::Both).expect("shutdown");
+            let line = process.stderr_line("does not listen any more");
+            assert!(line.is_some(), "{}", process.describe());
+            let finished = match others {
+                [] => process.finish().expect_code(1),
+                _ => process.terminate().expect_code(0),
+            };
+            assert_eq!(finished.stdout, "", "{}", finished.describe());
+        }
+    }
+}
+
 /// A program that is gone by the time of the connection costs that connection, and nothing else.
 #[test]
 fn accept_survives_a_command_that_cannot_be_executed() {

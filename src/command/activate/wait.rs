@@ -54,14 +54,28 @@ impl Signals {
 
 /// Waits until a socket has a connection or a datagram. Nothing is taken from it: the command does
 /// that.
+///
+/// # Errors
+///
+/// A system call failed that should not, or all of the sockets listened and do so no more.
 pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited> {
+    let mut waiting: Vec<_> = sockets.iter().collect();
     loop {
-        let ready = ready(sockets.iter(), signals, None)?;
+        let ready = ready(waiting.iter().copied(), signals, None)?;
         if signals.stop_requested()? {
             return Ok(Waited::Stopped);
         }
-        if ready.iter().any(|events| !events.is_empty()) {
-            return Ok(Waited::Traffic);
+        for (socket, events) in std::mem::take(&mut waiting).into_iter().zip(ready) {
+            if events.is_empty() {
+                waiting.push(socket);
+            } else if socket.is_listener() && is_hung_up(events) {
+                log::warn!("{}", shut_down(socket));
+            } else {
+                return Ok(Waited::Traffic);
+            }
+        }
+        if waiting.is_empty() {
+            return Err(Error::new(ErrorKind::Other, "wait for traffic: no socket is left"));
         }
     }
 }
