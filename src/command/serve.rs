@@ -12,6 +12,7 @@ use crate::cli::{ServeArgs, Workers};
 use crate::error::{Context, Result};
 use crate::notify::NotifySocket;
 use crate::server::{self, Config, Limits, Shutdown};
+use crate::sys;
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
     logging::init(args.debug);
@@ -25,7 +26,7 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     if let Some(connections_max) = args.connections_max {
         limits.connections_max = connections_max;
     }
-    raise_descriptor_limit();
+    sys::limit::raise_descriptor_limit();
     let config = Config {
         limits,
         busy_poll: args.busy_poll,
@@ -46,18 +47,6 @@ fn never_answered() -> Vec<UnixName> {
     match NotifySocket::parse(&value) {
         Ok(NotifySocket::Unix(name)) => vec![name],
         _ => Vec::new(),
-    }
-}
-
-/// Raises the soft limit of descriptors to the hard one. The soft one is low for the sake of
-/// programs that use select(2), which this one does not: systemd.exec(5), LimitNOFILE=.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        // A refusal leaves the limit as it is, and that bounds the connections.
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        let _ = setrlimit(Resource::Nofile, raised);
     }
 }
 

@@ -8,6 +8,8 @@
 pub(crate) mod control;
 pub(crate) mod descriptor;
 pub(crate) mod handover;
+#[cfg(feature = "cli")]
+pub(crate) mod limit;
 pub(crate) mod message;
 pub(crate) mod option;
 #[cfg(feature = "cli")]
