@@ -43,7 +43,7 @@ impl Bound {
         bind_to(&socket, address, &sockaddr).map_err(failed(Step::Bind))?;
         let file = match address {
             Address::Unix(_, UnixName::Path(path)) => SocketFile::bound(path),
-            _ => SocketFile::NONE,
+            _ => SocketFile::default(),
         };
         let is_listener = r#type != Type::DGRAM;
         if is_listener {
@@ -59,7 +59,7 @@ impl Bound {
         let fd = fd.into();
         let address = Address::of_socket(&fd).ok().flatten();
         let is_listener = SockRef::from(&fd).is_listener().unwrap_or(false);
-        Self { fd, address, name: name.to_owned(), is_listener, file: SocketFile::NONE }
+        Self { fd, address, name: name.to_owned(), is_listener, file: SocketFile::default() }
     }
 
     /// The address as the kernel has it: with the port that was chosen, if it was 0. `None` for a

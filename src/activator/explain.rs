@@ -1,12 +1,11 @@
 //! Why an address cannot be bound, and what to do about it.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 
 use crate::address::{Address, Host, Inet, UnixName};
 use crate::error::{Error, ErrorKind};
-use crate::proc::{self, Local, Process};
+use crate::proc::{self, Process};
 
 /// The system call that failed on the way to a bound socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +81,8 @@ fn in_use(address: &Address) -> String {
             _ => {}
         }
     }
-    let holders = holders(address);
+    let holders = proc::holders(&proc::sockets_at(address));
+    let holders: Vec<_> = holders.into_iter().filter_map(Process::of).collect();
     if holders.iter().any(|process| process.pid == std::process::id()) {
         return "another -l of this command has it already; [::] takes IPv4 too".to_owned();
     }
@@ -94,31 +94,6 @@ fn in_use(address: &Address) -> String {
     let named: Vec<_> =
         holders.iter().map(|process| format!("{} (pid {})", process.name, process.pid)).collect();
     format!("{} has it: stop that, or choose another address", named.join(" and "))
-}
-
-/// The processes that have the address, as far as this user may see them.
-fn holders(address: &Address) -> Vec<Process> {
-    let mut sockets = proc::sockets_like(address);
-    sockets.retain(|socket| excludes(&socket.local, address));
-    let inodes = sockets.iter().map(|socket| socket.inode).collect();
-    proc::holders(&inodes).into_iter().filter_map(Process::of).collect()
-}
-
-/// Whether a socket on `held` keeps another one from `wanted`: the same address, or a wildcard.
-fn excludes(held: &Local, wanted: &Address) -> bool {
-    let is_wildcard =
-        |ip: IpAddr, other: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || other.is_ipv4());
-    let (held, wanted) = match (held, wanted) {
-        (Local::Unix(held), Address::Unix(_, wanted)) => return held == wanted,
-        (Local::Ip(held), Address::Inet(_, Host::V4(ip), port)) if held.port() == *port => {
-            (held.ip(), IpAddr::V4(*ip))
-        }
-        (Local::Ip(held), Address::Inet(_, Host::V6(ip, _), port)) if held.port() == *port => {
-            (held.ip(), IpAddr::V6(*ip))
-        }
-        _ => return false,
-    };
-    held == wanted || is_wildcard(held, wanted) || is_wildcard(wanted, held)
 }
 
 fn path_remedy(errno: i32, path: &Path) -> String {
@@ -169,38 +144,6 @@ fn vsock_remedy(errno: i32) -> &'static str {
         libc::EADDRNOTAVAIL => "this machine has another CID: vsock:any:PORT takes every one",
         _ => {
             "this kernel has no vsock transport for it; `modprobe vsock_loopback` adds a local one"
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sockets_of_this_process_are_found() {
-        use std::net::{TcpListener, UdpSocket};
-        use std::os::unix::net::{UnixDatagram, UnixListener};
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let tcp4 = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let tcp6 = TcpListener::bind("[::]:0").expect("bind");
-        let udp4 = UdpSocket::bind("0.0.0.0:0").expect("bind");
-        let (stream, dgram) = (dir.path().join("a b"), dir.path().join("d"));
-        let _stream = UnixListener::bind(&stream).expect("bind");
-        let _dgram = UnixDatagram::bind(&dgram).expect("bind");
-        let port = |addr: std::io::Result<std::net::SocketAddr>| addr.expect("an address").port();
-        for address in [
-            format!("tcp:127.0.0.1:{}", port(tcp4.local_addr())),
-            format!("tcp:0.0.0.0:{}", port(tcp4.local_addr())),
-            format!("tcp:[::]:{}", port(tcp6.local_addr())),
-            format!("tcp:127.0.0.1:{}", port(tcp6.local_addr())),
-            format!("udp:127.0.0.1:{}", port(udp4.local_addr())),
-            format!("unix:{}", stream.display()),
-            format!("unix-dgram:{}", dgram.display()),
-        ] {
-            let holders = holders(&address.parse().expect("parses"));
-            let pids: Vec<_> = holders.iter().map(|process| process.pid).collect();
-            assert!(pids.contains(&std::process::id()), "{address}: {pids:?}");
         }
     }
 }

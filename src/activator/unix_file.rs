@@ -21,13 +21,10 @@ type FileId = (u64, u64);
 
 /// The file of a socket that this process bound. It is removed when this goes out of scope, unless
 /// it was kept, so that a start that fails leaves nothing behind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SocketFile(Option<(PathBuf, FileId)>);
 
 impl SocketFile {
-    /// That of a socket without one.
-    pub(super) const NONE: Self = Self(None);
-
     /// What bind(2) has just created at `path`.
     pub(super) fn bound(path: &Path) -> Self {
         let file = std::fs::symlink_metadata(path).ok();

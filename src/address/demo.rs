@@ -52,22 +52,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_absolute_home_is_the_same_for_both_ends() {
-        for (home, problem) in [
-            (None, "HOME is not set"),
-            (Some(""), "HOME is empty"),
-            (Some("."), "HOME=. is not an absolute path"),
-            (Some("home/demo"), "HOME=home/demo is not an absolute path"),
-        ] {
-            let error = demo_home(home.map(OsString::from)).expect_err("refused");
-            assert_eq!(error.kind(), ErrorKind::Usage);
-            assert!(error.to_string().starts_with(problem), "{error}");
-        }
-        let home = demo_home(Some("/home/demo".into())).expect("a directory");
-        assert_eq!(home, Path::new("/home/demo"));
-    }
-
-    #[test]
     fn the_demo_set_is_the_originals() {
         let set = demo_set(Path::new("/home/demo"));
         let texts: Vec<_> = set.iter().map(|(address, _)| address.to_string()).collect();

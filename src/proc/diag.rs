@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
-use super::sockets::{Local, Socket};
+use super::Socket;
 use crate::address::UnixName;
 #[cfg(feature = "cli")]
 use crate::sys::query::AcceptQueue;
@@ -27,16 +27,17 @@ const LISTENING: u8 = 10;
 const HEADER: usize = 16;
 const HEADERS: usize = HEADER + 16;
 
-/// All unix sockets of this network namespace that have a name.
+/// The sockets of this network namespace that have the name, of whatever type.
 ///
 /// # Errors
 ///
 /// The kernel has no sock_diag for unix sockets, or a sandbox does not let us ask.
-pub(super) fn named_sockets() -> io::Result<Vec<Socket>> {
-    ask(None, SHOW_NAME, named)
+pub(super) fn sockets_of(name: &UnixName) -> io::Result<Vec<Socket>> {
+    let named = ask(None, SHOW_NAME, named)?.into_iter().filter(|(found, _)| found == name);
+    Ok(named.map(|(_, socket)| socket).collect())
 }
 
-fn named(message: &[u8]) -> Option<Socket> {
+fn named(message: &[u8]) -> Option<(UnixName, Socket)> {
     let [_family, r#type, state, _padding] = *message.get(HEADER..)?.first_chunk()?;
     let inode = u32_at(message, HEADER + 4)?.into();
     let name = match attribute(message, NAME)? {
@@ -45,7 +46,7 @@ fn named(message: &[u8]) -> Option<Socket> {
         [path @ .., 0] | path => UnixName::Path(OsString::from_vec(path.to_vec()).into()),
     };
     let serves = state == LISTENING || i32::from(r#type) == libc::SOCK_DGRAM;
-    Some(Socket { local: Local::Unix(name), serves, inode })
+    Some((name, Socket { serves, inode }))
 }
 
 /// The accept queue of a listening socket; `None` if the kernel or a sandbox does not let us ask.
@@ -169,12 +170,9 @@ mod tests {
             let one = message(1, state, inode, &[(RQLEN, lengths), (NAME, sun_path)]);
             let answer = [&one[..], &message(1, 1, 0, &[]), &one].concat();
             let found: Vec<_> = messages(&answer).filter_map(named).collect();
-            let socket = Socket {
-                local: Local::Unix(UnixName::Abstract(name)),
-                serves: listens,
-                inode: inode.into(),
-            };
-            prop_assert_eq!(found, [socket.clone(), socket]);
+            let socket = Socket { serves: listens, inode: inode.into() };
+            let named = (UnixName::Abstract(name), socket);
+            prop_assert_eq!(found, [named.clone(), named]);
             let found = super::queue(&one).map(|found| [found.waiting, found.backlog]);
             prop_assert_eq!(found, Some(queue));
         }

@@ -4,7 +4,7 @@
 //! sockets. So text is [`Escaped`](crate::text::Escaped) or lossy here, and no name can take the
 //! place of another field. The table of unix sockets is the one where it could: proc_net_unix(5)
 //! prints a path as it is, newlines too, and a path can hold a whole row that looks like one of the
-//! kernel's. [`sockets_like`] therefore asks sock_diag(7), which tells the length of each name.
+//! kernel's. [`sockets_at`] therefore asks sock_diag(7), which tells the length of each name.
 
 mod diag;
 mod process;
@@ -17,4 +17,13 @@ pub use process::{
     Cgroups, Fields, Process, ancestry, cpu_nanoseconds, holders, own_descriptor_target,
     own_descriptors, processes, security_label, sysctl,
 };
-pub use sockets::{Local, Socket, sockets_like};
+pub use sockets::sockets_at;
+
+/// A socket of whichever process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    /// Whether clients can reach it: it listens, or is a datagram socket without a peer.
+    pub serves: bool,
+    /// The number by which [`holders`] finds its processes.
+    pub inode: u64,
+}

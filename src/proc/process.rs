@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::Socket;
 use crate::text::Escaped;
 
 /// A process: its id, its parent's id and its name.
@@ -71,10 +72,10 @@ pub fn own_descriptor_target(number: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
 
-/// The processes that have one of the sockets open, by the sockets' inode numbers. Only root sees
-/// the descriptors of other users.
-pub fn holders(inodes: &BTreeSet<u64>) -> Vec<u32> {
-    let links: BTreeSet<_> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+/// The processes that have one of the sockets open. Only root sees the descriptors of other users.
+pub fn holders(sockets: &[Socket]) -> Vec<u32> {
+    let link = |socket: &Socket| format!("socket:[{}]", socket.inode);
+    let links: BTreeSet<_> = sockets.iter().map(link).collect();
     let is_wanted = |pid: u32, fd: u32| {
         let link = fs::read_link(format!("/proc/{pid}/fd/{fd}"));
         link.is_ok_and(|link| link.to_str().is_some_and(|link| links.contains(link)))

@@ -1,34 +1,17 @@
-//! The sockets of this network namespace, with their names and their inode numbers.
+//! The sockets of this network namespace, by their addresses.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::diag;
-use crate::address::{Address, Inet, UnixName};
+use socket2::SockAddr;
 
-/// A socket of whichever process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Socket {
-    /// What it is bound to.
-    pub local: Local,
-    /// Whether clients can reach it: it listens, or is a datagram socket without a peer.
-    pub serves: bool,
-    /// The number by which [`holders`](super::holders) finds its processes.
-    pub inode: u64,
-}
+use super::{Socket, diag};
+use crate::address::{Address, Inet};
 
-/// The local name of a socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Local {
-    /// An IP address and port. IPv4 is shown as such, also where the socket is one of IPv6.
-    Ip(SocketAddr),
-    /// A unix socket's path, as it was bound, or abstract name.
-    Unix(UnixName),
-}
-
-/// The sockets of the family and the protocol of `address`, as far as the kernel tells: none of
-/// vsock and SCTP, and unix sockets only where it has sock_diag(7) for them.
-pub fn sockets_like(address: &Address) -> Vec<Socket> {
+/// The sockets that have `address`, or a wildcard that takes it in or is taken in by it, as far as
+/// the kernel tells: none of vsock and SCTP, and unix sockets only where it has sock_diag(7) for
+/// them. The socket types of a unix address share its names.
+pub fn sockets_at(address: &Address) -> Vec<Socket> {
     /// The states of linux/tcp_states.h, which UDP's tables use too.
     const LISTENING: &str = "0A";
     const UNCONNECTED: &str = "07";
@@ -36,27 +19,40 @@ pub fn sockets_like(address: &Address) -> Vec<Socket> {
         Address::Inet(Inet::Tcp | Inet::Mptcp, ..) => (["tcp", "tcp6"], LISTENING),
         Address::Inet(Inet::Udp, ..) => (["udp", "udp6"], UNCONNECTED),
         Address::Inet(Inet::Udplite, ..) => (["udplite", "udplite6"], UNCONNECTED),
-        Address::Unix(..) => return diag::named_sockets().unwrap_or_default(),
+        Address::Unix(_, name) => return diag::sockets_of(name).unwrap_or_default(),
         Address::Inet(Inet::Sctp | Inet::SctpSeqpacket, ..)
         | Address::Vsock(..)
         | Address::VsockMux(..) => return Vec::new(),
     };
+    let resolved = address.resolve().unwrap_or_default();
+    let wanted: Vec<_> = resolved.iter().filter_map(SockAddr::as_socket).collect();
     let mut found = Vec::new();
     for table in tables {
         // Nobody chooses a text in these tables.
         let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-        found.extend(table.lines().filter_map(|row| parse(row, serving)));
+        let rows = table.lines().filter_map(|row| parse(row, serving));
+        let at = rows.filter(|(held, _)| wanted.iter().any(|wanted| overlap(*held, *wanted)));
+        found.extend(at.map(|(_, socket)| socket));
     }
     found
 }
 
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes_in = |wildcard: IpAddr, ip: IpAddr| {
+        wildcard.is_unspecified() && (wildcard.is_ipv6() || ip.is_ipv4())
+    };
+    // A socket of IPv6 can have an address of IPv4.
+    let [a, b] = [one, other].map(|address| address.ip().to_canonical());
+    one.port() == other.port() && (a == b || takes_in(a, b) || takes_in(b, a))
+}
+
 /// A row of proc_net_tcp(5): ` 0: 0100007F:0BB8 00000000:0000 0A … inode`.
-fn parse(row: &str, serving: &str) -> Option<Socket> {
+fn parse(row: &str, serving: &str) -> Option<(SocketAddr, Socket)> {
     let fields: Vec<_> = row.split_ascii_whitespace().collect();
     let &[_, local, _, state, _, _, _, _, _, inode, ..] = fields.as_slice() else { return None };
     let (ip, port) = local.split_once(':')?;
     let local = SocketAddr::new(ip_addr(ip)?, u16::from_str_radix(port, 16).ok()?);
-    Some(Socket { local: Local::Ip(local), serves: state == serving, inode: inode.parse().ok()? })
+    Some((local, Socket { serves: state == serving, inode: inode.parse().ok()? }))
 }
 
 /// The kernel prints each 32-bit word of an address as a number of its own byte order.
@@ -65,16 +61,20 @@ fn ip_addr(text: &str) -> Option<IpAddr> {
     let words: Option<Vec<_>> = (0..text.len()).step_by(8).map(word).collect();
     let bytes = words?.concat();
     let v4 = <[u8; 4]>::try_from(&bytes[..]).map(|ip| Ipv4Addr::from(ip).into());
-    let v6 = || <[u8; 16]>::try_from(&bytes[..]).map(|ip| Ipv6Addr::from(ip).to_canonical());
+    let v6 = || <[u8; 16]>::try_from(&bytes[..]).map(|ip| Ipv6Addr::from(ip).into());
     v4.or_else(|_| v6()).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
 
     use proptest::prelude::*;
+    use socket2::SockRef;
 
+    use super::super::holders;
     use super::*;
 
     /// The address as the kernel prints it.
@@ -96,9 +96,8 @@ mod tests {
                 printed(ip),
                 printed(ip),
             );
-            let local = Local::Ip(SocketAddr::new(ip.to_canonical(), port));
-            let socket = Socket { local, serves: state == 10, inode: inode.into() };
-            prop_assert_eq!(parse(&row, "0A"), Some(socket));
+            let socket = Socket { serves: state == 10, inode: inode.into() };
+            prop_assert_eq!(parse(&row, "0A"), Some((SocketAddr::new(ip, port), socket)));
         }
 
         #[test]
@@ -115,22 +114,35 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_holds_a_row_of_the_table_is_one_socket() {
+    fn sockets_of_this_process_are_found_with_their_process() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let victim = dir.path().join("v");
-        // Within the 108 bytes of a path there is room for a row that ends with `/v`.
-        let forged = dir.path().join("\n0: 2 0 10000 1 1 4711 ");
-        std::fs::create_dir(&forged).expect("a directory");
-        let held = [victim, forged.join("v")].map(|path| {
-            let socket = UnixListener::bind(&path).expect("bind");
-            (Local::Unix(UnixName::Path(path)), socket)
-        });
-        let sockets = sockets_like(&"unix:/v".parse().expect("an address"));
-        for (local, socket) in &held {
-            let inode = rustix::fs::fstat(socket).expect("fstat").st_ino;
-            let found: Vec<_> = sockets.iter().filter(|socket| socket.local == *local).collect();
-            assert_eq!(found, [&Socket { local: local.clone(), serves: true, inode }]);
+        let tcp4 = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let tcp6 = TcpListener::bind("[::]:0").expect("bind");
+        let udp4 = UdpSocket::bind("0.0.0.0:0").expect("bind");
+        let stream = UnixListener::bind(dir.path().join("a b")).expect("bind");
+        // The path has a newline, and then a row of the kernel's table for the name `v`.
+        let row = dir.path().join("\n0: 2 0 10000 1 1 4711 ");
+        std::fs::create_dir(&row).expect("a directory");
+        let dgram = UnixDatagram::bind(row.join("v")).expect("bind");
+        for (fd, others) in [
+            (tcp4.as_fd(), &["0.0.0.0", "[::]"][..]),
+            (tcp6.as_fd(), &["[::1]", "127.0.0.1"]),
+            (udp4.as_fd(), &["127.0.0.1"]),
+            (stream.as_fd(), &[]),
+            (dgram.as_fd(), &[]),
+        ] {
+            let own = Address::of_socket(fd).expect("it has a name").expect("an address");
+            let same_port = |host: &&str| {
+                let port = SockRef::from(&fd).local_addr().ok()?.as_socket()?.port();
+                format!("{}:{host}:{port}", own.scheme()).parse().ok()
+            };
+            let inode = rustix::fs::fstat(fd).expect("fstat").st_ino;
+            for address in others.iter().filter_map(same_port).chain([own.clone()]) {
+                let found = sockets_at(&address);
+                assert!(found.contains(&Socket { serves: true, inode }), "{address}: {found:?}");
+                assert!(holders(&found).contains(&std::process::id()), "{address}");
+            }
         }
-        assert!(sockets.iter().all(|socket| socket.inode != 4711), "{sockets:?}");
+        assert_eq!(sockets_at(&"unix:/v".parse().expect("an address")), []);
     }
 }

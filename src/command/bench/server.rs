@@ -1,14 +1,10 @@
 //! The server's process, if it runs on this machine: who holds the socket, what it uses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-
-use socket2::SockAddr;
 
 use super::settings::Settings;
 use super::target::Target;
-use crate::address::Address;
-use crate::proc::{self, Fields, Local, Process};
+use crate::proc::{self, Fields, Process};
 
 /// The processes that serve an address.
 #[derive(Debug)]
@@ -37,12 +33,9 @@ impl Server {
         if let Some(pid) = settings.server_pid {
             return Some(Self { pids: vec![pid] });
         }
-        let address = target.address.to_client();
-        let resolved = address.resolve().unwrap_or_default();
-        let ips: Vec<_> = resolved.iter().filter_map(SockAddr::as_socket).collect();
-        let mut sockets = proc::sockets_like(&address);
-        sockets.retain(|socket| socket.serves && is_at(&socket.local, &address, &ips));
-        let mut pids = proc::holders(&sockets.iter().map(|socket| socket.inode).collect());
+        let mut sockets = proc::sockets_at(&target.address.to_client());
+        sockets.retain(|socket| socket.serves);
+        let mut pids = proc::holders(&sockets);
         pids.retain(|pid| *pid != std::process::id());
         // A service manager keeps the socket that it hands over: only the last of a line of
         // processes that hold it serves it.
@@ -88,18 +81,6 @@ fn children() -> BTreeMap<u32, Vec<u32>> {
         children.entry(process.parent).or_default().push(process.pid);
     }
     children
-}
-
-/// Whether a socket is the one that clients of `address` reach, which stands for these IP addresses.
-fn is_at(local: &Local, address: &Address, ips: &[SocketAddr]) -> bool {
-    match (local, address) {
-        (Local::Ip(local), _) => ips.iter().any(|ip| {
-            local.port() == ip.port()
-                && (local.ip().is_unspecified() || local.ip() == ip.ip().to_canonical())
-        }),
-        (Local::Unix(name), Address::Unix(_, wanted)) => name == wanted,
-        (Local::Unix(_), _) => false,
-    }
 }
 
 #[cfg(test)]
