@@ -75,7 +75,7 @@ fn in_use(address: &Address) -> String {
     if let Address::Unix(_, UnixName::Path(path)) = address {
         match std::fs::symlink_metadata(path) {
             Ok(file) if !std::os::unix::fs::FileTypeExt::is_socket(&file.file_type()) => {
-                return "a file that is no socket is there: choose another path, or remove it"
+                return "a file that is not a socket is there: choose another path, or remove it"
                     .to_owned();
             }
             _ => {}
@@ -107,7 +107,7 @@ fn path_remedy(errno: i32, path: &Path) -> String {
             format!("this user needs the permission to write in {parent}; or choose another path")
         }
         libc::EROFS => "choose a path on a file system that can be written to".to_owned(),
-        libc::ENOTDIR | libc::ELOOP => format!("{parent} is no directory: choose another path"),
+        libc::ENOTDIR | libc::ELOOP => format!("{parent} is not a directory: choose another path"),
         _ => "choose another path".to_owned(),
     }
 }
@@ -117,7 +117,8 @@ fn inet_remedy(errno: i32, host: &Host, port: u16) -> String {
         (libc::EACCES | libc::EPERM, _) => format!(
             "use a port from {} on (sysctl net.ipv4.ip_unprivileged_port_start), or give \
              CAP_NET_BIND_SERVICE for port {port}",
-            unprivileged_port_start()
+            // ip(7): the first port that needs no capability.
+            proc::sysctl("net/ipv4/ip_unprivileged_port_start").as_deref().unwrap_or("1024")
         ),
         (libc::EINVAL, Host::V6(ip, None)) if ip.is_unicast_link_local() => {
             format!("name the interface of a link-local address: [{ip}%eth0]")
@@ -129,13 +130,6 @@ fn inet_remedy(errno: i32, host: &Host, port: u16) -> String {
         }
         _ => "choose another address".to_owned(),
     }
-}
-
-/// The first port that needs no capability; see ip(7).
-fn unprivileged_port_start() -> u16 {
-    const DEFAULT: u16 = 1024;
-    let start = proc::sysctl("net/ipv4/ip_unprivileged_port_start");
-    start.and_then(|port| port.parse().ok()).unwrap_or(DEFAULT)
 }
 
 fn vsock_remedy(errno: i32) -> &'static str {

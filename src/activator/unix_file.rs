@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::error::Errno;
+use crate::text::Escaped;
 
 /// The device and inode numbers of a file.
 type FileId = (u64, u64);
@@ -78,10 +78,10 @@ fn stale(path: &Path) -> Option<File> {
     (is_socket && answer == Some(libc::ECONNREFUSED)).then_some(file)
 }
 
-/// Removes `file` if it is the one at `path`; `false` if another one is there. Another one that came there in the
-/// meantime is put back.
+/// Removes `file` if it is the one at `path`; `false` if another one is there. That one is put back,
+/// if it came there in the meantime.
 fn remove(path: &Path, file: FileId) -> io::Result<bool> {
-    // So many random bits that the name is nobody else's.
+    // With 64 random bits, nobody else has the name.
     let random = RandomState::new().build_hasher().finish();
     let taken = path.with_file_name(format!(".socket-activate-echo-{random:016x}"));
     match std::fs::rename(path, &taken) {
@@ -93,15 +93,13 @@ fn remove(path: &Path, file: FileId) -> io::Result<bool> {
         std::fs::remove_file(&taken)?;
         return Ok(true);
     }
-    match renameat_with(CWD, &taken, CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(false),
-        Err(error) => {
-            let (error, taken) = (io::Error::from(error), taken.display());
-            let message = format!("put back the file of another process, which is {taken} now");
-            Err(io::Error::new(error.kind(), format!("{message}: {}", Errno(&error))))
-        }
-    }
+    renameat_with(CWD, &taken, CWD, path, RenameFlags::NOREPLACE).inspect_err(|_| {
+        let taken = Escaped::new(&taken);
+        log::warn!("the file of another process is {taken} now, and has to be put back");
+    })?;
+    Ok(false)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

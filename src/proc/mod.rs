@@ -1,10 +1,10 @@
-//! What the kernel tells of processes and their sockets: the one place that reads /proc.
+//! Processes and their sockets, as the kernel describes them: the one place that reads /proc.
 //!
 //! All of it is bytes, and other users chose some of them: the names of processes, the paths of
 //! sockets. So text is [`Escaped`](crate::text::Escaped) or lossy here, and no name can take the
 //! place of another field. The table of unix sockets is the one where it could: proc_net_unix(5)
 //! prints a path as it is, newlines too, and a path can hold a whole row that looks like one of the
-//! kernel's. [`sockets_at`] therefore asks sock_diag(7), which tells the length of each name.
+//! kernel's. [`sockets_at`] therefore asks sock_diag(7), which returns each name with its length.
 
 mod diag;
 mod process;
@@ -19,7 +19,7 @@ pub use process::{
 };
 pub use sockets::sockets_at;
 
-/// A socket of whichever process.
+/// A socket of any process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Socket {
     /// Whether clients can reach it: it listens, or is a datagram socket without a peer.

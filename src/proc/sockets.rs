@@ -8,9 +8,9 @@ use socket2::SockAddr;
 use super::{Socket, diag};
 use crate::address::{Address, Inet};
 
-/// The sockets that have `address`, or a wildcard that takes it in or is taken in by it, as far as
-/// the kernel tells: none of vsock and SCTP, and unix sockets only where it has sock_diag(7) for
-/// them. The socket types of a unix address share its names.
+/// The sockets that have `address`, or a wildcard address that includes it or is included in it.
+/// There are none of vsock and SCTP, which the kernel does not list, and none of unix(7) where it
+/// lacks sock_diag(7) for them. All types of unix sockets share the names.
 pub fn sockets_at(address: &Address) -> Vec<Socket> {
     /// The states of linux/tcp_states.h, which UDP's tables use too.
     const LISTENING: &str = "0A";

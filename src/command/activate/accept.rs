@@ -51,7 +51,7 @@ impl Retry {
     /// report the connection again at once.
     const PAUSE: Duration = Duration::from_millis(100);
 
-    /// Plans the next try. Only the first failure in a row is said.
+    /// Plans the next try. Only the first failure in a row is logged.
     fn failed(&mut self, attempted: impl fmt::Display, error: &io::Error) {
         if self.due.is_none() {
             log::warn!("{attempted}: {}; trying again", Reason(error));
@@ -100,7 +100,7 @@ pub(super) fn run(
 }
 
 impl Acceptor<'_> {
-    /// Waits for something to do; tells which listeners are ready, and for what.
+    /// Waits for something to do. Returns the listeners that are ready, with their events.
     fn wait(&self, signals: &Signals) -> Result<Vec<(usize, PollFlags)>> {
         let now = Instant::now();
         // Past the limit, and while one of them waits, connections stay in the kernel's backlog.

@@ -1,6 +1,5 @@
-//! What is said at the start: where the sockets are, and how to talk to them.
-//!
-//! It goes to standard error, because standard output is the command's.
+//! What is printed at the start: where the sockets are, and how to talk to them. It goes to standard
+//! error, because standard output is the command's.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,8 +9,7 @@ use crate::address::{Address, Host, Inet, Style, UnixName};
 use crate::cli::ActivateArgs;
 use crate::text;
 
-/// Says it of all `sockets`, and how to probe those of `to_probe`: of the demo set none needs to be
-/// named.
+/// Prints where `sockets` are, and how to probe those of `to_probe`: the demo set needs no names.
 pub(super) fn announce(sockets: &[Bound], to_probe: &[Bound], args: &ActivateArgs) {
     for (socket, number) in sockets.iter().zip(LISTEN_FDS_START..) {
         let place = match (args.accept, args.inetd) {
@@ -75,15 +73,13 @@ fn socat_unix(style: Style, name: &UnixName) -> Option<String> {
     if name.contains([':', ',', '!', '"', '\'', '\\']) || name.contains(text::is_obeyed) {
         return None;
     }
-    Some(match (style, r#abstract) {
-        (Style::Stream, false) => format!("unix-connect:{name}"),
-        (Style::Stream, true) => format!("abstract-connect:{name}"),
+    let kind = if r#abstract { "abstract" } else { "unix" };
+    Some(match style {
+        Style::Stream => format!("{kind}-connect:{name}"),
         // Type 5 is SOCK_SEQPACKET.
-        (Style::Seqpacket, false) => format!("unix-connect:{name},type=5"),
-        (Style::Seqpacket, true) => format!("abstract-connect:{name},type=5"),
+        Style::Seqpacket => format!("{kind}-connect:{name},type=5"),
         // The reply goes to the sender's address, so that it needs one.
-        (Style::Datagram, false) => format!("unix-sendto:{name},bind={name}.client"),
-        (Style::Datagram, true) => format!("abstract-sendto:{name},bind={name}.client"),
+        Style::Datagram => format!("{kind}-sendto:{name},bind={name}.client"),
     })
 }
 

@@ -6,8 +6,8 @@ use crate::activator::Bound;
 use crate::address::{Address, Host, demo_home, demo_set};
 use crate::error::{Errno, Result};
 
-/// Binds the demo set. Nobody asked for vsock or IPv6 by name here, so a machine without them is
-/// said and skipped. `names` has none, or one for all.
+/// Binds the demo set. Nobody asked for vsock or IPv6 by name here, so they are left out, with a
+/// line in the log, where the machine lacks them. `names` has none, or one for all.
 pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
     let home = demo_home(std::env::var_os("HOME"))?;
     let mut sockets = Vec::new();

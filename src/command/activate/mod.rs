@@ -101,8 +101,8 @@ fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
     Ok(Bound::from_fd(fd, inherited.name()))
 }
 
-/// Refuses what cannot work before anything is bound; gives the names of `--fdname`. So many
-/// sockets are passed on beside those that will be bound.
+/// Refuses what cannot work before anything is bound. Returns the names of `--fdname`. `passed_on` is
+/// the number of sockets beside those that will be bound.
 fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
     if args.inetd && !args.accept && args.listen.len() + passed_on != 1 {
@@ -127,8 +127,11 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
         args.fdnames.iter().flat_map(|names| names.split(':')).map(str::to_owned).collect();
     for name in &names {
         if FdName::new(name).is_none() {
-            return Err(usage(format!("--fdname {}: no name for a socket", name.escape_debug()))
-                .remedy("use 1 to 255 printable ASCII characters"));
+            return Err(usage(format!(
+                "--fdname {}: not a name for a socket",
+                name.escape_debug()
+            ))
+            .remedy("use 1 to 255 printable ASCII characters"));
         }
     }
     if names.len() > 1 && names.len() != args.listen.len() {

@@ -80,8 +80,8 @@ pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited
     }
 }
 
-/// Waits for one of the sockets, for a signal, or until the timeout; tells what each socket is ready
-/// for: nothing, traffic, or that it was shut down.
+/// Waits for one of the sockets, for a signal, or until the timeout. Returns the events of each
+/// socket.
 pub(super) fn ready<'a>(
     sockets: impl Iterator<Item = &'a Bound>,
     signals: &'a Signals,
