@@ -1,6 +1,7 @@
 //! Why an address cannot be bound, and what to do about it.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::address::{Address, Host, Inet, UnixName};
@@ -23,9 +24,7 @@ pub(super) fn error(address: &Address, step: Step, error: io::Error) -> Error {
         Step::Bind => "bind",
         Step::Listen => "listen on",
     };
-    let remedy = error
-        .raw_os_error()
-        .map_or_else(|| "check the address".to_owned(), |errno| remedy(address, step, errno));
+    let remedy = remedy(address, step, error.raw_os_error().unwrap_or(0));
     let message = format!("{attempted} {address}");
     Error::new(ErrorKind::Bind, message).because(error).remedy(remedy)
 }
@@ -33,15 +32,15 @@ pub(super) fn error(address: &Address, step: Step, error: io::Error) -> Error {
 fn remedy(address: &Address, step: Step, errno: i32) -> String {
     match (errno, step) {
         (libc::EMFILE | libc::ENFILE, _) => {
-            "raise the descriptor limit: `ulimit -n`, LimitNOFILE=".to_owned()
+            "raise the descriptor limit: `ulimit -n`, LimitNOFILE=".into()
         }
         (libc::EADDRINUSE, _) => in_use(address),
-        (_, Step::Socket) => no_such_socket(address).to_owned(),
+        (_, Step::Socket) => no_such_socket(address).into(),
         (_, Step::Bind | Step::Listen) => match address {
             Address::Unix(_, UnixName::Path(path)) => path_remedy(errno, path),
-            Address::Unix(..) => "choose another name".to_owned(),
+            Address::Unix(..) => "choose another name".into(),
             Address::Inet(_, host, port) => inet_remedy(errno, host, *port),
-            Address::Vsock(..) | Address::VsockMux(..) => vsock_remedy(errno).to_owned(),
+            Address::Vsock(..) | Address::VsockMux(..) => vsock_remedy(errno).into(),
         },
     }
 }
@@ -73,23 +72,20 @@ fn no_such_socket(address: &Address) -> &'static str {
 
 fn in_use(address: &Address) -> String {
     if let Address::Unix(_, UnixName::Path(path)) = address {
-        match std::fs::symlink_metadata(path) {
-            Ok(file) if !std::os::unix::fs::FileTypeExt::is_socket(&file.file_type()) => {
-                return "a file that is not a socket is there: choose another path, or remove it"
-                    .to_owned();
-            }
-            _ => {}
+        if std::fs::symlink_metadata(path).is_ok_and(|file| !file.file_type().is_socket()) {
+            return "a file that is not a socket is there: choose another path, or remove it"
+                .into();
         }
     }
     let holders = proc::holders(&proc::sockets_at(address));
     let holders: Vec<_> = holders.into_iter().filter_map(Process::of).collect();
     if holders.iter().any(|process| process.pid == std::process::id()) {
-        return "another -l of this command has it already; [::] takes IPv4 too".to_owned();
+        return "another -l of this command has it already; [::] takes IPv4 too".into();
     }
     if holders.is_empty() {
         return "something that this user may not see listens there; `ss -lnp` as root tells what, \
                 or choose another address"
-            .to_owned();
+            .into();
     }
     let named: Vec<_> =
         holders.iter().map(|process| format!("{} (pid {})", process.name, process.pid)).collect();
@@ -99,16 +95,16 @@ fn in_use(address: &Address) -> String {
 fn path_remedy(errno: i32, path: &Path) -> String {
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent.display().to_string(),
-        _ => ".".to_owned(),
+        _ => ".".into(),
     };
     match errno {
         libc::ENOENT => format!("create the directory: `mkdir -p {parent}`"),
         libc::EACCES | libc::EPERM => {
             format!("this user needs the permission to write in {parent}; or choose another path")
         }
-        libc::EROFS => "choose a path on a file system that can be written to".to_owned(),
+        libc::EROFS => "choose a path on a file system that can be written to".into(),
         libc::ENOTDIR | libc::ELOOP => format!("{parent} is not a directory: choose another path"),
-        _ => "choose another path".to_owned(),
+        _ => "choose another path".into(),
     }
 }
 
@@ -126,9 +122,9 @@ fn inet_remedy(errno: i32, host: &Host, port: u16) -> String {
         (libc::EADDRNOTAVAIL | libc::EINVAL | libc::ENODEV, _) => {
             "no interface has this address (`ip addr` lists them); 0.0.0.0 and [::] take all of \
              them"
-                .to_owned()
+                .into()
         }
-        _ => "choose another address".to_owned(),
+        _ => "choose another address".into(),
     }
 }
 

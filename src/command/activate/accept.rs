@@ -22,22 +22,14 @@ struct Acceptor<'a> {
     target: &'a Target,
     children: Vec<Pid>,
     connections_max: usize,
-    /// A connection that no process could be started for yet. It is not dropped.
-    waiting: Option<Connection>,
+    /// A connection that no process could be started for yet, and what to start. It is not dropped.
+    waiting: Option<(Bound, Target)>,
     fork: Retry,
 }
 
 struct Listener {
     socket: Bound,
     accept: Retry,
-    /// Somebody shut it down: it accepts nothing any more.
-    is_shut_down: bool,
-}
-
-struct Connection {
-    socket: Bound,
-    /// What to start for it.
-    target: Target,
 }
 
 /// When to try again what failed the last time.
@@ -80,7 +72,7 @@ pub(super) fn run(
     signals: &Signals,
     connections_max: u32,
 ) -> Outcome {
-    let listener = |socket| Listener { socket, accept: Retry::default(), is_shut_down: false };
+    let listener = |socket| Listener { socket, accept: Retry::default() };
     let mut acceptor = Acceptor {
         listeners: sockets.into_iter().map(listener).collect(),
         target,
@@ -125,76 +117,74 @@ impl Acceptor<'_> {
     /// Serves the listeners that are ready.
     fn turn(&mut self, ready: &[(usize, PollFlags)]) -> Result<()> {
         if self.fork.wait(Instant::now()).is_none() {
-            if let Some(connection) = self.waiting.take() {
-                self.start(connection);
+            if let Some((connection, target)) = self.waiting.take() {
+                self.start(connection, target);
             }
         }
-        for &(index, events) in ready {
+        // From the last one on: one that was shut down is taken out, and moves those behind it.
+        for &(index, events) in ready.iter().rev() {
             if self.waiting.is_some() || self.children.len() >= self.connections_max {
                 break;
             }
             self.accept(index, events)?;
         }
-        self.listeners.retain(|listener| !listener.is_shut_down);
         Ok(())
     }
 
     fn accept(&mut self, index: usize, events: PollFlags) -> Result<()> {
-        let Listener { socket, accept, is_shut_down } = &mut self.listeners[index];
+        let Listener { socket, accept } = &mut self.listeners[index];
         let fd = SockRef::from(&*socket);
         // A connection may be gone between poll(2) and accept(2), which then must not wait. The
         // flag is shared with every holder of the socket, and each of them may have cleared it.
         fd.set_nonblocking(true).context(format!("set O_NONBLOCK on {socket}"))?;
-        match fd.accept() {
+        let error = match fd.accept() {
             Ok((connection, peer)) => {
                 accept.succeeded();
-                let socket = Bound::from_fd(connection, socket.name());
+                let connection = Bound::from_fd(connection, socket.name());
                 let mut target = self.target.clone();
                 target.environment.extend(remote(&peer));
-                self.start(Connection { socket, target });
-                Ok(())
+                self.start(connection, target);
+                return Ok(());
             }
-            Err(error) => match error.raw_os_error() {
-                // A unix socket that was shut down has no other answer when its backlog is empty,
-                // but poll(2) reports it for ever.
-                Some(libc::EAGAIN) if !is_hung_up(events) => Ok(()),
-                Some(libc::EINTR) => Ok(()),
-                // accept(2): it does not listen. It did, and poll(2) reports that it hung up.
-                Some(libc::EINVAL | libc::EAGAIN) => {
-                    let error = shut_down(socket);
-                    *is_shut_down = true;
-                    if self.listeners.iter().all(|listener| listener.is_shut_down) {
-                        return Err(error);
-                    }
-                    log::warn!("{error}");
-                    Ok(())
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            // A unix socket that was shut down has no other answer when its backlog is empty, but
+            // poll(2) reports it for ever.
+            Some(libc::EAGAIN) if !is_hung_up(events) => {}
+            Some(libc::EINTR) => {}
+            // accept(2): it does not listen. It did, and poll(2) reports that it hung up.
+            Some(libc::EINVAL | libc::EAGAIN) => {
+                let error = shut_down(&self.listeners.remove(index).socket);
+                if self.listeners.is_empty() {
+                    return Err(error);
                 }
-                // No room, a firewall's veto, or what accept(2) passes on of the network: the
-                // connection may still be there, so that the next try has to wait.
-                _ => {
-                    accept.failed(format_args!("accept on {socket}"), &error);
-                    Ok(())
-                }
-            },
+                log::warn!("{error}");
+            }
+            // No room, a firewall's veto, or what accept(2) passes on of the network: the connection
+            // may still be there, so that the next try has to wait.
+            _ => accept.failed(format_args!("accept on {socket}"), &error),
         }
+        Ok(())
     }
 
     /// Starts the process of a connection, or keeps it until there is room for one.
-    fn start(&mut self, connection: Connection) {
+    fn start(&mut self, connection: Bound, target: Target) {
         const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
-        match connection.target.spawn(std::slice::from_ref(&connection.socket), |_| {}) {
+        let error = match target.spawn(std::slice::from_ref(&connection), |_| {}) {
             Ok(child) => {
                 self.fork.succeeded();
-                self.children.push(Pid::from_child(&child));
+                return self.children.push(Pid::from_child(&child));
             }
-            Err(error) => match error.io() {
-                Some(no_room) if no_room.raw_os_error().is_some_and(|n| NO_ROOM.contains(&n)) => {
-                    self.fork.failed("start a process for a connection", no_room);
-                    self.waiting = Some(connection);
-                }
-                // It will fail for the next ones too, until somebody mends the program.
-                _ => log::warn!("{error}"),
-            },
+            Err(error) => error,
+        };
+        match error.io() {
+            Some(answer) if answer.raw_os_error().is_some_and(|errno| NO_ROOM.contains(&errno)) => {
+                self.fork.failed("start a process for a connection", answer);
+                self.waiting = Some((connection, target));
+            }
+            // It will fail for the next ones too, until somebody mends the program.
+            _ => log::warn!("{error}"),
         }
     }
 
