@@ -63,7 +63,7 @@ fn address(args: &BenchArgs) -> Result<Address> {
     match args.targets.as_slice() {
         [] => "tcp:127.0.0.1:0".parse().or_else(|_| usage("no address to bind")),
         [one] => match one.parse::<Address>() {
-            // The resolver runs on another thread, and only a process of one thread can fork.
+            // One of its addresses is measured, and it has to be the same one each time.
             Ok(address) if address.needs_resolver() => usage("--mode cold: give a numeric address"),
             Ok(address) => Ok(address),
             Err(error) => usage(&format!("address to bind: {error}")),
