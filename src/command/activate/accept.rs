@@ -97,19 +97,15 @@ impl Acceptor<'_> {
         let now = Instant::now();
         // Past the limit, and while one of them waits, connections stay in the kernel's backlog.
         let accepting = self.waiting.is_none() && self.children.len() < self.connections_max;
-        let (mut polled, mut timeout) = (Vec::new(), None);
-        if accepting {
-            for (index, listener) in self.listeners.iter().enumerate() {
-                match listener.accept.wait(now) {
-                    None => polled.push(index),
-                    wait => timeout = timeout.into_iter().chain(wait).min(),
-                }
-            }
-        } else if self.waiting.is_some() {
-            timeout = Some(self.fork.wait(now).unwrap_or_default());
-        }
+        let listeners = if accepting { self.listeners.as_slice() } else { &[] };
+        let is_due = |&index: &usize| listeners[index].accept.wait(now).is_none();
+        let polled: Vec<_> = (0..listeners.len()).filter(is_due).collect();
+        let timeout = match self.waiting {
+            Some(_) => Some(self.fork.wait(now).unwrap_or_default()),
+            None => listeners.iter().filter_map(|listener| listener.accept.wait(now)).min(),
+        };
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let sockets = polled.iter().map(|&index| &self.listeners[index].socket);
+        let sockets = polled.iter().map(|&index| &listeners[index].socket);
         let ready = ready(sockets, signals, timeout)?;
         Ok(polled.into_iter().zip(ready).filter(|(_, events)| !events.is_empty()).collect())
     }
