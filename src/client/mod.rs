@@ -1,18 +1,23 @@
 //! The client's side: connect to an [`Address`](crate::address::Address) of any family within a
 //! deadline, send and receive, and a name for everything that can go wrong.
 //!
-//! [`connect`] gives a [`Connection`]; a [`Failure`] says which [`Symptom`] was seen, and becomes
-//! an [`Error`](crate::error::Error) with the likely cause and the next command to run.
+//! [`connect`] returns a [`Connection`]; an [`Exchange`] sends messages of a [`Pattern`] over it and
+//! verifies what comes back; a [`Failure`] says which [`Symptom`] was seen, and becomes an
+//! [`Error`](crate::error::Error) with the likely cause and the next command to run.
 
 mod connect;
 mod connection;
 mod diagnosis;
+mod exchange;
 mod failure;
 mod mux;
+mod pattern;
 mod permission;
 
 pub use connect::connect;
 pub use connection::Connection;
+pub use exchange::{Exchange, Times};
 pub use failure::{Failure, Symptom};
+pub use pattern::{Message, Pattern};
 
 pub use crate::deadline::Deadline;

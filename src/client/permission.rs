@@ -5,6 +5,8 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use crate::text::Escaped;
+
 /// The first thing on the way to the socket at `path` whose mode denies it to this process, in
 /// words. `None` if the modes allow it, so that something else does not: a security module.
 pub(super) fn obstacle(path: &Path) -> Option<String> {
@@ -23,7 +25,7 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
         let metadata = std::fs::symlink_metadata(step).ok()?;
         return Some(format!(
             "{permission} {} is denied to uid {} (mode {:04o}, owner {}:{})",
-            step.display(),
+            Escaped::new(step),
             rustix::process::geteuid().as_raw(),
             metadata.permissions().mode() & 0o7777,
             metadata.uid(),

@@ -2,20 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::exchange::Plan;
 use super::notice::{Notice, Phase};
 use super::report::{Measured, Report, Verdict};
 use crate::address::{Address, Style};
-use crate::client::{Connection, Deadline, Failure, Symptom, connect};
-
-/// How often something that nobody listens on is tried again.
-pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
+use crate::client::{Connection, Exchange, Failure, Pattern, Symptom, connect};
 
 /// What is done at each address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task {
-    pub(super) plan: Plan,
+    pub(super) size: usize,
     pub(super) count: u32,
+    pub(super) timeout: Duration,
     /// Whether to retry until something listens.
     pub(super) wait: bool,
 }
@@ -34,7 +31,7 @@ impl Task {
         }
         let mut measured = Measured::default();
         let verdict = match self.measure(address, &mut measured) {
-            Ok(note) => Verdict::Echoed { note },
+            Ok(note) => Verdict::Echoed(note),
             Err(failure) => match (origin, skip_reason(&failure)) {
                 (Origin::DemoSet, Some(reason)) => Verdict::Skipped(reason),
                 _ => Verdict::Failed(failure),
@@ -47,7 +44,7 @@ impl Task {
     pub(super) fn nothing_to_send(self, address: &Address) -> Option<&'static str> {
         match address.style() {
             Style::Datagram => None,
-            _ if self.plan.size > 0 => None,
+            _ if self.size > 0 => None,
             Style::Stream => Some("a stream has no empty messages"),
             Style::Seqpacket => Some("an empty message means the end of the connection"),
         }
@@ -58,46 +55,35 @@ impl Task {
         address: &Address,
         measured: &mut Measured,
     ) -> Result<Option<&'static str>, Failure> {
-        let started = Instant::now();
-        let patience = Deadline::after(self.plan.timeout);
-        let notice = Notice::start(address, self.plan.timeout);
-        let connection = loop {
+        let notice = Notice::start(address, self.timeout);
+        let (exchange, pattern) = notice.until_somebody_listens(self.wait, |timeout| {
             *measured = Measured::default();
-            let failure = match self.first_reply(address, patience, &notice, measured) {
-                Ok(connection) => break connection,
-                Err(failure) => failure,
-            };
-            let retry = self.wait && failure.symptom.is_nobody_listens() && !patience.is_over();
-            if !retry {
-                return Err(failure);
-            }
-            notice.phase(Phase::Listener(failure.symptom), started);
-            std::thread::sleep(RETRY_AFTER);
-        };
-        for message in 1..self.count {
+            self.first_reply(connect(address, timeout)?, &notice, measured)
+        })?;
+        for number in 1..self.count {
             notice.phase(Phase::Reply { first: false }, Instant::now());
-            let times = self.plan.exchange(&connection, message, || notice.rest())?;
-            measured.round_trips.push(times.round_trip);
+            let message = pattern.message(number, self.size);
+            measured.round_trips.push(exchange.verify(message, || notice.rest())?.round_trip);
         }
-        self.plan.finish(&connection)
+        exchange.finish()
     }
 
+    /// A datagram socket hears only here that nobody listens.
     fn first_reply(
         self,
-        address: &Address,
-        patience: Deadline,
+        connection: Connection,
         notice: &Notice,
         measured: &mut Measured,
-    ) -> Result<Connection, Failure> {
-        let timeout = patience.remaining().unwrap_or(self.plan.timeout);
-        let connection = connect(address, timeout)?;
+    ) -> Result<(Exchange, Pattern), Failure> {
         measured.connect = Some(connection.connect_time());
-        connection.reserve(self.plan.size)?;
+        connection.reserve(self.size)?;
+        let exchange = Exchange { connection, timeout: self.timeout };
+        let pattern = Pattern::random(exchange.compared_at_once(self.size));
         notice.phase(Phase::Reply { first: true }, Instant::now());
-        let times = self.plan.exchange(&connection, 0, || notice.rest())?;
+        let times = exchange.verify(pattern.message(0, self.size), || notice.rest())?;
         measured.first_reply = Some(times.first);
         measured.round_trips.push(times.round_trip);
-        Ok(connection)
+        Ok((exchange, pattern))
     }
 }
 
@@ -108,11 +94,10 @@ fn skip_reason(failure: &Failure) -> Option<String> {
         (_, Symptom::TooLarge) => true,
         (Address::Vsock(..), Symptom::NoTransport | Symptom::Unsupported) => true,
         (Address::Inet(..), Symptom::Unsupported) => true,
-        // [::1] is no local address where IPv6 is switched off by sysctl.
-        (Address::Inet(..), Symptom::Unreachable) => failure
-            .source
-            .as_ref()
-            .is_some_and(|source| source.kind() == std::io::ErrorKind::AddrNotAvailable),
+        // [::1] is not a local address where IPv6 is switched off by sysctl.
+        (Address::Inet(..), Symptom::Unreachable) => {
+            failure.io().is_some_and(|source| source.kind() == std::io::ErrorKind::AddrNotAvailable)
+        }
         _ => false,
     };
     // The row names the address already.

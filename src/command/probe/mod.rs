@@ -1,10 +1,8 @@
 //! `probe`: send to echo servers, verify what comes back, say what is wrong and what to do.
 
-mod exchange;
 mod interactive;
 mod measure;
 mod notice;
-mod pattern;
 mod report;
 
 use std::io::{self, IsTerminal, Write};
@@ -14,18 +12,16 @@ use crate::address::{Address, demo_home, demo_set};
 use crate::cli::ProbeArgs;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::text;
-use exchange::Plan;
 use measure::{Origin, Task};
-use pattern::Pattern;
 use report::Layout;
 
 pub(super) fn run(args: &ProbeArgs) -> Outcome {
     if args.interactive {
-        return interact(args);
+        return interactive::run(args);
     }
     let (addresses, origin) = addresses(args)?;
-    let plan = Plan { pattern: Pattern::random(), size: args.size, timeout: args.timeout };
-    let task = Task { plan, count: args.count, wait: args.wait };
+    let &ProbeArgs { size, count, timeout, wait, .. } = args;
+    let task = Task { size, count, timeout, wait };
     if origin == Origin::User {
         for address in &addresses {
             if let Some(reason) = task.nothing_to_send(address) {
@@ -61,7 +57,7 @@ fn addresses(args: &ProbeArgs) -> Result<(Vec<Address>, Origin)> {
 fn print_rows(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u8> {
     let mut stdout = io::stdout();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let layout = Layout::for_addresses(addresses.iter(), colour);
+    let layout = Layout::new(addresses, colour);
     writeln!(stdout, "{}", layout.header())?;
     let mut status = 0;
     for address in addresses {
@@ -69,10 +65,10 @@ fn print_rows(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u
         writeln!(stdout, "{}", layout.row(&report))?;
         stdout.flush()?;
         if status == 0 {
-            status = report.exit_status();
+            status = report.exit_status;
         }
-        if let Some(error) = report.into_error() {
-            logging::report(&error);
+        if let Some(error) = &report.error {
+            logging::report(error);
         }
     }
     Ok(status)
@@ -80,16 +76,8 @@ fn print_rows(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u
 
 fn print_document(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u8> {
     let reports: Vec<_> = addresses.iter().map(|address| task.run(address, origin)).collect();
-    let document = serde_json::to_string_pretty(&report::document(&reports, task.plan.size))?;
-    writeln!(io::stdout(), "{}", text::escape_json(&document))?;
-    Ok(report::exit_status(&reports))
-}
-
-fn interact(args: &ProbeArgs) -> Outcome {
-    let [address] = &args.addresses[..] else {
-        return Err(Error::new(ErrorKind::Usage, "--interactive needs exactly one address")
-            .remedy("name it, for example tcp:127.0.0.1:3000"));
-    };
-    let (input, output) = (io::stdin().lock(), io::stdout().lock());
-    interactive::run(&address.to_client(), args.timeout, args.wait, input, output)
+    let document = report::document(&reports, task.size);
+    let text = serde_json::to_string_pretty(&document)?;
+    writeln!(io::stdout(), "{}", text::escape_json(&text))?;
+    Ok(document.exit_status)
 }

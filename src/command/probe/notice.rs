@@ -6,11 +6,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::address::{Address, Style};
-use crate::client::Symptom;
+use crate::client::{Deadline, Failure, Symptom};
 
 /// When the first notice is due, and how much later each further one.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How often something that nobody listens on is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What is being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,7 @@ pub(super) enum Phase {
 
 /// A thread that speaks up on standard error while its owner waits; it ends with it.
 pub(super) struct Notice {
+    limit: Duration,
     phase: Arc<Mutex<(Phase, Instant)>>,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -57,7 +60,28 @@ impl Notice {
                 }
             }
         });
-        Self { phase, stop: Some(stop), thread: Some(thread) }
+        Self { limit, phase, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Makes an attempt, which has the given time for it; if `wait`, again and again until
+    /// somebody listens.
+    pub(super) fn until_somebody_listens<T>(
+        &self,
+        wait: bool,
+        mut attempt: impl FnMut(Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (started, patience) = (Instant::now(), Deadline::after(self.limit));
+        loop {
+            match attempt(patience.remaining().unwrap_or(self.limit)) {
+                Err(failure)
+                    if wait && failure.symptom.is_nobody_listens() && !patience.is_over() =>
+                {
+                    self.phase(Phase::Listener(failure.symptom), started);
+                    std::thread::sleep(RETRY_AFTER);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Says what is waited for, and since when.
@@ -118,21 +142,10 @@ mod tests {
     fn a_notice_says_for_what_since_when_and_why() {
         for (address, phase, expected) in [
             (
-                "tcp:127.0.0.1:3000",
-                Phase::Reply { first: true },
-                "tcp:127.0.0.1:3000: connected, waiting for the first reply for 1 s, up to 30 s: \
-                 the service may be starting, or its image being pulled",
-            ),
-            (
                 "udp:127.0.0.1:3000",
                 Phase::Reply { first: true },
                 "udp:127.0.0.1:3000: sent, waiting for the first reply for 1 s, up to 30 s: the \
                  service may be starting, or its image being pulled",
-            ),
-            (
-                "unix:/s",
-                Phase::Listener(Symptom::NoSuchPath),
-                "unix:/s: nobody listens yet (no-such-path), retrying for 1 s, up to 30 s",
             ),
             (
                 "unix:/s",

@@ -2,18 +2,62 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::address::Address;
 use crate::client::Failure;
 use crate::error::Error;
 
-/// What was found at one address.
-#[derive(Debug)]
+/// The JSON document. New fields may come without a new `schema`.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    /// Changes when a field changes its meaning or goes away.
+    schema: u32,
+    /// The exit status of the program: that of the first failure.
+    pub(super) exit_status: u8,
+    /// Bytes of each message.
+    message_size: usize,
+    /// In the order of the command line.
+    results: &'a [Report],
+}
+
+/// What was found at one address. Times are null where it did not come to them.
+#[derive(Debug, Serialize)]
 pub(super) struct Report {
     address: String,
-    measured: Measured,
-    verdict: Verdict,
+    /// `echoed`, `skipped`, or the name of the failure.
+    verdict: &'static str,
+    /// The exit status that this address alone would have.
+    pub(super) exit_status: u8,
+    /// Messages that came back whole and equal.
+    messages_echoed: usize,
+    #[serde(flatten)]
+    times: Times,
+    /// What went wrong, or why it was skipped, or a remark.
+    message: Option<String>,
+    /// The likely cause and the next command to run.
+    remedy: Option<String>,
+    /// The failure with its remedy, for the line on standard error.
+    #[serde(skip)]
+    pub(super) error: Option<Error>,
+}
+
+#[derive(Debug, Serialize)]
+struct Times {
+    #[serde(rename = "connect_ns", serialize_with = "nanoseconds")]
+    connect: Option<Duration>,
+    #[serde(rename = "first_reply_ns", serialize_with = "nanoseconds")]
+    first_reply: Option<Duration>,
+    #[serde(rename = "round_trip_min_ns", serialize_with = "nanoseconds")]
+    min: Option<Duration>,
+    #[serde(rename = "round_trip_median_ns", serialize_with = "nanoseconds")]
+    median: Option<Duration>,
+    #[serde(rename = "round_trip_max_ns", serialize_with = "nanoseconds")]
+    max: Option<Duration>,
+}
+
+fn nanoseconds<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).serialize(to)
 }
 
 /// The times of one address, as far as it came.
@@ -24,153 +68,74 @@ pub(super) struct Measured {
     pub(super) round_trips: Vec<Duration>,
 }
 
+/// What becomes of an address.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Every byte came back.
-    Echoed {
-        note: Option<&'static str>,
-    },
-    /// Not probed, which is no failure.
+    /// Every byte came back; perhaps with a remark.
+    Echoed(Option<&'static str>),
+    /// Not probed, which is no failure, and why.
     Skipped(String),
     Failed(Failure),
 }
 
-/// The JSON document. New fields may come without a new `schema`.
-#[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
-    /// Changes when a field changes its meaning or goes away.
-    schema: u32,
-    /// The exit status of the program.
-    exit_status: u8,
-    /// Bytes of each message.
-    message_size: usize,
-    /// In the order of the command line.
-    results: Vec<Object<'a>>,
-}
-
-/// One address. Times are in nanoseconds, and null where it did not come to it.
-#[derive(Debug, Serialize)]
-struct Object<'a> {
-    address: &'a str,
-    /// `echoed`, `skipped`, or the name of the failure.
-    verdict: &'static str,
-    /// The exit status that this address alone would have.
-    exit_status: u8,
-    /// Messages that came back whole and equal.
-    messages_echoed: usize,
-    connect_ns: Option<u64>,
-    first_reply_ns: Option<u64>,
-    round_trip_min_ns: Option<u64>,
-    round_trip_median_ns: Option<u64>,
-    round_trip_max_ns: Option<u64>,
-    /// What went wrong, or why it was skipped, or a remark.
-    message: Option<String>,
-    /// The likely cause and the next command to run.
-    remedy: Option<String>,
-}
-
-impl Verdict {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Echoed { .. } => "echoed",
-            Self::Skipped(_) => "skipped",
-            Self::Failed(failure) => failure.symptom.name(),
-        }
-    }
-}
-
 impl Report {
-    pub(super) fn new(address: &Address, mut measured: Measured, verdict: Verdict) -> Self {
-        measured.round_trips.sort_unstable();
-        Self { address: address.to_string(), measured, verdict }
-    }
-
-    /// 0, or that of the failure's kind.
-    pub(super) fn exit_status(&self) -> u8 {
-        match &self.verdict {
-            Verdict::Echoed { .. } | Verdict::Skipped(_) => 0,
-            Verdict::Failed(failure) => failure.symptom.kind().exit_status(),
-        }
-    }
-
-    /// The failure with its remedy, for the line on standard error.
-    pub(super) fn into_error(self) -> Option<Error> {
-        match self.verdict {
-            Verdict::Failed(failure) => Some(failure.into()),
-            _ => None,
-        }
-    }
-
-    fn min(&self) -> Option<Duration> {
-        self.measured.round_trips.first().copied()
-    }
-
-    fn max(&self) -> Option<Duration> {
-        self.measured.round_trips.last().copied()
-    }
-
-    /// The lower of the two in the middle, if their number is even: one that was measured.
-    fn median(&self) -> Option<Duration> {
-        let trips = &self.measured.round_trips;
-        trips.get(trips.len().saturating_sub(1) / 2).copied()
-    }
-
-    fn object(&self) -> Object<'_> {
-        let (message, remedy) = match &self.verdict {
-            Verdict::Echoed { note } => (note.map(str::to_owned), None),
-            Verdict::Skipped(reason) => (Some(reason.clone()), None),
-            Verdict::Failed(failure) => (Some(failure.to_string()), Some(failure.remedy())),
+    pub(super) fn new(address: &Address, measured: Measured, verdict: Verdict) -> Self {
+        let Measured { connect, first_reply, round_trips: mut trips } = measured;
+        trips.sort_unstable();
+        let times = Times {
+            connect,
+            first_reply,
+            min: trips.first().copied(),
+            // The lower of the two in the middle, if their number is even: one that was measured.
+            median: trips.get(trips.len().saturating_sub(1) / 2).copied(),
+            max: trips.last().copied(),
         };
-        Object {
-            address: &self.address,
-            verdict: self.verdict.name(),
-            exit_status: self.exit_status(),
-            messages_echoed: self.measured.round_trips.len(),
-            connect_ns: nanoseconds(self.measured.connect),
-            first_reply_ns: nanoseconds(self.measured.first_reply),
-            round_trip_min_ns: nanoseconds(self.min()),
-            round_trip_median_ns: nanoseconds(self.median()),
-            round_trip_max_ns: nanoseconds(self.max()),
-            message,
-            remedy,
+        let mut report = Self {
+            address: address.to_string(),
+            verdict: "echoed",
+            exit_status: 0,
+            messages_echoed: trips.len(),
+            times,
+            message: None,
+            remedy: None,
+            error: None,
+        };
+        match verdict {
+            Verdict::Echoed(note) => report.message = note.map(str::to_owned),
+            Verdict::Skipped(reason) => {
+                (report.verdict, report.message) = ("skipped", Some(reason));
+            }
+            Verdict::Failed(failure) => {
+                report.verdict = failure.symptom.name();
+                report.exit_status = failure.symptom.kind().exit_status();
+                report.message = Some(failure.to_string());
+                report.remedy = Some(failure.remedy());
+                report.error = Some(failure.into());
+            }
         }
+        report
     }
-}
-
-fn nanoseconds(time: Option<Duration>) -> Option<u64> {
-    time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// The exit status of all: that of the first failure.
-pub(super) fn exit_status(reports: &[Report]) -> u8 {
-    reports.iter().map(Report::exit_status).find(|status| *status != 0).unwrap_or(0)
 }
 
 /// The JSON document of all.
 pub(super) fn document(reports: &[Report], message_size: usize) -> Document<'_> {
-    Document {
-        schema: 1,
-        exit_status: exit_status(reports),
-        message_size,
-        results: reports.iter().map(Report::object).collect(),
-    }
+    let failed = reports.iter().find(|report| report.exit_status != 0);
+    let exit_status = failed.map_or(0, |report| report.exit_status);
+    Document { schema: 1, exit_status, message_size, results: reports }
 }
 
 /// How rows are laid out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     /// Columns of the longest address.
-    pub(super) address_width: usize,
+    address_width: usize,
     /// Whether the verdict has a colour.
-    pub(super) colour: bool,
+    colour: bool,
 }
 
 impl Layout {
-    pub(super) fn for_addresses<'a>(
-        addresses: impl Iterator<Item = &'a Address>,
-        colour: bool,
-    ) -> Self {
-        let widths = addresses.map(|address| address.to_string().chars().count());
+    pub(super) fn new(addresses: &[Address], colour: bool) -> Self {
+        let widths = addresses.iter().map(|address| address.to_string().chars().count());
         Self { address_width: widths.max().unwrap_or(0).max("ADDRESS".len()), colour }
     }
 
@@ -180,15 +145,14 @@ impl Layout {
     }
 
     pub(super) fn row(self, report: &Report) -> String {
-        let measured = &report.measured;
-        let columns = [measured.connect, measured.first_reply, report.min(), report.median()]
+        let Times { connect, first_reply, min, median, .. } = report.times;
+        let columns = [connect, first_reply, min, median]
             .map(|time| time.map_or_else(|| "-".to_owned(), human));
-        let detail = match &report.verdict {
-            Verdict::Echoed { note: Some(note) } => format!(" ({note})"),
-            Verdict::Skipped(reason) => format!(" ({reason})"),
-            _ => String::new(),
-        };
-        let verdict = format!("{}{detail}", self.painted(&report.verdict));
+        let mut verdict = self.painted(report.verdict);
+        // A failure's message is a line of its own.
+        if let (None, Some(message)) = (&report.error, &report.message) {
+            verdict += &format!(" ({message})");
+        }
         self.line(&report.address, &columns, &verdict)
     }
 
@@ -198,17 +162,15 @@ impl Layout {
         format!("{address:width$}  {connect:>8}  {first:>11}  {min:>8}  {median:>10}  {verdict}")
     }
 
-    fn painted(self, verdict: &Verdict) -> String {
-        let name = verdict.name();
-        if !self.colour {
-            return name.to_owned();
-        }
+    /// Green, yellow or red.
+    fn painted(self, verdict: &str) -> String {
         let colour = match verdict {
-            Verdict::Echoed { .. } => 32,
-            Verdict::Skipped(_) => 33,
-            Verdict::Failed(_) => 31,
+            _ if !self.colour => return verdict.to_owned(),
+            "echoed" => 32,
+            "skipped" => 33,
+            _ => 31,
         };
-        format!("\x1b[{colour}m{name}\x1b[0m")
+        format!("\x1b[{colour}m{verdict}\x1b[0m")
     }
 }
 
@@ -229,11 +191,8 @@ mod tests {
     use super::*;
     use crate::client::Symptom;
 
-    fn us(us: u64) -> Duration {
-        Duration::from_micros(us)
-    }
-
-    fn reports() -> Vec<Report> {
+    fn reports() -> [Report; 3] {
+        let us = Duration::from_micros;
         let tcp: Address = "tcp:127.0.0.1:3000".parse().unwrap();
         let udp: Address = "udp:[::1]:3000".parse().unwrap();
         let vsock: Address = "vsock:local:3000".parse().unwrap();
@@ -242,38 +201,40 @@ mod tests {
             first_reply: Some(us(1200)),
             round_trips: vec![us(1250), us(40), us(48), us(60)],
         };
-        let refused = Failure::new(Symptom::Refused, &udp, "connect to udp:[::1]:3000")
-            .because(std::io::Error::from_raw_os_error(libc::ECONNREFUSED));
-        vec![
-            Report::new(&tcp, measured, Verdict::Echoed { note: None }),
+        let refused = Failure::new(Symptom::Refused, &udp, "connect to udp:[::1]:3000");
+        [
+            Report::new(&tcp, measured, Verdict::Echoed(None)),
             Report::new(&udp, Measured::default(), Verdict::Failed(refused)),
             Report::new(&vsock, Measured::default(), Verdict::Skipped("no loopback".to_owned())),
         ]
     }
 
     #[test]
-    fn rows_are_aligned() {
-        let layout = Layout { address_width: 18, colour: false };
-        let mut table = vec![layout.header()];
-        table.extend(reports().iter().map(|report| layout.row(report)));
-        assert_eq!(
-            table,
-            [
-                "ADDRESS              CONNECT  FIRST REPLY   RTT MIN  RTT MEDIAN  VERDICT",
-                "tcp:127.0.0.1:3000     45 µs      1.20 ms     40 µs       48 µs  echoed",
-                "udp:[::1]:3000             -            -         -           -  refused",
-                "vsock:local:3000           -            -         -           -  skipped (no \
-                 loopback)",
-            ]
-        );
-    }
-
-    #[test]
-    fn only_the_verdict_is_coloured() {
-        let layout = Layout { address_width: 18, colour: true };
-        assert!(layout.row(&reports()[0]).ends_with("  \x1b[32mechoed\x1b[0m"));
-        assert!(layout.row(&reports()[1]).ends_with("  \x1b[31mrefused\x1b[0m"));
-        assert!(!layout.header().contains('\x1b'));
+    fn rows_are_aligned_and_only_the_verdict_is_coloured() {
+        for (colour, echoed, refused, skipped) in [
+            (false, "echoed", "refused", "skipped"),
+            (true, "\x1b[32mechoed\x1b[0m", "\x1b[31mrefused\x1b[0m", "\x1b[33mskipped\x1b[0m"),
+        ] {
+            let layout = Layout { address_width: 18, colour };
+            let mut table = vec![layout.header()];
+            table.extend(reports().iter().map(|report| layout.row(report)));
+            assert_eq!(
+                table,
+                [
+                    "ADDRESS              CONNECT  FIRST REPLY   RTT MIN  RTT MEDIAN  VERDICT"
+                        .into(),
+                    format!(
+                        "tcp:127.0.0.1:3000     45 µs      1.20 ms     40 µs       48 µs  {echoed}"
+                    ),
+                    format!(
+                        "udp:[::1]:3000             -            -         -           -  {refused}"
+                    ),
+                    format!(
+                        "vsock:local:3000           -            -         -           -  {skipped} (no loopback)"
+                    ),
+                ]
+            );
+        }
     }
 
     #[test]
@@ -282,9 +243,8 @@ mod tests {
         let document = serde_json::to_value(document(&reports, 64)).unwrap();
         assert_eq!((&document["schema"], &document["exit_status"]), (&1.into(), &6.into()));
         assert_eq!(document["message_size"], 64);
-        let echoed = &document["results"][0];
         assert_eq!(
-            *echoed,
+            document["results"][0],
             serde_json::json!({
                 "address": "tcp:127.0.0.1:3000", "verdict": "echoed", "exit_status": 0,
                 "messages_echoed": 4, "connect_ns": 45_000, "first_reply_ns": 1_200_000,
@@ -292,22 +252,6 @@ mod tests {
                 "round_trip_max_ns": 1_250_000, "message": null, "remedy": null,
             })
         );
-        let refused = &document["results"][1];
-        assert_eq!(refused["message"], "connect to udp:[::1]:3000: Connection refused");
-        assert_eq!(refused["connect_ns"], serde_json::Value::Null);
-        assert!(refused["remedy"].as_str().unwrap().contains("echo@demo.socket"));
-        assert_eq!(document["results"][2]["message"], "no loopback");
-    }
-
-    #[test]
-    fn the_first_failure_gives_the_exit_status() {
-        let [echoed, refused, skipped] = <[Report; 3]>::try_from(reports()).unwrap();
-        assert_eq!(exit_status(&[]), 0);
-        assert_eq!(exit_status(&[echoed, skipped]), 0);
-        let address = "unix:/s".parse().unwrap();
-        let wrong = Failure::new(Symptom::WrongBytes, &address, "x");
-        let wrong = Report::new(&address, Measured::default(), Verdict::Failed(wrong));
-        assert_eq!(exit_status(&[wrong, refused]), 8);
     }
 
     #[test]

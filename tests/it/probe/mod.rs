@@ -11,6 +11,7 @@ use socket_activate_echo::address::demo_set;
 
 use crate::kit::{self, Dir, Finished, Process};
 use crate::page::readme;
+use servers::reply_and_wait;
 
 fn probe(args: &[&str]) -> Finished {
     kit::run(kit::program().arg("probe").args(args))
@@ -248,6 +249,28 @@ fn a_datagram_with_more_than_the_line_is_wrong() {
     let more = servers::datagram(|datagram| vec![[datagram, b"!"].concat()]);
     let finished = interactive(&dir, &more, "hello\n").expect_code(8);
     assert!(finished.stdout.contains("(wrong: `hello` was sent)"), "{}", finished.describe());
+}
+
+#[test]
+fn what_follows_the_last_echo_is_not_passed_over() {
+    let dir = Dir::new();
+    let more = servers::stream(&dir.path("s"), |connection| {
+        let line = servers::line(connection);
+        reply_and_wait(connection, &[line.as_bytes(), b"bye"]);
+    });
+    let twice = servers::datagram(|datagram| vec![datagram.to_vec(), datagram.to_vec()]);
+    // A busy machine may put the server to sleep between two datagrams.
+    let seen = |address| {
+        let runs = (0..20).map(|_| interactive(&dir, address, "hello\n"));
+        runs.into_iter().find(|finished| !finished.status.success()).expect("it is seen")
+    };
+    for (address, part) in [
+        (&more, "3 bytes more came back than were sent"),
+        (&twice, "another datagram followed the last reply"),
+    ] {
+        let finished = seen(address).expect_code(8).expect_stderr(&[part]);
+        assert!(finished.stdout.ends_with("s  hello\n"), "{}", finished.describe());
+    }
 }
 
 /// Each run ends by itself, with an exit status of the program: a panic has 101, an abort none.

@@ -1,0 +1,196 @@
+//! Messages there and back over one connection.
+
+use std::cmp::Ordering;
+use std::fmt::Display;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{Connection, Deadline, Failure, Message, Symptom};
+use crate::address::Style;
+use crate::error::ErrorKind;
+
+/// What is sent and received at once of a stream.
+const CHUNK: usize = 64 * 1024;
+/// How long the server has to end a connection that was half-closed, before that is noted.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a datagram that should not come is waited for.
+const SURPLUS_PATIENCE: Duration = Duration::from_millis(20);
+
+/// A connection over which one message at a time is sent and comes back.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Over what.
+    pub connection: Connection,
+    /// How long a reply may take to begin, and to go on.
+    pub timeout: Duration,
+}
+
+/// The times of one message, from before its first byte was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Until the first byte of the reply.
+    pub first: Duration,
+    /// Until its last.
+    pub round_trip: Duration,
+}
+
+impl Exchange {
+    /// How much of a message is compared at once: a part of a stream, or all of one packet.
+    pub fn compared_at_once(&self, size: usize) -> usize {
+        if self.is_stream() { CHUNK.min(size) } else { size }
+    }
+
+    /// Sends a message and verifies what comes back. Calls `begun` once a part of it is there.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] that says how the reply differs, or why there is none.
+    pub fn verify(&self, message: Message<'_>, begun: impl Fn()) -> Result<Times, Failure> {
+        let size = message.size;
+        let part = |sent| message.part(sent as u64, self.compared_at_once(size - sent));
+        let (length, times) = self.round_trip(size, part, |offset, got| {
+            let got = &got[..got.len().min(size - offset)];
+            if let Some(words) = message.difference(offset as u64, got) {
+                return Err(self.failure(Symptom::WrongBytes, words));
+            }
+            if offset == 0 {
+                begun();
+            }
+            Ok(())
+        })?;
+        match length.cmp(&size) {
+            Ordering::Less => {
+                let words = format!("{length} of {size} bytes came back in one message");
+                Err(self.failure(Symptom::Truncated, words))
+            }
+            Ordering::Equal => Ok(times),
+            Ordering::Greater => Err(self.surplus(length - size)),
+        }
+    }
+
+    /// Sends `bytes` and returns what comes back, whatever it is: as many bytes of a stream, or one
+    /// message, of which a byte more than was sent is kept.
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`] if nothing comes back, or not all of a stream.
+    pub fn echo(&self, bytes: &[u8]) -> Result<(Vec<u8>, Times), Failure> {
+        self.connection.reserve(bytes.len())?;
+        let mut echo = Vec::with_capacity(bytes.len());
+        let (_, times) = self.round_trip(
+            bytes.len(),
+            |sent| &bytes[sent..],
+            |_, got| {
+                echo.extend_from_slice(got);
+                Ok(())
+            },
+        )?;
+        Ok((echo, times))
+    }
+
+    /// Sends `size` bytes, of which `part` has the next ones, and gives `take` the offset of what
+    /// comes back, and that. Returns its whole length.
+    fn round_trip<'a>(
+        &self,
+        size: usize,
+        part: impl Fn(usize) -> &'a [u8],
+        mut take: impl FnMut(usize, &[u8]) -> Result<(), Failure>,
+    ) -> Result<(usize, Times), Failure> {
+        let at = &self.connection;
+        let is_stream = self.is_stream();
+        // One byte more shows a packet that is too long, and tells an empty one from none.
+        let mut buffer = vec![0; if is_stream { CHUNK.min(size) } else { size + 1 }];
+        let (mut sent, mut received, mut first) = (0, 0, None);
+        let started = Instant::now();
+        let mut deadline = Deadline::after(self.timeout);
+        if !is_stream {
+            at.send(part(0), deadline).map_err(|error| self.broken(0, size, error))?;
+            sent = size;
+        }
+        loop {
+            let unsent = if sent < size { part(sent) } else { &[] };
+            let room = if is_stream { buffer.len().min(size - received) } else { buffer.len() };
+            let (taken, length) = at
+                .send_and_receive(unsent, &mut buffer[..room], deadline)
+                .map_err(|error| self.broken(received, size, error))?;
+            deadline = Deadline::after(self.timeout);
+            sent += taken;
+            let Some(length) = length else { continue };
+            if length == 0 && at.style() != Style::Datagram {
+                let words =
+                    format!("the connection ended after {received} of {size} bytes came back");
+                return Err(self.failure(Symptom::Closed, words));
+            }
+            let first = *first.get_or_insert_with(|| started.elapsed());
+            let round_trip = started.elapsed();
+            take(received, &buffer[..length.min(room)])?;
+            received += length;
+            if received >= size || !is_stream {
+                return Ok((received, Times { first, round_trip }));
+            }
+        }
+    }
+
+    /// After the last message: nothing more may come. Returns a note if a half-closed connection
+    /// is not ended by the server.
+    ///
+    /// # Errors
+    ///
+    /// [`Symptom::Surplus`] if something comes.
+    pub fn finish(&self) -> Result<Option<&'static str>, Failure> {
+        let at = &self.connection;
+        let mut buffer = [0; 1024];
+        if at.style() == Style::Datagram {
+            return match at.receive(&mut buffer, Deadline::after(SURPLUS_PATIENCE)) {
+                Ok(_) => {
+                    Err(self.failure(Symptom::Surplus, "another datagram followed the last reply"))
+                }
+                Err(_) => Ok(None),
+            };
+        }
+        if at.half_close().is_err() {
+            return Ok(None);
+        }
+        match at.receive(&mut buffer, Deadline::after(END_PATIENCE.min(self.timeout))) {
+            Ok(0) => Ok(None),
+            Ok(length) => Err(self.surplus(length)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Ok(Some("the connection stays open after a half-close"))
+            }
+            Err(_) => Ok(Some("the connection is reset after a half-close")),
+        }
+    }
+
+    fn is_stream(&self) -> bool {
+        self.connection.style() == Style::Stream
+    }
+
+    fn failure(&self, symptom: Symptom, words: impl Display) -> Failure {
+        let address = self.connection.address();
+        Failure::new(symptom, address, format!("{address}: {words}"))
+    }
+
+    fn surplus(&self, length: usize) -> Failure {
+        self.failure(Symptom::Surplus, format!("{length} bytes more came back than were sent"))
+    }
+
+    fn broken(&self, received: usize, size: usize, error: io::Error) -> Failure {
+        let address = self.connection.address();
+        let limit = self.timeout.as_secs_f32();
+        let came = format!("{received} of {size} bytes came back");
+        match Symptom::of_exchange(address, &error) {
+            Symptom::NoReply if received > 0 => {
+                self.failure(Symptom::Stalled, format!("{came}, then nothing for {limit} s"))
+            }
+            Symptom::NoReply => {
+                self.failure(Symptom::NoReply, format!("no reply within {limit} s"))
+            }
+            // A datagram socket hears of it only now.
+            symptom if symptom.kind() == ErrorKind::Connect => {
+                let message = format!("send to {}", self.connection.peer());
+                Failure::new(symptom, address, message).because(error)
+            }
+            symptom => self.failure(symptom, came).because(error),
+        }
+    }
+}
