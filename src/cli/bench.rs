@@ -40,10 +40,10 @@ pub struct BenchArgs {
     #[arg(short, long, value_name = "BYTES", value_parser = size)]
     pub size: Option<usize>,
     /// How long a round is measured
-    #[arg(short, long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", default_value = "5", value_parser = time)]
     pub duration: Duration,
     /// How long a round runs before it is measured
-    #[arg(short, long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", default_value = "0.5", value_parser = time)]
     pub warmup: Duration,
     /// Rounds against each server, up to 1000 [default: 1; with --compare 5; cold: 100 starts]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -68,7 +68,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N")]
     pub window: Option<usize>,
     /// How long to wait for a connection and for a reply
-    #[arg(short, long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", default_value = "10", value_parser = time)]
     pub timeout: Duration,
     /// Congestion control of our own end of TCP, for example reno
     #[arg(long, value_name = "NAME")]
@@ -107,6 +107,14 @@ Examples:
     socket-activate-echo bench -m cold
   Two servers, in turns:
     socket-activate-echo bench --compare host=tcp:127.0.0.1:3000 container=tcp:127.0.0.1:4000";
+
+/// Times are counted in nanoseconds of 64 bits: sums of a few of these fit, and nobody waits for
+/// the end of one.
+const TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
+
+fn time(text: &str) -> Result<Duration, String> {
+    Ok(seconds(text)?.min(TIME_MAX))
+}
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {

@@ -24,9 +24,12 @@ const UNIX_BUFFER_RESERVE: usize = 32;
 /// A connected socket, in non-blocking mode.
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) socket: Socket,
-    pub(super) address: Address,
-    pub(super) connect_time: Duration,
+    /// The socket, for options and for those who drive it themselves.
+    pub socket: Socket,
+    /// The address that was asked for.
+    pub address: Address,
+    /// How long connect(2) took, for `vsock-mux` the handshake included; the resolver is not.
+    pub connect_time: Duration,
 }
 
 impl Connection {
@@ -35,32 +38,12 @@ impl Connection {
         self.address.style()
     }
 
-    /// The address that was asked for.
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
     /// The address in words: where a host name was asked for, with the address that it led to.
     pub fn peer(&self) -> String {
         match self.socket.peer_addr() {
             Ok(peer) => with_ip(&self.address, &peer),
             Err(_) => self.address.to_string(),
         }
-    }
-
-    /// How long connect(2) took, for `vsock-mux` the handshake included; the resolver is not.
-    pub fn connect_time(&self) -> Duration {
-        self.connect_time
-    }
-
-    /// The socket, for options.
-    pub fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
-    /// The socket, for those who drive it themselves. It stays in non-blocking mode.
-    pub fn into_socket(self) -> Socket {
-        self.socket
     }
 
     /// The largest message that one packet carries; `None` for a stream, and where only the peer
@@ -140,24 +123,6 @@ impl Connection {
         }
     }
 
-    /// Sends all of `bytes`: as one message, unless it is a stream.
-    ///
-    /// # Errors
-    ///
-    /// `TimedOut` once the deadline has passed, and those of send(2).
-    pub fn send(&self, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
-        loop {
-            match self.try_send(bytes) {
-                Ok(sent) if self.style() != Style::Stream || sent == bytes.len() => return Ok(()),
-                Ok(sent) => bytes = &bytes[sent..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    deadline.wait(self, PollFlags::OUT)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Receives something of a stream (0: its end), or one message with its whole length.
     ///
     /// # Errors
@@ -174,9 +139,10 @@ impl Connection {
         }
     }
 
-    /// Sends what the kernel takes of `bytes` and receives what is there, after waiting until one
-    /// of both is possible. Returns how much was sent and, unless nothing was there, how much was
-    /// received, as [`Connection::try_receive`] does.
+    /// Sends what the kernel takes of `bytes`, if there are any to send, and receives what is
+    /// there, after waiting until one of both is possible. Returns how much was sent and how much
+    /// was received, as [`Connection::try_receive`] does; `None` is neither an empty message nor
+    /// the end of a stream.
     ///
     /// This is how more is sent than the buffers on the way hold: a server that echoes stops
     /// reading when nobody takes its replies, and a client that sent all before it received would
@@ -187,17 +153,17 @@ impl Connection {
     /// `TimedOut` once the deadline has passed, and those of send(2) and recv(2).
     pub fn send_and_receive(
         &self,
-        bytes: &[u8],
+        bytes: Option<&[u8]>,
         buffer: &mut [u8],
         deadline: Deadline,
-    ) -> io::Result<(usize, Option<usize>)> {
+    ) -> io::Result<(Option<usize>, Option<usize>)> {
         let mut events = PollFlags::IN;
-        events.set(PollFlags::OUT, !bytes.is_empty());
+        events.set(PollFlags::OUT, bytes.is_some());
         loop {
-            let sent = if bytes.is_empty() { None } else { possible(self.try_send(bytes))? };
-            let received = possible(self.try_receive(buffer))?;
+            let sent = bytes.and_then(|bytes| possible(self.try_send(bytes))).transpose()?;
+            let received = possible(self.try_receive(buffer)).transpose()?;
             if sent.is_some() || received.is_some() {
-                return Ok((sent.unwrap_or(0), received));
+                return Ok((sent, received));
             }
             deadline.wait(self, events)?;
         }
@@ -214,11 +180,9 @@ impl Connection {
 }
 
 /// `None` instead of `WouldBlock`.
-fn possible(result: io::Result<usize>) -> io::Result<Option<usize>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        result => result.map(Some),
-    }
+fn possible(result: io::Result<usize>) -> Option<io::Result<usize>> {
+    let would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    Some(result).filter(|result| !result.as_ref().is_err_and(would_block))
 }
 
 impl AsFd for Connection {

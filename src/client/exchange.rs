@@ -101,20 +101,18 @@ impl Exchange {
         // One byte more shows a packet that is too long, and tells an empty one from none.
         let mut buffer = vec![0; if is_stream { CHUNK.min(size) } else { size + 1 }];
         let (mut sent, mut received, mut first) = (0, 0, None);
+        let mut unsent = Some(part(0));
         let started = Instant::now();
-        let mut deadline = Deadline::after(self.timeout);
-        if !is_stream {
-            at.send(part(0), deadline).map_err(|error| self.broken(0, size, error))?;
-            sent = size;
-        }
         loop {
-            let unsent = if sent < size { part(sent) } else { &[] };
             let room = if is_stream { buffer.len().min(size - received) } else { buffer.len() };
+            let deadline = Deadline::after(self.timeout);
             let (taken, length) = at
                 .send_and_receive(unsent, &mut buffer[..room], deadline)
                 .map_err(|error| self.broken(received, size, error))?;
-            deadline = Deadline::after(self.timeout);
-            sent += taken;
+            if let Some(taken) = taken {
+                sent += taken;
+                unsent = (sent < size).then(|| part(sent));
+            }
             let Some(length) = length else { continue };
             if length == 0 && at.style() != Style::Datagram {
                 let words =
@@ -166,7 +164,7 @@ impl Exchange {
     }
 
     fn failure(&self, symptom: Symptom, words: impl Display) -> Failure {
-        let address = self.connection.address();
+        let address = &self.connection.address;
         Failure::new(symptom, address, format!("{address}: {words}"))
     }
 
@@ -175,7 +173,7 @@ impl Exchange {
     }
 
     fn broken(&self, received: usize, size: usize, error: io::Error) -> Failure {
-        let address = self.connection.address();
+        let address = &self.connection.address;
         let limit = self.timeout.as_secs_f32();
         let came = format!("{received} of {size} bytes came back");
         match Symptom::of_exchange(address, &error) {

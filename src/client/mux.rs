@@ -12,7 +12,7 @@ pub(super) fn handshake(
     port: u32,
     deadline: Deadline,
 ) -> Result<(), Failure> {
-    let address = connection.address();
+    let address = &connection.address;
     let attempted = format!("CONNECT {port} on {address}");
     let failure = |error: std::io::Error| {
         let symptom = match error.kind() {
@@ -24,7 +24,8 @@ pub(super) fn handshake(
         };
         Failure::new(symptom, address, attempted.clone()).because(error)
     };
-    connection.send(format!("CONNECT {port}\n").as_bytes(), deadline).map_err(failure)?;
+    // So little fits the empty buffer of a new connection.
+    connection.try_send(format!("CONNECT {port}\n").as_bytes()).map_err(failure)?;
     let mut answer = Vec::with_capacity(ANSWER_MAX);
     while answer.last() != Some(&b'\n') && answer.len() < ANSWER_MAX {
         let mut byte = [0];

@@ -8,17 +8,17 @@ use std::ffi::OsString;
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compare::Spread;
-use super::pattern::Pattern;
-use super::progress::Progress;
-use super::report::{aligned, ratio, write};
+use super::progress;
+use super::report::{aligned, ratio, write, write_json};
 use super::settings::empty;
+use super::{PERIOD, SEED};
 use crate::activator::{Bound, Target};
 use crate::address::{Address, Style};
 use crate::cli::BenchArgs;
-use crate::client::{self, Connection, Deadline};
+use crate::client::{self, Connection, Deadline, Pattern};
 use crate::command::Outcome;
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -42,18 +42,21 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     }
     let mut servers = servers(&args.run)?;
     let starts = args.rounds.unwrap_or(STARTS);
-    let progress = Progress::new(f64::from(starts) / 1000.0, args.json);
+    let progress = progress::bar(f64::from(starts) / 1000.0, args.json);
     for start in 0..starts {
-        progress.round(|| format!("start {}", start + 1));
-        progress.at(u64::from(start) * 1_000_000);
+        progress.set_message(format!("start {}", start + 1));
+        progress.set_position(start.into());
         for server in &mut servers {
             let nanoseconds = start_once(server, &address, args)?;
             server.nanoseconds.push(nanoseconds);
         }
     }
-    progress.finish();
-    let text = if args.json { document(&servers) } else { table(&servers, starts) };
-    write(&text)?;
+    progress.finish_and_clear();
+    if args.json {
+        write_json(&document(&servers))?
+    } else {
+        write(&table(&servers, starts))?
+    }
     Ok(0)
 }
 
@@ -72,24 +75,26 @@ fn address(args: &BenchArgs) -> Result<Address> {
     }
 }
 
-/// `[NAME=]COMMAND ARGUMENT…`, in words: a shell would be part of what is measured.
+/// `[NAME=]COMMAND ARGUMENT…`, in words: a shell would be part of what is measured. Without a
+/// command it is our own `serve`.
 fn servers(commands: &[String]) -> Result<Vec<Server>> {
     let this = std::env::current_exe().context("find this program")?;
-    let own = || vec![this.clone().into_os_string(), OsString::from("serve")];
-    if commands.is_empty() {
-        let program = Target::find(&own(), Vec::new())?;
-        return Ok(vec![Server { name: "serve".to_owned(), program, nanoseconds: Vec::new() }]);
-    }
-    let server = |text: &String| {
+    let server = |text: &str| {
         let (name, command) = match text.split_once('=') {
             Some((name, command)) if !name.contains(['/', ' ']) => (name, command),
-            _ => (text.as_str(), text.as_str()),
+            _ => (text, text),
         };
-        let words: Vec<_> = command.split_whitespace().map(OsString::from).collect();
-        let program = Target::find(&if words.is_empty() { own() } else { words }, Vec::new())?;
+        let mut words: Vec<_> = command.split_whitespace().map(OsString::from).collect();
+        if words.is_empty() {
+            words = vec![this.clone().into(), "serve".into()];
+        }
+        let program = Target::find(&words, Vec::new())?;
         Ok(Server { name: name.to_owned(), program, nanoseconds: Vec::new() })
     };
-    commands.iter().map(server).collect()
+    if commands.is_empty() {
+        return Ok(vec![server("serve=")?]);
+    }
+    commands.iter().map(|text| server(text)).collect()
 }
 
 fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u64> {
@@ -97,17 +102,21 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let bound = socket.address().unwrap_or(address).clone();
     let connection = client::connect(&bound.to_client(), args.timeout)?;
     let size = args.size.unwrap_or(64);
-    let pattern = Pattern::new(size);
+    let pattern = Pattern::new(SEED, PERIOD, size);
     let mut buffer = vec![0; size + 1];
     let message = pattern.at(0, size);
-    let sent =
-        first_part(&connection, message, args.timeout).context(format!("send to {bound}"))?;
+    // Nobody reads yet: of a stream that is as much as fits.
+    let sent = connection.try_send(message).context(format!("send to {bound}"))?;
     let started = Instant::now();
     let mut child = server.program.spawn(&[socket], |_| {})?;
-    let result = rest(&connection, &message[sent..], &mut buffer, args.timeout, server)
-        .map(|received| (received, started.elapsed()));
+    let result = reply(&connection, &message[sent..], &mut buffer, args.timeout);
+    let time = started.elapsed();
     let _ = child.kill().and_then(|()| child.wait());
-    let (received, time) = result?;
+    let received = result.map_err(|error| {
+        Error::new(ErrorKind::NoReply, format!("{} sent no reply", server.name))
+            .because(error)
+            .remedy("start it by `socket-activate-echo activate` to see what it says")
+    })?;
     if buffer[..received] != *message {
         let message = format!("{}: the reply differs from what was sent", server.name);
         return Err(Error::new(ErrorKind::WrongReply, message));
@@ -115,33 +124,25 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     Ok(time.as_nanos() as u64)
 }
 
-/// Sends a whole message, or as much of a stream as fits while nobody reads it. Returns how much.
-fn first_part(connection: &Connection, message: &[u8], timeout: Duration) -> io::Result<usize> {
-    if connection.style() == Style::Stream {
-        return connection.try_send(message);
-    }
-    connection.send(message, Deadline::after(timeout)).map(|()| message.len())
-}
-
 /// Sends the rest while the reply comes: one message, or as many bytes as were sent. `buffer` is
-/// longer than that. Returns how much of it the reply takes.
-fn rest(
+/// a byte longer than that. Returns how much of it the reply takes.
+fn reply(
     connection: &Connection,
     mut unsent: &[u8],
     buffer: &mut [u8],
     timeout: Duration,
-    server: &Server,
-) -> Result<usize> {
+) -> io::Result<usize> {
     let size = buffer.len() - 1;
     let mut received = 0;
     loop {
-        let (sent, count) = connection
-            .send_and_receive(unsent, &mut buffer[received..], Deadline::after(timeout))
-            .map_err(|error| failed(server, "sent no reply").because(error))?;
-        unsent = &unsent[sent..];
+        let deadline = Deadline::after(timeout);
+        let bytes = (!unsent.is_empty()).then_some(unsent);
+        let (sent, count) =
+            connection.send_and_receive(bytes, &mut buffer[received..], deadline)?;
+        unsent = &unsent[sent.unwrap_or(0)..];
         match count {
             None => continue,
-            Some(0) if size > 0 => return Err(failed(server, "closed the connection")),
+            Some(0) if size > 0 => return Err(io::Error::other("it closed the connection")),
             // A message's length is its own, whatever the buffer takes of it.
             Some(count) => received = (received + count).min(buffer.len()),
         }
@@ -149,11 +150,6 @@ fn rest(
             return Ok(received);
         }
     }
-}
-
-fn failed(server: &Server, what: &str) -> Error {
-    Error::new(ErrorKind::NoReply, format!("{} {what}", server.name))
-        .remedy("start it by `socket-activate-echo activate` to see what it says")
 }
 
 fn quantile(values: &[u64], quantile: f64) -> f64 {
@@ -171,38 +167,34 @@ fn against(server: &Server, base: &Server) -> Option<Spread> {
 }
 
 fn table(servers: &[Server], starts: u32) -> String {
-    let heading = ["server", "p10 ms", "p50", "p90", "max", "ratio"].map(str::to_owned).to_vec();
-    let mut rows = vec![heading];
-    for server in servers {
-        let mut row = vec![server.name.clone()];
-        for share in [0.1, 0.5, 0.9, 1.0] {
-            row.push(format!("{:.3}", quantile(&server.nanoseconds, share)));
-        }
-        row.push(ratio(servers.first().and_then(|base| against(server, base))));
-        rows.push(row);
-    }
+    let row = |server: &Server| {
+        let columns = [("p10 ms", 0.1), ("p50", 0.5), ("p90", 0.9), ("max", 1.0)];
+        let mut row = vec![("server".to_owned(), server.name.clone())];
+        row.extend(columns.map(|(name, share)| {
+            (name.to_owned(), format!("{:.3}", quantile(&server.nanoseconds, share)))
+        }));
+        row.push(("ratio".to_owned(), ratio(against(server, &servers[0]))));
+        row
+    };
     format!(
         "cold start, {starts} × from fork to the first echo, in turns; time, ratio to the first\n{}",
-        aligned(&rows)
+        aligned(&servers.iter().map(row).collect::<Vec<_>>())
     )
 }
 
-fn document(servers: &[Server]) -> String {
-    let servers: Vec<_> = servers
-        .iter()
-        .map(|server| {
-            json!({
-                "name": server.name,
-                "starts": server.nanoseconds.len(),
-                "milliseconds": {
-                    "p10": quantile(&server.nanoseconds, 0.1),
-                    "median": quantile(&server.nanoseconds, 0.5),
-                    "p90": quantile(&server.nanoseconds, 0.9),
-                    "max": quantile(&server.nanoseconds, 1.0),
-                },
-                "ratio": servers.first().and_then(|base| against(server, base)),
-            })
+fn document(servers: &[Server]) -> Value {
+    let object = |server: &Server| {
+        json!({
+            "name": server.name,
+            "starts": server.nanoseconds.len(),
+            "milliseconds": {
+                "p10": quantile(&server.nanoseconds, 0.1),
+                "median": quantile(&server.nanoseconds, 0.5),
+                "p90": quantile(&server.nanoseconds, 0.9),
+                "max": quantile(&server.nanoseconds, 1.0),
+            },
+            "ratio": against(server, &servers[0]),
         })
-        .collect();
-    format!("{:#}\n", json!({ "mode": "cold", "servers": servers }))
+    };
+    json!({ "mode": "cold", "servers": servers.iter().map(object).collect::<Vec<_>>() })
 }

@@ -4,9 +4,9 @@
 //! the servers take turns, and the figure is the ratio within each turn.
 
 use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
 
 use super::meter::Sample;
-use super::progress::Progress;
 use super::settings::{Load, Settings};
 use super::target::Target;
 use crate::error::Result;
@@ -27,26 +27,58 @@ pub(super) struct Spread {
     pub(super) max: f64,
 }
 
-/// Runs all rounds: in turns to compare, otherwise one server after the other.
+/// Something that was measured of one round, if it was.
+pub(super) type Figure = fn(&Sample) -> Option<f64>;
+
+/// What the reports say of a kind of load.
+pub(super) struct About {
+    /// Its name on the command line and in the document.
+    pub(super) mode: &'static str,
+    /// Its name in a sentence.
+    pub(super) words: &'static str,
+    /// What it is about, and the unit of that.
+    pub(super) figure: Figure,
+    pub(super) unit: &'static str,
+    /// Nanoseconds of the server's CPU time, and for each of what.
+    pub(super) cpu: Figure,
+    pub(super) cpu_each: &'static str,
+}
+
+impl Load {
+    pub(super) fn about(self) -> About {
+        let (mode, words, figure, unit): (_, _, Figure, _) = match self {
+            Self::PingPong => ("pingpong", "ping-pong", Sample::per_second, "round trips/s"),
+            Self::Bulk => ("bulk", "bulk", Sample::bytes_per_second, "bytes/s"),
+            Self::Flood => ("flood", "flood", Sample::per_second, "datagrams/s"),
+            Self::Idle => ("idle", "idle connections", Sample::per_connection, "B/connection"),
+        };
+        let (cpu, cpu_each): (Figure, _) = match self {
+            Self::Bulk => (Sample::cpu_per_mebibyte, "MiB"),
+            Self::Idle => (|_| None, "message"),
+            Self::PingPong | Self::Flood => (Sample::cpu_per_message, "message"),
+        };
+        About { mode, words, figure, unit, cpu, cpu_each }
+    }
+}
+
+/// Runs all rounds, each by `run`: in turns to compare, otherwise one server after the other.
 pub(super) fn interleave(
     targets: &[Target],
-    settings: &Settings,
-    progress: &mut Progress,
+    settings: &Settings<'_>,
+    progress: &ProgressBar,
+    run: impl Fn(&Target) -> Result<Sample>,
 ) -> Result<Vec<Rounds>> {
-    let mut all: Vec<_> = targets
-        .iter()
-        .map(|target| Rounds { target: target.clone(), samples: Vec::new() })
-        .collect();
+    let rounds_of = |target: &Target| Rounds { target: target.clone(), samples: Vec::new() };
+    let mut all: Vec<_> = targets.iter().map(rounds_of).collect();
     let (rounds, count) = (settings.rounds, targets.len());
     for step in 0..rounds * count {
-        let (round, at) = if settings.compare {
+        let (round, at) = if settings.args.compare {
             (step / count, step % count)
         } else {
             (step % rounds, step / rounds)
         };
-        progress.round(|| format!("{} {}/{rounds}", targets[at].name, round + 1));
-        let sample = super::round(&targets[at], settings, progress)?;
-        all[at].samples.push(sample);
+        progress.set_message(format!("{} {}/{rounds}", targets[at].name, round + 1));
+        all[at].samples.push(run(&targets[at])?);
     }
     Ok(all)
 }
@@ -58,11 +90,7 @@ impl Rounds {
     }
 
     /// The spread of the ratios of a figure to that of `base` in the same turn.
-    pub(super) fn ratio(
-        &self,
-        base: &Self,
-        figure: impl Fn(&Sample) -> Option<f64>,
-    ) -> Option<Spread> {
+    pub(super) fn ratio(&self, base: &Self, figure: Figure) -> Option<Spread> {
         let pairs = self.samples.iter().zip(&base.samples);
         let ratios = pairs.map(|(ours, base)| Some(figure(ours)? / figure(base)?));
         Spread::of(ratios.collect::<Option<_>>()?)
@@ -73,11 +101,16 @@ impl Rounds {
         self.samples.iter().map(count).sum()
     }
 
+    /// The first error of all rounds, in words.
+    pub(super) fn first_error(&self) -> Option<&str> {
+        self.samples.iter().find_map(|sample| sample.first_error.as_deref())
+    }
+
     /// The latencies of all rounds together; `None` if there are none.
     pub(super) fn latencies(&self) -> Option<Histogram<u64>> {
-        let mut all = self.samples.first()?.latency_ns.clone();
+        let mut all = self.samples.first()?.latency_ns.0.clone();
         for sample in &self.samples[1..] {
-            all.add(&sample.latency_ns).ok()?;
+            all.add(&sample.latency_ns.0).ok()?;
         }
         (!all.is_empty()).then_some(all)
     }
@@ -90,36 +123,9 @@ impl Spread {
         }
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            (values[middle - 1] + values[middle]) / 2.0
-        };
-        Some(Self { median, min, max })
-    }
-}
-
-/// The figure that a kind of load is about.
-pub(super) fn figure(load: Load) -> fn(&Sample) -> Option<f64> {
-    match load {
-        Load::PingPong | Load::Flood => |sample| Some(sample.per_second()),
-        Load::Bulk => |sample| Some(sample.bytes_per_second()),
-        Load::Idle => |sample| sample.memory.map(|memory| memory.per_connection()),
-    }
-}
-
-/// Nanoseconds of the server's CPU time for each message or, for bulk, for each MiB.
-pub(super) fn cpu_each(load: Load) -> fn(&Sample) -> Option<f64> {
-    match load {
-        Load::Bulk => |sample| {
-            let mebibytes = sample.bytes as f64 / f64::from(1 << 20);
-            Some(sample.cpu?.nanoseconds as f64 / mebibytes)
-        },
-        Load::Idle => |_| None,
-        Load::PingPong | Load::Flood => {
-            |sample| Some(sample.cpu?.nanoseconds as f64 / sample.round_trips as f64)
-        }
+        // The middle one, twice, if their number is odd.
+        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+        Some(Self { median: (low + high) / 2.0, min, max })
     }
 }
 

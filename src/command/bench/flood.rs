@@ -7,15 +7,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmmsg};
 
-use super::meter::{Meter, Sample};
-use super::progress::Progress;
-use super::server::Server;
+use super::round::Round;
 use super::settings::Settings;
-use super::target::Target;
 use super::train::Train;
-use super::wait::{Trigger, Wait};
 use crate::address::{Address, Inet};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
 /// Datagrams of one train, or of one sendmmsg(2): `UDP_MAX_SEGMENTS` of older kernels.
@@ -30,71 +26,69 @@ const STALL: Duration = Duration::from_millis(2);
 /// How long to wait at the end for what is still in flight.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// How far a socket is.
+#[derive(Clone, Default)]
 struct Socket {
-    fd: OwnedFd,
     in_flight: usize,
     /// The number of the datagram that is sent next.
     next: usize,
 }
 
-struct Flood<'a> {
+struct Flood<'a, 'b> {
     sockets: Vec<Socket>,
-    wait: Wait,
-    meter: Meter<'a>,
     train: &'a Train,
+    /// Each datagram of the train by itself, for sendmmsg(2).
+    datagrams: &'a mut [MMsgHdr<'b>],
     buffer: Vec<u8>,
-    size: usize,
     batch: usize,
     window: usize,
-    gso: bool,
+    /// What was sent before the measurement and had come back, or was lost, by then. What is in
+    /// flight then is answered in the measurement, and takes the place of what is at its end.
+    sent_before: Option<u64>,
     sent: u64,
     received: u64,
+    last_reply: u64,
 }
 
-/// One round.
-pub(super) fn run(target: &Target, settings: &Settings, progress: &mut Progress) -> Result<Sample> {
-    let fds = target.connect_all(settings)?;
-    let is_udp = matches!(target.address, Address::Inet(Inet::Udp, ..));
-    if settings.gso && !is_udp {
-        let message = format!("--gso is for udp, not for {}", target.address);
+/// The measurement of one round.
+pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
+    let settings = round.settings;
+    let is_udp = matches!(round.target.address, Address::Inet(Inet::Udp, ..));
+    if settings.args.gso && !is_udp {
+        let message = format!("--gso is for udp, not for {}", round.target.address);
         return Err(Error::new(ErrorKind::Usage, message));
     }
-    let batch = BATCH.min(TRAIN_MAX / settings.size).max(1);
-    for fd in fds.iter().filter(|_| is_udp) {
-        prepare(fd, settings)?;
-    }
-    let server = Server::find(target, settings);
-    let wait = Wait::on_all(fds.iter(), settings.busy, Trigger::Edge)?;
-    let train = Train::new(settings.size, (TRAIN_BYTES / settings.size).clamp(2, 2 * BATCH) as u8);
+    round.fds.iter().filter(|_| is_udp).try_for_each(|fd| prepare(fd, settings))?;
+    let length = (TRAIN_BYTES / settings.size).clamp(2, 2 * BATCH);
+    let train = Train::new(settings.size, length as u8);
+    let slices: Vec<_> = (0..length).map(|at| [IoSlice::new(train.part(at..at + 1))]).collect();
+    let mut controls: Vec<_> = (0..length).map(|_| SendAncillaryBuffer::default()).collect();
+    let headers = slices.iter().zip(&mut controls).map(|(iov, control)| MMsgHdr::new(iov, control));
     let mut flood = Flood {
-        sockets: fds.into_iter().map(|fd| Socket { fd, in_flight: 0, next: 0 }).collect(),
-        wait,
-        meter: Meter::new(settings, server, progress)?,
+        sockets: vec![Socket::default(); round.fds.len()],
         train: &train,
+        datagrams: &mut headers.collect::<Vec<_>>(),
         // One byte more than a datagram shows a reply that is too long.
         buffer: vec![0; (settings.size + 1).max(1 << 16)],
-        size: settings.size,
-        batch,
+        batch: BATCH.min(TRAIN_MAX / settings.size).max(1),
         window: if settings.window == 0 { usize::MAX } else { settings.window },
-        gso: settings.gso,
+        sent_before: None,
         sent: 0,
         received: 0,
+        last_reply: round.meter.now(),
     };
-    let datagrams = 0..train.len();
-    let slices: Vec<_> =
-        datagrams.clone().map(|at| [IoSlice::new(train.part(at..at + 1))]).collect();
-    let mut controls: Vec<_> = datagrams.map(|_| SendAncillaryBuffer::default()).collect();
-    let mut headers: Vec<_> =
-        slices.iter().zip(&mut controls).map(|(iov, control)| MMsgHdr::new(iov, control)).collect();
-    flood.run(&mut headers)?;
-    Ok(flood.meter.sample)
+    round.run(|round, now| flood.turn(round, now))?;
+    flood.linger(round)?;
+    let sent = flood.sent - flood.sent_before.unwrap_or(0);
+    round.meter.sample.lost = sent.saturating_sub(flood.received);
+    Ok(())
 }
 
 /// Receives trains whole where the kernel can, and sends them so if asked to.
 fn prepare(fd: &OwnedFd, settings: &Settings) -> Result<()> {
     // Without it every datagram is received alone: slower, but no different.
     let _ = sys::option::set(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
-    if settings.gso {
+    if settings.args.gso {
         let size = settings.size as i32;
         sys::option::set(fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, size).map_err(|error| {
             Error::new(ErrorKind::Other, "set UDP_SEGMENT").because(error).remedy("omit --gso")
@@ -103,77 +97,59 @@ fn prepare(fd: &OwnedFd, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-impl Flood<'_> {
-    fn run(&mut self, datagrams: &mut [MMsgHdr<'_>]) -> Result<()> {
-        let mut last_reply = self.meter.now();
-        let mut sent_before = 0;
-        loop {
-            let mut moved = false;
-            for index in 0..self.sockets.len() {
-                moved |= self.send(index, datagrams)?;
-                let received = self.receive(index)?;
-                if received {
-                    last_reply = self.meter.now();
-                }
-                moved |= received;
-            }
-            let now = self.meter.now();
-            let was_measuring = self.meter.is_measuring();
-            if !self.meter.goes_on(now) {
-                break;
-            }
-            if !was_measuring && self.meter.is_measuring() {
-                // What is in flight now is answered in the measurement: it takes the place of what
-                // is in flight at its end.
-                sent_before = self.sent - self.in_flight();
-                self.received = 0;
-            }
-            if now.saturating_sub(last_reply) > STALL.as_nanos() as u64 {
-                self.sockets.iter_mut().for_each(|socket| socket.in_flight = 0);
-                last_reply = now;
-            } else if !moved {
-                self.wait.wait(STALL)?;
+impl Flood<'_, '_> {
+    fn turn(&mut self, round: &mut Round<'_>, now: u64) -> Result<()> {
+        if self.sent_before.is_none() && round.meter.is_measuring() {
+            let in_flight: usize = self.sockets.iter().map(|socket| socket.in_flight).sum();
+            self.sent_before = Some(self.sent - in_flight as u64);
+            self.received = 0;
+        }
+        let mut moved = false;
+        for index in 0..self.sockets.len() {
+            moved |= self.send(round, index)?;
+            if self.receive(round, index)? {
+                moved = true;
+                self.last_reply = round.meter.now();
             }
         }
-        self.meter.stop();
-        self.linger()?;
-        self.meter.sample.lost = (self.sent - sent_before).saturating_sub(self.received);
+        if now.saturating_sub(self.last_reply) > STALL.as_nanos() as u64 {
+            self.sockets.iter_mut().for_each(|socket| socket.in_flight = 0);
+            self.last_reply = now;
+        } else if !moved {
+            round.wait.wait(STALL)?;
+        }
         Ok(())
     }
 
-    fn in_flight(&self) -> u64 {
-        self.sockets.iter().map(|socket| socket.in_flight as u64).sum()
-    }
-
     /// Waits for what is still in flight, so that only what never comes counts as lost.
-    fn linger(&mut self) -> Result<()> {
-        let counted = (self.meter.sample.round_trips, self.meter.sample.bytes);
+    fn linger(&mut self, round: &mut Round<'_>) -> Result<()> {
+        let counted = (round.meter.sample.round_trips, round.meter.sample.bytes);
         let mut deadline = Instant::now() + LINGER;
         while Instant::now() < deadline {
-            self.wait.wait(STALL)?;
+            round.wait.wait(STALL)?;
             for index in 0..self.sockets.len() {
-                if self.receive(index)? {
+                if self.receive(round, index)? {
                     deadline = Instant::now() + LINGER;
                 }
             }
         }
-        (self.meter.sample.round_trips, self.meter.sample.bytes) = counted;
+        (round.meter.sample.round_trips, round.meter.sample.bytes) = counted;
         Ok(())
     }
 
-    /// Sends one batch if the window has room for it.
+    /// Sends one batch if the window has room for it. Returns whether anything was sent.
     #[inline]
-    fn send(&mut self, index: usize, datagrams: &mut [MMsgHdr<'_>]) -> Result<bool> {
-        let socket = &mut self.sockets[index];
+    fn send(&mut self, round: &mut Round<'_>, index: usize) -> Result<bool> {
+        let (socket, fd) = (&mut self.sockets[index], &round.fds[index]);
         if socket.in_flight + self.batch > self.window.max(self.batch) {
             return Ok(false);
         }
         let end = self.train.len().min(socket.next + self.batch);
-        let result = if self.gso {
+        let result = if round.settings.args.gso {
             let train = self.train.part(socket.next..end);
-            send(&socket.fd, train, SendFlags::NOSIGNAL).map(|count| count / self.size)
+            send(fd, train, SendFlags::NOSIGNAL).map(|count| count / round.settings.size)
         } else {
-            sendmmsg(&socket.fd, &mut datagrams[socket.next..end], SendFlags::NOSIGNAL)
+            sendmmsg(fd, &mut self.datagrams[socket.next..end], SendFlags::NOSIGNAL)
         };
         match result {
             Ok(count) => {
@@ -183,40 +159,38 @@ impl Flood<'_> {
                 Ok(count > 0)
             }
             Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(false),
-            Err(Errno::CONNREFUSED) => Ok(self.refused()),
-            Err(error) => Err(error).map_err(|error| failure("send datagrams", error)),
+            Err(Errno::CONNREFUSED) => Ok(refused(round, index)),
+            Err(error) => Err(error).context("send datagrams"),
         }
     }
 
     /// Receives until nothing is left; what comes is datagrams of one size, alone or as a train.
+    /// Returns whether anything came.
     #[inline]
-    fn receive(&mut self, index: usize) -> Result<bool> {
+    fn receive(&mut self, round: &mut Round<'_>, index: usize) -> Result<bool> {
+        let socket = &mut self.sockets[index];
         let mut any = false;
         loop {
-            let socket = &mut self.sockets[index];
-            let count = match recv(&socket.fd, self.buffer.as_mut_slice(), RecvFlags::DONTWAIT) {
+            let buffer = self.buffer.as_mut_slice();
+            let count = match recv(&round.fds[index], buffer, RecvFlags::DONTWAIT) {
                 Ok((count, _)) => count,
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(any),
-                Err(Errno::CONNREFUSED) => return Ok(self.refused()),
-                Err(error) => return Err(failure("receive datagrams", error)),
+                Err(Errno::CONNREFUSED) => return Ok(refused(round, index)),
+                Err(error) => return Err(error).context("receive datagrams"),
             };
             any = true;
-            let datagrams = (count / self.size).max(1);
+            let datagrams = (count / round.settings.size).max(1);
             socket.in_flight = socket.in_flight.saturating_sub(datagrams);
             self.received += datagrams as u64;
-            let sample = &mut self.meter.sample;
+            let sample = &mut round.meter.sample;
             sample.round_trips += datagrams as u64;
             sample.bytes += count as u64;
             sample.wrong += u64::from(!self.train.has(&self.buffer[..count]));
         }
     }
-
-    fn refused(&mut self) -> bool {
-        self.meter.sample.error(|| "the port is closed (ICMP)".to_owned());
-        false
-    }
 }
 
-fn failure(attempted: &str, error: Errno) -> Error {
-    Error::new(ErrorKind::Other, attempted).because(error)
+fn refused(round: &mut Round<'_>, index: usize) -> bool {
+    round.error(index, "the port is closed (ICMP)");
+    false
 }

@@ -3,18 +3,17 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
 
-use super::progress::Progress;
 use super::server::{Cpu, Server};
 use super::settings::Settings;
 use super::wait::TICK;
-use crate::error::{Error, ErrorKind, Result};
 
 /// Latencies above this are recorded as this much: longer than any timeout in use.
 const LATENCY_MAX_NS: u64 = 600_000_000_000;
 
 /// What one round counted between the end of its warm-up and its end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sample {
     /// How long it was measured.
     pub(super) seconds: f64,
@@ -24,7 +23,7 @@ pub(super) struct Sample {
     pub(super) bytes: u64,
     /// From send to the last byte of the reply, in nanoseconds; with `--rate`, from the time at
     /// which the message was due.
-    pub(super) latency_ns: Histogram<u64>,
+    pub(super) latency_ns: Latencies,
     /// Connections that ended, or calls that failed.
     pub(super) errors: u64,
     /// Replies that differ from what was sent.
@@ -39,35 +38,39 @@ pub(super) struct Sample {
     pub(super) cpu: Option<Cpu>,
     /// The congestion control of a TCP connection.
     pub(super) congestion: Option<String>,
-    /// What [`super::idle`] found.
-    pub(super) memory: Option<super::idle::Memory>,
+    /// What idle connections cost.
+    pub(super) memory: Option<Memory>,
+}
+
+/// The server's memory, in bytes; the kernel's part of a socket is not in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    /// Resident with one connection that was used.
+    pub(super) before: u64,
+    /// Resident with all connections.
+    pub(super) idle: u64,
+    /// Resident after each was used once.
+    pub(super) used: u64,
+    /// How many connections were added to the first one.
+    pub(super) added: usize,
+}
+
+/// Times in nanoseconds: where they lie, to three digits.
+#[derive(Debug)]
+pub(super) struct Latencies(pub(super) Histogram<u64>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("bounds as it wants them"))
+    }
 }
 
 impl Sample {
-    fn new() -> Result<Self> {
-        let latency_ns = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)
-            .map_err(|error| Error::new(ErrorKind::Other, format!("make a histogram: {error}")))?;
-        Ok(Self {
-            seconds: 0.0,
-            round_trips: 0,
-            bytes: 0,
-            latency_ns,
-            errors: 0,
-            wrong: 0,
-            lost: 0,
-            unfinished: 0,
-            first_error: None,
-            cpu: None,
-            congestion: None,
-            memory: None,
-        })
-    }
-
     /// Counts a message that came back.
     pub(super) fn round_trip(&mut self, latency_ns: u64, bytes: usize) {
         self.round_trips += 1;
         self.bytes += bytes as u64;
-        self.latency_ns.saturating_record(latency_ns);
+        self.latency_ns.0.saturating_record(latency_ns);
     }
 
     /// Counts a failure; the first one is kept in words.
@@ -84,17 +87,39 @@ impl Sample {
         self.bytes = 0;
         self.lost = 0;
         self.unfinished = 0;
-        self.latency_ns.reset();
+        self.latency_ns.0.reset();
     }
 
     /// Messages a second.
-    pub(super) fn per_second(&self) -> f64 {
-        self.round_trips as f64 / self.seconds.max(1e-9)
+    pub(super) fn per_second(&self) -> Option<f64> {
+        Some(self.round_trips as f64 / self.seconds.max(1e-9))
     }
 
     /// Bytes a second that came back.
-    pub(super) fn bytes_per_second(&self) -> f64 {
-        self.bytes as f64 / self.seconds.max(1e-9)
+    pub(super) fn bytes_per_second(&self) -> Option<f64> {
+        Some(self.bytes as f64 / self.seconds.max(1e-9))
+    }
+
+    /// Nanoseconds of the server's CPU time for each message.
+    pub(super) fn cpu_per_message(&self) -> Option<f64> {
+        Some(self.cpu?.nanoseconds as f64 / self.round_trips as f64)
+    }
+
+    /// Nanoseconds of the server's CPU time for each MiB that came back.
+    pub(super) fn cpu_per_mebibyte(&self) -> Option<f64> {
+        Some(self.cpu?.nanoseconds as f64 / (self.bytes as f64 / f64::from(1 << 20)))
+    }
+
+    /// Bytes of the server's memory that each idle connection added.
+    pub(super) fn per_connection(&self) -> Option<f64> {
+        let Memory { before, idle, added, .. } = self.memory?;
+        Some((idle as f64 - before as f64) / added.max(1) as f64)
+    }
+
+    /// A percentile of the latencies, in nanoseconds.
+    pub(super) fn percentile(&self, quantile: f64) -> Option<f64> {
+        let known = !self.latency_ns.0.is_empty();
+        known.then(|| self.latency_ns.0.value_at_quantile(quantile) as f64)
     }
 }
 
@@ -108,7 +133,9 @@ pub(super) struct Meter<'a> {
     duration: Duration,
     server: Option<Server>,
     cpu_at_start: Option<Cpu>,
-    progress: &'a mut Progress,
+    progress: &'a ProgressBar,
+    /// Milliseconds of the rounds before.
+    done: u64,
     /// What was counted.
     pub(super) sample: Sample,
 }
@@ -116,21 +143,22 @@ pub(super) struct Meter<'a> {
 impl<'a> Meter<'a> {
     /// A meter whose warm-up begins now.
     pub(super) fn new(
-        settings: &Settings,
+        settings: &Settings<'_>,
         server: Option<Server>,
-        progress: &'a mut Progress,
-    ) -> Result<Self> {
-        Ok(Self {
+        progress: &'a ProgressBar,
+    ) -> Self {
+        Self {
             origin: Instant::now(),
             began: None,
             next_look: 0,
-            phase_end: settings.warmup.as_nanos() as u64,
-            duration: settings.duration,
+            phase_end: settings.args.warmup.as_nanos() as u64,
+            duration: settings.args.duration,
             server,
             cpu_at_start: None,
             progress,
-            sample: Sample::new()?,
-        })
+            done: progress.position(),
+            sample: Sample::default(),
+        }
     }
 
     /// Nanoseconds since the meter was made.
@@ -149,7 +177,7 @@ impl<'a> Meter<'a> {
     }
 
     fn look(&mut self, now: u64) -> bool {
-        self.progress.at(now);
+        self.progress.set_position(self.done + now / 1_000_000);
         if now < self.phase_end {
             self.next_look = self.phase_end.min(now + TICK.as_nanos() as u64);
             return true;
@@ -176,6 +204,6 @@ impl<'a> Meter<'a> {
             (Some(start), Some(end)) => Some(end.since(start)),
             _ => None,
         };
-        self.progress.round_done(now);
+        self.progress.set_position(self.done + now / 1_000_000);
     }
 }

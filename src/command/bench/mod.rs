@@ -1,35 +1,43 @@
 //! `bench`: a load generator that runs on one core and says what it measured, and what it did not.
 //!
 //! One thread, one epoll instance, everything allocated before the first message: what is seen is
-//! the server and the kernel. [`target`] connects, [`wait`] waits, one file for each kind of load
-//! ([`pingpong`], [`bulk`], [`flood`], [`idle`]), [`meter`] holds the clock and the counts,
-//! [`server`] sees the server's process, [`compare`] interleaves, [`report`] prints.
+//! the server and the kernel. [`round`] connects and has the clock of [`meter`], [`wait`] waits,
+//! one file for each kind of load ([`pingpong`], [`bulk`], [`flood`], [`idle`]) has the steps of
+//! that load alone, [`server`] sees the server's process, [`compare`] interleaves, [`report`]
+//! prints.
 
 mod bulk;
 mod cold;
 mod compare;
 mod flood;
 mod idle;
+mod messages;
 mod meter;
-mod pattern;
-mod peer;
 mod pingpong;
 mod plot;
 mod progress;
 mod report;
+mod round;
 mod server;
 mod settings;
 mod target;
 mod train;
 mod wait;
 
+use indicatif::ProgressBar;
+
 use super::Outcome;
 use crate::cli::{BenchArgs, BenchMode};
 use crate::error::{Context, Error, ErrorKind, Result};
 use meter::Sample;
-use progress::Progress;
+use round::Round;
 use settings::{Load, Settings};
 use target::Target;
+
+/// What is sent: fixed, and short enough to stay in the processor's cache. Each message begins a byte
+/// after the one before it, and their first four bytes differ.
+const SEED: u64 = 1;
+const PERIOD: usize = 65_521;
 
 /// Runs the verb. Who asked for a document gets one, whatever becomes of the run.
 pub(super) fn run(args: &BenchArgs) -> Outcome {
@@ -45,39 +53,41 @@ fn measure(args: &BenchArgs) -> Outcome {
     if args.mode == BenchMode::Cold {
         return cold::run(args);
     }
-    let settings = Settings::from_args(args)?;
+    let settings = Settings::new(args);
     let targets = Target::parse_all(&args.targets)?;
     settings.check(&targets)?;
     if let Some(cpu) = args.cpu {
         pin(cpu)?;
     }
     raise_descriptor_limit();
-    let mut progress = Progress::new(settings.seconds_of_all(targets.len()), args.json);
-    let results = compare::interleave(&targets, &settings, &mut progress)?;
-    progress.finish();
+    let progress = progress::bar(settings.seconds_of_all(targets.len()), args.json);
+    let run = |target: &Target| one_round(target, &settings, &progress);
+    let results = compare::interleave(&targets, &settings, &progress, run)?;
+    progress.finish_and_clear();
     // The plot first: after the report, an error would be a second document.
     if let Some(path) = &args.plot {
         let svg = plot::latency(&results, &report::conditions(&settings));
         std::fs::write(path, svg).context(format!("write the plot to {}", path.display()))?;
     }
-    report::print(&results, &settings, args.json)?;
+    report::print(&results, &settings)?;
     Ok(report::status(&results))
 }
 
-/// One round against one server.
-fn round(target: &Target, settings: &Settings, progress: &mut Progress) -> Result<Sample> {
+fn one_round(target: &Target, settings: &Settings<'_>, progress: &ProgressBar) -> Result<Sample> {
+    let mut round = Round::open(target, settings, progress)?;
     match settings.load {
-        Load::PingPong => pingpong::run(target, settings, progress),
-        Load::Bulk => bulk::run(target, settings, progress),
-        Load::Flood => flood::run(target, settings, progress),
-        Load::Idle => idle::run(target, settings, progress),
+        Load::PingPong => pingpong::run(&mut round)?,
+        Load::Bulk => bulk::run(&mut round)?,
+        Load::Flood => flood::run(&mut round)?,
+        Load::Idle => idle::run(&mut round)?,
     }
+    Ok(round.into_sample())
 }
 
 fn pin(cpu: usize) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     if cpu >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(Error::new(ErrorKind::Usage, format!("--cpu {cpu} is no CPU")));
+        return Err(Error::new(ErrorKind::Usage, format!("--cpu {cpu} is not a CPU")));
     }
     set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set).map_err(|error| {
@@ -92,4 +102,18 @@ fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_bytes_tell_a_message_from_the_one_before_it() {
+        let pattern = crate::client::Pattern::new(SEED, PERIOD, 8);
+        for sequence in 0..=PERIOD as u64 {
+            assert_ne!(pattern.at(sequence, 4), pattern.at(sequence + 1, 4), "{sequence}");
+        }
+        assert!((1..1000).all(|sequence| pattern.at(0, 8) != pattern.at(sequence, 8)));
+    }
 }

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::compare::{Rounds, Spread, cpu_each, figure};
-use super::meter::Sample;
+use super::compare::{Figure, Rounds, Spread};
+use super::meter::{Memory, Sample};
 use super::settings::{Load, Settings};
+use crate::address::Style;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::text;
 
@@ -16,23 +17,23 @@ const PERCENTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 /// Prints the tables, or the JSON document.
-pub(super) fn print(results: &[Rounds], settings: &Settings, json: bool) -> Result<()> {
-    let text = if json {
-        text::escape_json(&format!("{:#}\n", document(results, settings)))
-    } else if settings.compare {
-        table(results, settings)
+pub(super) fn print(results: &[Rounds], settings: &Settings<'_>) -> Result<()> {
+    if settings.args.json {
+        write_json(&document(results, settings))
+    } else if settings.args.compare {
+        write(&table(results, settings))
     } else {
-        results.iter().map(|rounds| paragraph(rounds, settings)).collect()
-    };
-    write(&text)
+        write(&results.iter().map(|rounds| paragraph(rounds, settings)).collect::<String>())
+    }
 }
 
 /// Prints the JSON document of a run that has no results.
 pub(super) fn print_error(error: &Error) -> Result<()> {
-    let document = json!({
-        "error": error.to_string(),
-        "exit_status": error.kind().exit_status(),
-    });
+    let status = error.kind().exit_status();
+    write_json(&json!({ "error": error.to_string(), "exit_status": status }))
+}
+
+pub(super) fn write_json(document: &Value) -> Result<()> {
     write(&text::escape_json(&format!("{document:#}\n")))
 }
 
@@ -52,64 +53,66 @@ pub(super) fn status(results: &[Rounds]) -> u8 {
     }
 }
 
-fn paragraph(rounds: &Rounds, settings: &Settings) -> String {
+fn paragraph(rounds: &Rounds, settings: &Settings<'_>) -> String {
+    let about = settings.load.about();
+    let rate = rounds.spread(about.figure).map(|rate| {
+        let [median, min, max] =
+            [rate.median, rate.min, rate.max].map(|value| quantity(settings, value));
+        if rate.min == rate.max { median } else { format!("{median} ({min} to {max})") }
+    });
+    let bytes_rate = rounds.spread(Sample::bytes_per_second).map(|rate| bytes(rate.median));
+    let latencies: Option<Vec<_>> = percentiles(rounds)
+        .map(|(name, spread)| Some(format!("{name} {}", microseconds(spread?.median))))
+        .collect();
+    let cpu = rounds.spread(about.cpu).map(|each| {
+        let share = rounds.spread(|s| Some(s.cpu?.nanoseconds as f64 / 1e7 / s.seconds));
+        let share = share.map_or(0.0, |share| share.median);
+        let each_us = microseconds(each.median);
+        format!("{each_us} µs for each {}, {share:.0}% of a CPU", about.cpu_each)
+    });
     let mut text = format!("{}: {}\n", rounds.target.name, conditions(settings));
-    let mut row = |name: &str, value: Option<String>| {
+    for (name, value) in [
+        (about.unit, rate),
+        ("bytes/s", bytes_rate.filter(|_| settings.load == Load::PingPong)),
+        ("latency µs", latencies.map(|values| values.join("  "))),
+        ("server CPU", cpu),
+        ("congestion", congestion(rounds)),
+        ("memory", rounds.samples.last().and_then(memory)),
+        ("errors", Some(failures(rounds, settings))),
+        ("first error", rounds.first_error().map(str::to_owned)),
+        ("note", note(settings).map(str::to_owned)),
+    ] {
         if let Some(value) = value {
             let _ = writeln!(text, "  {name:<16} {value}");
         }
-    };
-    let rate = rounds.spread(figure(settings.load));
-    row(unit(settings.load), rate.map(|rate| with_ends(rate, |value| quantity(settings, value))));
-    if settings.load == Load::PingPong {
-        row("bytes/s", rounds.spread(|s| Some(s.bytes_per_second())).map(|s| bytes(s.median)));
     }
-    row("latency µs", latencies(rounds).map(|values| values.join("  ")));
-    row(
-        "server CPU",
-        rounds.spread(cpu_each(settings.load)).map(|cpu| server_cpu(rounds, settings, cpu)),
-    );
-    row("congestion", congestion(rounds));
-    row("memory", rounds.samples.last().and_then(memory));
-    row("errors", Some(failures(rounds, settings)));
-    if let Some(error) = first_error(rounds) {
-        row("first error", Some(error.to_owned()));
-    }
-    row("note", note(settings).map(str::to_owned));
     text
 }
 
-pub(super) fn conditions(settings: &Settings) -> String {
-    let kind = match settings.load {
-        Load::PingPong => "ping-pong",
-        Load::Bulk => "bulk",
-        Load::Flood => "flood",
-        Load::Idle => "idle connections",
-    };
-    let mut text = format!("{kind}, {} × {} B", settings.connections, settings.size);
-    if let Some(rate) = settings.rate {
+pub(super) fn conditions(settings: &Settings<'_>) -> String {
+    let args = settings.args;
+    let mut text = settings.load.about().words.to_owned();
+    let _ = write!(text, ", {} × {} B", settings.connections, settings.size);
+    if let Some(rate) = args.rate {
         let _ = write!(text, ", {rate} a second on schedule");
     }
     if settings.load == Load::Flood {
         let _ = write!(text, ", window {}", settings.window);
     }
-    for (on, word) in [
-        (settings.busy, "client polls"),
-        (settings.gso, "in trains"),
-        (settings.verify, "verified"),
-    ] {
+    for (on, word) in
+        [(args.busy, "client polls"), (args.gso, "in trains"), (args.verify, "verified")]
+    {
         if on {
             let _ = write!(text, ", {word}");
         }
     }
-    let (rounds, seconds) = (settings.rounds, settings.duration.as_secs_f64());
-    let _ = write!(text, ", {rounds} × {seconds} s");
+    let _ = write!(text, ", {} × {} s", settings.rounds, args.duration.as_secs_f64());
     text
 }
 
 /// What a reader has to know to read the latencies right.
-fn note(settings: &Settings) -> Option<&'static str> {
-    match (settings.load, settings.rate) {
+fn note(settings: &Settings<'_>) -> Option<&'static str> {
+    match (settings.load, settings.args.rate) {
         (Load::PingPong, None) => Some(
             "closed loop: a stall counts once for each connection and not for what would have \
              been sent meanwhile (coordinated omission); see --rate",
@@ -121,24 +124,8 @@ fn note(settings: &Settings) -> Option<&'static str> {
     }
 }
 
-fn unit(load: Load) -> &'static str {
-    match load {
-        Load::PingPong => "round trips/s",
-        Load::Bulk => "bytes/s",
-        Load::Flood => "datagrams/s",
-        Load::Idle => "B/connection",
-    }
-}
-
-fn quantity(settings: &Settings, value: f64) -> String {
+fn quantity(settings: &Settings<'_>, value: f64) -> String {
     if settings.load == Load::Bulk { bytes(value) } else { thousands(value) }
-}
-
-fn with_ends(spread: Spread, show: impl Fn(f64) -> String) -> String {
-    if spread.min == spread.max {
-        return show(spread.median);
-    }
-    format!("{} ({} to {})", show(spread.median), show(spread.min), show(spread.max))
 }
 
 /// Whole numbers with a blank between thousands.
@@ -166,34 +153,17 @@ fn bytes(value: f64) -> String {
 }
 
 fn microseconds(nanoseconds: f64) -> String {
-    let value = nanoseconds / 1e3;
-    match value {
+    match nanoseconds / 1e3 {
         v if v < 1.0 => format!("{v:.3}"),
         v if v < 1000.0 => format!("{v:.1}"),
         v => thousands(v),
     }
 }
 
-fn percentile(sample: &Sample, quantile: f64) -> Option<f64> {
-    let known = !sample.latency_ns.is_empty();
-    known.then(|| sample.latency_ns.value_at_quantile(quantile) as f64)
-}
-
-fn latencies(rounds: &Rounds) -> Option<Vec<String>> {
+fn percentiles(rounds: &Rounds) -> impl Iterator<Item = (&'static str, Option<Spread>)> {
     PERCENTILES
         .iter()
-        .map(|(name, quantile)| {
-            let spread = rounds.spread(|sample| percentile(sample, *quantile))?;
-            Some(format!("{name} {}", microseconds(spread.median)))
-        })
-        .collect()
-}
-
-fn server_cpu(rounds: &Rounds, settings: &Settings, each: Spread) -> String {
-    let per = if settings.load == Load::Bulk { "MiB" } else { "message" };
-    let share = rounds.spread(|s| Some(s.cpu?.nanoseconds as f64 / 1e7 / s.seconds));
-    let share = share.map_or(0.0, |share| share.median);
-    format!("{} µs for each {per}, {share:.0}% of a CPU", microseconds(each.median))
+        .map(|(name, quantile)| (*name, rounds.spread(|sample| sample.percentile(*quantile))))
 }
 
 fn congestion(rounds: &Rounds) -> Option<String> {
@@ -201,65 +171,42 @@ fn congestion(rounds: &Rounds) -> Option<String> {
 }
 
 fn memory(sample: &Sample) -> Option<String> {
-    let memory = sample.memory?;
+    let Memory { before, idle, added, used } = sample.memory?;
+    let [before, idle, used] = [before, idle, used].map(|bytes| bytes / 1024);
     Some(format!(
-        "{} kB with one connection, {} kB with {} more, {} kB after each was used",
-        memory.before / 1024,
-        memory.idle / 1024,
-        memory.added,
-        memory.used / 1024
+        "{before} kB with one connection, {idle} kB with {added} more, {used} kB after each was \
+         used"
     ))
 }
 
-fn failures(rounds: &Rounds, settings: &Settings) -> String {
-    let sum = |count: fn(&Sample) -> u64| rounds.sum(count);
-    let mut text = format!("{}, wrong {}", sum(|s| s.errors), sum(|s| s.wrong));
-    let lost = sum(|s| s.lost);
-    let datagrams = rounds.target.address.style() == crate::address::Style::Datagram;
-    if datagrams {
-        let share = 100.0 * lost as f64 / (lost + sum(|s| s.round_trips)).max(1) as f64;
+fn failures(rounds: &Rounds, settings: &Settings<'_>) -> String {
+    let lost = rounds.sum(|s| s.lost);
+    let mut text = format!("{}, wrong {}", rounds.sum(|s| s.errors), rounds.sum(|s| s.wrong));
+    if rounds.target.address.style() == Style::Datagram {
+        let share = 100.0 * lost as f64 / (lost + rounds.sum(|s| s.round_trips)).max(1) as f64;
         let _ = write!(text, ", lost {lost} ({share:.2}%)");
     }
-    if settings.rate.is_some() {
-        let _ = write!(text, ", due and not back at the end {}", sum(|s| s.unfinished));
+    if settings.args.rate.is_some() {
+        let unfinished = rounds.sum(|s| s.unfinished);
+        let _ = write!(text, ", due and not back at the end {unfinished}");
     }
     text
 }
 
-fn first_error(rounds: &Rounds) -> Option<&str> {
-    rounds.samples.iter().find_map(|sample| sample.first_error.as_deref())
-}
-
-fn table(results: &[Rounds], settings: &Settings) -> String {
+fn table(results: &[Rounds], settings: &Settings<'_>) -> String {
     let Some(base) = results.first() else { return String::new() };
-    let mut rows = vec![heading(settings)];
-    for rounds in results {
-        let mut row = vec![rounds.target.name.clone()];
-        let rate = rounds.spread(figure(settings.load));
-        row.push(rate.map_or("–".into(), |rate| quantity(settings, rate.median)));
-        row.push(ratio(rounds.ratio(base, figure(settings.load))));
-        if settings.load == Load::PingPong {
-            row.extend(PERCENTILES.iter().map(|(_, quantile)| {
-                let spread = rounds.spread(|sample| percentile(sample, *quantile));
-                spread.map_or("–".into(), |spread| microseconds(spread.median))
-            }));
-        }
-        let cpu = rounds.spread(cpu_each(settings.load));
-        row.push(cpu.map_or("–".into(), |cpu| microseconds(cpu.median)));
-        row.push(ratio(rounds.ratio(base, cpu_each(settings.load))));
-        row.push(failures(rounds, settings));
-        rows.push(row);
-    }
+    let rows: Vec<_> = results.iter().map(|rounds| row(rounds, base, settings)).collect();
     let mut text = format!(
-        "{}, in turns; medians, ratios (to {}) with their ends\n",
+        "{}, in turns; medians, ratios (to {}) with their ends\n{}",
         conditions(settings),
-        base.target.name
+        base.target.name,
+        aligned(&rows)
     );
-    text.push_str(&aligned(&rows));
     let mut notes: Vec<_> = note(settings).map(str::to_owned).into_iter().collect();
     notes.extend(congestion(base).map(|name| format!("congestion control of the client: {name}")));
     for rounds in results {
-        notes.extend(first_error(rounds).map(|error| format!("{}: {error}", rounds.target.name)));
+        let error = rounds.first_error();
+        notes.extend(error.map(|error| format!("{}: {error}", rounds.target.name)));
     }
     for note in notes {
         let _ = writeln!(text, "{note}");
@@ -267,13 +214,28 @@ fn table(results: &[Rounds], settings: &Settings) -> String {
     text
 }
 
-fn heading(settings: &Settings) -> Vec<String> {
-    let mut row = vec!["server".to_owned(), unit(settings.load).to_owned(), "ratio".to_owned()];
+/// The headings and cells of one server's row.
+fn row(rounds: &Rounds, base: &Rounds, settings: &Settings<'_>) -> Vec<(String, String)> {
+    let about = settings.load.about();
+    let median = |spread: Option<Spread>, show: &dyn Fn(f64) -> String| {
+        spread.map_or("–".to_owned(), |spread| show(spread.median))
+    };
+    let rate = median(rounds.spread(about.figure), &|value| quantity(settings, value));
+    let mut row = vec![
+        ("server".to_owned(), rounds.target.name.clone()),
+        (about.unit.to_owned(), rate),
+        ("ratio".to_owned(), ratio(rounds.ratio(base, about.figure))),
+    ];
     if settings.load == Load::PingPong {
-        row.extend(PERCENTILES.iter().map(|(name, _)| format!("{name} µs")));
+        let latency = |(name, spread)| (format!("{name} µs"), median(spread, &microseconds));
+        row.extend(percentiles(rounds).map(latency));
     }
-    let per = if settings.load == Load::Bulk { "CPU µs/MiB" } else { "CPU µs each" };
-    row.extend([per.to_owned(), "CPU ratio".to_owned(), "errors".to_owned()]);
+    let cpu = if settings.load == Load::Bulk { "CPU µs/MiB" } else { "CPU µs each" };
+    row.extend([
+        (cpu.to_owned(), median(rounds.spread(about.cpu), &microseconds)),
+        ("CPU ratio".to_owned(), ratio(rounds.ratio(base, about.cpu))),
+        ("errors".to_owned(), failures(rounds, settings)),
+    ]);
     row
 }
 
@@ -281,18 +243,20 @@ pub(super) fn ratio(spread: Option<Spread>) -> String {
     spread.map_or("–".into(), |s| format!("{:.2} ({:.2}..{:.2})", s.median, s.min, s.max))
 }
 
-/// Columns of equal width: the first to the left, the others to the right.
-pub(super) fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
+/// A line of headings, then the cells, in columns of equal width: the first to the left, the
+/// others to the right.
+pub(super) fn aligned(rows: &[Vec<(String, String)>]) -> String {
+    let headings = rows.first().map(|row| row.iter().map(|(heading, _)| heading).collect());
+    let cells = rows.iter().map(|row| row.iter().map(|(_, cell)| cell).collect());
+    let lines: Vec<Vec<&String>> = headings.into_iter().chain(cells).collect();
     let mut text = String::new();
-    for row in rows {
-        for (at, cell) in row.iter().enumerate() {
-            let pad = " ".repeat(widths[at] - cell.chars().count());
+    for line in &lines {
+        for (at, cell) in line.iter().enumerate() {
+            let widths = lines.iter().map(|line| line[at].chars().count());
+            let width = widths.max().unwrap_or(0);
             let _ = match at {
-                0 => write!(text, "{cell}{pad}"),
-                _ => write!(text, "  {pad}{cell}"),
+                0 => write!(text, "{cell:width$}"),
+                _ => write!(text, "  {cell:>width$}"),
             };
         }
         text.push('\n');
@@ -300,55 +264,51 @@ pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn document(results: &[Rounds], settings: &Settings) -> Value {
-    let base = results.first().filter(|_| settings.compare);
+fn document(results: &[Rounds], settings: &Settings<'_>) -> Value {
+    let args = settings.args;
+    let base = results.first().filter(|_| args.compare);
     let servers: Vec<_> = results.iter().map(|rounds| server(rounds, base, settings)).collect();
     json!({
-        "mode": match settings.load {
-            Load::PingPong => "pingpong",
-            Load::Bulk => "bulk",
-            Load::Flood => "flood",
-            Load::Idle => "idle",
-        },
+        "mode": settings.load.about().mode,
         "connections": settings.connections,
         "size": settings.size,
-        "duration_seconds": settings.duration.as_secs_f64(),
-        "warmup_seconds": settings.warmup.as_secs_f64(),
+        "duration_seconds": args.duration.as_secs_f64(),
+        "warmup_seconds": args.warmup.as_secs_f64(),
         "rounds": settings.rounds,
-        "in_turns": settings.compare,
-        "rate": settings.rate,
-        "coordinated_omission": settings.load == Load::PingPong && settings.rate.is_none(),
-        "client_polls": settings.busy,
-        "verified": settings.verify || settings.load != Load::Bulk,
-        "gso": settings.gso,
+        "in_turns": args.compare,
+        "rate": args.rate,
+        "coordinated_omission": settings.load == Load::PingPong && args.rate.is_none(),
+        "client_polls": args.busy,
+        "verified": args.verify || settings.load != Load::Bulk,
+        "gso": args.gso,
         "servers": servers,
     })
 }
 
-fn server(rounds: &Rounds, base: Option<&Rounds>, settings: &Settings) -> Value {
-    let mut latency = serde_json::Map::new();
-    for (name, quantile) in PERCENTILES {
-        let spread = rounds.spread(|sample| percentile(sample, quantile).map(|ns| ns / 1e3));
-        latency.insert(name.to_owned(), json!(spread));
-    }
-    let against = |figure: fn(&Sample) -> Option<f64>| base.and_then(|b| rounds.ratio(b, figure));
+fn server(rounds: &Rounds, base: Option<&Rounds>, settings: &Settings<'_>) -> Value {
+    let about = settings.load.about();
+    let microseconds = |(name, quantile): (&str, f64)| {
+        let spread = rounds.spread(|sample| Some(sample.percentile(quantile)? / 1e3));
+        (name.to_owned(), json!(spread))
+    };
+    let against = |figure: Figure| base.and_then(|base| rounds.ratio(base, figure));
     let is_bulk = settings.load == Load::Bulk;
-    let cpu = rounds.spread(cpu_each(settings.load));
+    let cpu = rounds.spread(about.cpu);
     json!({
         "name": rounds.target.name,
         "address": rounds.target.address.to_string(),
         "congestion": congestion(rounds),
         "messages": rounds.sum(|s| s.round_trips),
-        "messages_per_second": if is_bulk { None } else { rounds.spread(|s| Some(s.per_second())) },
-        "bytes_per_second": rounds.spread(|s| Some(s.bytes_per_second())),
-        "latency_us": latency,
-        "server_cpu_ns_per_message": if is_bulk { None } else { cpu },
-        "server_cpu_ns_per_mib": if is_bulk { cpu } else { None },
-        "memory_bytes_per_connection": rounds.spread(figure(Load::Idle)),
-        "ratio": against(figure(settings.load)),
-        "cpu_ratio": against(cpu_each(settings.load)),
+        "messages_per_second": rounds.spread(Sample::per_second).filter(|_| !is_bulk),
+        "bytes_per_second": rounds.spread(Sample::bytes_per_second),
+        "latency_us": PERCENTILES.into_iter().map(microseconds).collect::<Map<_, _>>(),
+        "server_cpu_ns_per_message": cpu.filter(|_| !is_bulk),
+        "server_cpu_ns_per_mib": cpu.filter(|_| is_bulk),
+        "memory_bytes_per_connection": rounds.spread(Sample::per_connection),
+        "ratio": against(about.figure),
+        "cpu_ratio": against(about.cpu),
         "errors": rounds.sum(|s| s.errors),
-        "first_error": first_error(rounds),
+        "first_error": rounds.first_error(),
         "wrong": rounds.sum(|s| s.wrong),
         "lost": rounds.sum(|s| s.lost),
         "unfinished": rounds.sum(|s| s.unfinished),

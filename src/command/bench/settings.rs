@@ -21,43 +21,24 @@ pub(super) enum Load {
 }
 
 /// What to do in one round, and how often.
-#[derive(Debug, Clone)]
-pub(super) struct Settings {
+#[derive(Debug)]
+pub(super) struct Settings<'a> {
+    /// The flags, for what has no default that depends on others.
+    pub(super) args: &'a BenchArgs,
     /// The kind of load.
     pub(super) load: Load,
     /// Connections, or datagram sockets.
     pub(super) connections: usize,
     /// Bytes of a message; for bulk, of a write.
     pub(super) size: usize,
-    /// How long a round is measured.
-    pub(super) duration: Duration,
-    /// How long it runs before that.
-    pub(super) warmup: Duration,
-    /// Rounds against each server.
-    pub(super) rounds: usize,
-    /// Messages a second over all connections, sent on schedule whatever the server does.
-    pub(super) rate: Option<f64>,
-    /// Whether the client polls instead of sleeping.
-    pub(super) busy: bool,
-    /// Whether floods are sent as trains of datagrams of one size, `UDP_SEGMENT` of udp(7).
-    pub(super) gso: bool,
     /// Datagrams in flight during a flood; 0 is no limit.
     pub(super) window: usize,
-    /// Whether bulk data is compared byte for byte.
-    pub(super) verify: bool,
-    /// How long to wait for a connection and for a reply.
-    pub(super) timeout: Duration,
-    /// The congestion control of our own end.
-    pub(super) congestion: Option<String>,
+    /// Rounds against each server.
+    pub(super) rounds: usize,
     /// The server's process, if it is not to be looked for.
     pub(super) server_pid: Option<u32>,
-    /// Whether the servers are compared, round by round.
-    pub(super) compare: bool,
 }
 
-/// Times are counted in nanoseconds of 64 bits: sums of a few of these fit, and nobody waits for
-/// the end of one.
-pub(super) const TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
 /// Each round keeps the distribution of its latencies, a quarter of a MiB.
 const ROUNDS_MAX: usize = 1000;
 /// A write of this size amortises the system call; larger ones leave the processor's cache.
@@ -67,33 +48,23 @@ const WINDOW: usize = 256;
 /// A train takes the place of one datagram in the buffers, so more may be in flight.
 const WINDOW_GSO: usize = 4096;
 
-impl Settings {
-    pub(super) fn from_args(args: &BenchArgs) -> Result<Self> {
+impl<'a> Settings<'a> {
+    pub(super) fn new(args: &'a BenchArgs) -> Self {
         let load = match args.mode {
             BenchMode::Pingpong => Load::PingPong,
             BenchMode::Bulk => Load::Bulk,
             BenchMode::Flood => Load::Flood,
             BenchMode::Idle | BenchMode::Cold => Load::Idle,
         };
-        let size = args.size.unwrap_or(if load == Load::Bulk { BULK_SIZE } else { 64 });
-        let window = args.window.unwrap_or(if args.gso { WINDOW_GSO } else { WINDOW });
-        Ok(Self {
+        Self {
+            args,
             load,
             connections: args.connections as usize,
-            size,
-            duration: args.duration.min(TIME_MAX),
-            warmup: args.warmup.min(TIME_MAX),
+            size: args.size.unwrap_or(if load == Load::Bulk { BULK_SIZE } else { 64 }),
+            window: args.window.unwrap_or(if args.gso { WINDOW_GSO } else { WINDOW }),
             rounds: args.rounds.map_or(if args.compare { 5 } else { 1 }, |n| n as usize),
-            rate: args.rate,
-            busy: args.busy,
-            gso: args.gso,
-            window,
-            verify: args.verify,
-            timeout: args.timeout.min(TIME_MAX),
-            congestion: args.congestion.clone(),
             server_pid: args.server_pid,
-            compare: args.compare,
-        })
+        }
     }
 
     /// Refuses what has no meaning for the addresses.
@@ -104,7 +75,7 @@ impl Settings {
         if self.server_pid.is_some() && targets.len() > 1 {
             return usage("--server-pid names one process, but there are several servers");
         }
-        if self.rate.is_some() && self.load != Load::PingPong {
+        if self.args.rate.is_some() && self.load != Load::PingPong {
             return usage("--rate is for --mode pingpong");
         }
         if self.rounds > ROUNDS_MAX {
@@ -115,30 +86,23 @@ impl Settings {
 
     fn check_one(&self, address: &Address) -> Result<()> {
         let style = address.style();
-        match (self.load, style) {
-            (Load::Bulk, Style::Datagram | Style::Seqpacket) => {
-                return usage(format!("--mode bulk is for streams, and {address} is none"));
+        let (mode, is_for) = match (self.load, style) {
+            (Load::Bulk, Style::Datagram | Style::Seqpacket) => ("bulk", "streams"),
+            (Load::Flood, Style::Stream | Style::Seqpacket) => ("flood", "datagrams"),
+            (Load::Idle, Style::Datagram) => ("idle", "connections"),
+            _ if self.size == 0 && style != Style::Datagram => return Err(empty(address)),
+            (Load::Flood, _) if self.size == 0 => {
+                return usage("--mode flood needs datagrams of at least one byte to count them");
             }
-            (Load::Flood, Style::Stream | Style::Seqpacket) => {
-                return usage(format!("--mode flood is for datagrams, and {address} is a stream"));
-            }
-            (Load::Idle, Style::Datagram) => {
-                return usage(format!("--mode idle is for connections, and {address} has none"));
-            }
-            _ => {}
-        }
-        if self.size == 0 && style != Style::Datagram {
-            return Err(empty(address));
-        }
-        if self.size == 0 && self.load == Load::Flood {
-            return usage("--mode flood needs datagrams of at least one byte to count them");
-        }
-        Ok(())
+            (_, Style::Datagram | Style::Stream | Style::Seqpacket) => return Ok(()),
+        };
+        usage(format!("--mode {mode} is for {is_for}, which {address} does not have"))
     }
 
     /// How long everything takes, for the progress bar.
     pub(super) fn seconds_of_all(&self, targets: usize) -> f64 {
-        (self.duration + self.warmup).as_secs_f64() * (self.rounds * targets) as f64
+        let round: Duration = self.args.duration + self.args.warmup;
+        round.as_secs_f64() * (self.rounds * targets) as f64
     }
 }
 

@@ -1,15 +1,9 @@
-//! The servers of a run, and connecting to them.
+//! The servers of a run.
 
-use std::os::fd::OwnedFd;
 use std::str::FromStr;
-use std::time::Instant;
 
-use socket2::{SockRef, Socket};
-
-use super::settings::{Load, Settings};
-use crate::address::{Address, Inet};
-use crate::client;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::address::Address;
+use crate::error::{Error, ErrorKind, Result};
 use crate::text::Escaped;
 
 /// A server: its address, with the name that the tables use.
@@ -36,45 +30,6 @@ impl Target {
         }
         Ok(targets)
     }
-
-    /// Opens the connections, one after the other.
-    pub(super) fn connect_all(&self, settings: &Settings) -> Result<Vec<OwnedFd>> {
-        let deadline = Instant::now() + settings.timeout;
-        (0..settings.connections).map(|_| self.connect(settings, deadline)).collect()
-    }
-
-    fn connect(&self, settings: &Settings, deadline: Instant) -> Result<OwnedFd> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let connection = client::connect(&self.address.to_client(), left)?;
-        if settings.load != Load::Bulk {
-            connection.reserve(settings.size)?;
-        }
-        let socket = connection.into_socket();
-        if matches!(self.address, Address::Inet(Inet::Tcp | Inet::Mptcp, ..)) {
-            // A small message has to leave at once: what is measured is the server, not Nagle's
-            // algorithm in the client.
-            socket.set_tcp_nodelay(true).context("set TCP_NODELAY")?;
-            if let Some(name) = &settings.congestion {
-                set_congestion(&socket, name)?;
-            }
-        }
-        Ok(socket.into())
-    }
-}
-
-fn set_congestion(socket: &Socket, name: &str) -> Result<()> {
-    socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
-        Error::new(ErrorKind::Usage, format!("set the congestion control {name}"))
-            .because(error)
-            .remedy("choose one of /proc/sys/net/ipv4/tcp_available_congestion_control")
-    })
-}
-
-/// The congestion control of a TCP connection's own end.
-pub(super) fn congestion(fd: &OwnedFd) -> Option<String> {
-    let name = SockRef::from(fd).tcp_congestion().ok()?;
-    let name: Vec<u8> = name.into_iter().take_while(|&byte| byte != 0).collect();
-    String::from_utf8(name).ok().filter(|name| !name.is_empty())
 }
 
 impl FromStr for Target {

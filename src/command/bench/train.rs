@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::pattern::Pattern;
+use super::{PERIOD, SEED};
+use crate::client::Pattern;
 
 /// Datagrams of at least this size are stamped: in fewer bytes a wrong one could pass for another.
 const STAMPED_MIN: usize = 4;
@@ -19,12 +20,12 @@ pub(super) struct Train {
 impl Train {
     /// `length` datagrams of `size` bytes, one at least.
     pub(super) fn new(size: usize, length: u8) -> Self {
-        let pattern = Pattern::new(size);
+        let pattern = Pattern::new(SEED, PERIOD, size);
         let mut bytes = Vec::with_capacity(size * usize::from(length));
         for number in 0..length {
             let is_stamped = size >= STAMPED_MIN;
             let start = bytes.len();
-            bytes.extend(pattern.message(if is_stamped { number.into() } else { 0 }, size));
+            bytes.extend(pattern.at(if is_stamped { number.into() } else { 0 }, size));
             if is_stamped {
                 bytes[start] = number;
             }

@@ -1,6 +1,5 @@
 //! Waiting for sockets: one epoll instance, or for a single connection the receive call itself.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -45,28 +44,29 @@ impl Wait {
     }
 
     /// One epoll instance for all of them; with `busy` it is asked again and again.
-    pub(super) fn on_all<'a>(
-        fds: impl Iterator<Item = &'a OwnedFd>,
-        busy: bool,
-        trigger: Trigger,
-    ) -> Result<Self> {
+    pub(super) fn on_all(fds: &[OwnedFd], busy: bool, trigger: Trigger) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create1")?;
-        for (index, fd) in fds.enumerate() {
-            SockRef::from(fd).set_nonblocking(true).context("set O_NONBLOCK")?;
-            let data = epoll::EventData::new_u64(index as u64);
-            epoll::add(&epoll, fd, data, trigger.flags()).context("epoll_ctl")?;
-        }
         let events = vec![event(epoll::EventFlags::empty(), 0); EVENTS];
-        Ok(Self { epoll: Some(epoll), events, busy })
+        let wait = Self { epoll: Some(epoll), events, busy };
+        fds.iter().enumerate().try_for_each(|(index, fd)| wait.add(fd, index, trigger))?;
+        Ok(wait)
+    }
+
+    /// Watches one more socket.
+    pub(super) fn add(&self, fd: &OwnedFd, index: usize, trigger: Trigger) -> Result<()> {
+        let Some(epoll) = &self.epoll else { return Ok(()) };
+        SockRef::from(fd).set_nonblocking(true).context("set O_NONBLOCK")?;
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(epoll, fd, data, trigger.flags()).context("epoll_ctl")
     }
 
     /// Also says when `fd` can be written to, or no longer.
-    pub(super) fn set_writing(&self, fd: &OwnedFd, index: usize, on: bool) -> io::Result<()> {
+    pub(super) fn set_writing(&self, fd: &OwnedFd, index: usize, on: bool) -> Result<()> {
         let Some(epoll) = &self.epoll else { return Ok(()) };
         let mut flags = Trigger::Edge.flags();
         flags.set(epoll::EventFlags::OUT, on);
-        epoll::modify(epoll, fd, epoll::EventData::new_u64(index as u64), flags)?;
-        Ok(())
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::modify(epoll, fd, data, flags).context("epoll_ctl")
     }
 
     /// Stops watching `fd`.

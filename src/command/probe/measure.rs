@@ -75,7 +75,7 @@ impl Task {
         notice: &Notice,
         measured: &mut Measured,
     ) -> Result<(Exchange, Pattern), Failure> {
-        measured.connect = Some(connection.connect_time());
+        measured.connect = Some(connection.connect_time);
         connection.reserve(self.size)?;
         let exchange = Exchange { connection, timeout: self.timeout };
         let pattern = Pattern::random(exchange.compared_at_once(self.size));

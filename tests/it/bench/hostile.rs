@@ -125,9 +125,11 @@ fn bytes_that_were_not_sent_are_wrong_in_every_mode() {
     let seqpacket = appending_seqpacket_server(&dir);
     for (mode, address) in [
         ("pingpong", &tcp),
+        ("pingpong -c 3 --rate 500", &tcp),
         ("bulk --verify", &tcp),
         ("idle -c 3", &tcp),
         ("pingpong", &seqpacket),
+        ("pingpong -c 3 --rate 500", &seqpacket),
         ("idle -c 3", &seqpacket),
     ] {
         let (code, server) = measured(&format!("-m {mode} {address}"));

@@ -1,0 +1,173 @@
+//! Messages on their way out and back, one at a time on each connection.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::round::Round;
+use super::{PERIOD, SEED};
+use crate::address::Style;
+use crate::client::Pattern;
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Replies to the last so many datagrams are known as late ones.
+const LATE_MAX: u32 = 64;
+/// What one receive call takes of a long message.
+const RECEIVE: usize = 256 * 1024;
+
+/// The message of one connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peer {
+    sequence: u32,
+    sent: usize,
+    received: usize,
+    /// When it was sent, or was due.
+    pub(super) started: u64,
+    /// Whether it is on its way.
+    pub(super) in_flight: bool,
+    /// Whether epoll says when its connection can be written to.
+    writing: bool,
+    /// Whether something came back that was not sent, since the last whole reply.
+    wrong: bool,
+}
+
+/// Those of all connections of a round.
+pub(super) struct Messages {
+    pub(super) peers: Vec<Peer>,
+    pattern: Pattern,
+    buffer: Vec<u8>,
+    size: usize,
+    /// A message comes back by one receive call or not at all.
+    whole: bool,
+}
+
+impl Messages {
+    pub(super) fn new(round: &Round<'_>) -> Self {
+        let size = round.settings.size;
+        let whole = round.target.address.style() != Style::Stream;
+        // One byte more than a message shows a reply that is too long.
+        let buffer = vec![0; if whole { size + 1 } else { size.min(RECEIVE) }];
+        let peers = vec![Peer::default(); round.settings.connections + 1];
+        Self { peers, pattern: Pattern::new(SEED, PERIOD, size), buffer, size, whole }
+    }
+
+    /// Sends the next message of a connection; its latency counts from `started`.
+    #[inline]
+    pub(super) fn begin(&mut self, round: &Round<'_>, index: usize, started: u64) -> Result<()> {
+        let peer = &mut self.peers[index];
+        peer.sequence = peer.sequence.wrapping_add(1);
+        (peer.sent, peer.received) = (0, 0);
+        (peer.started, peer.in_flight) = (started, true);
+        self.send(round, index)
+    }
+
+    /// Sends what the socket takes of the message.
+    #[inline]
+    fn send(&mut self, round: &Round<'_>, index: usize) -> Result<()> {
+        let (peer, fd) = (&mut self.peers[index], &round.fds[index]);
+        let message = self.pattern.at(peer.sequence.into(), self.size);
+        loop {
+            match send(fd, &message[peer.sent..], SendFlags::NOSIGNAL) {
+                Ok(count) => peer.sent += count,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error).context("send"),
+            }
+            if peer.sent >= self.size {
+                break;
+            }
+        }
+        let writing = peer.sent < self.size;
+        if writing != peer.writing {
+            peer.writing = writing;
+            round.wait.set_writing(fd, index, writing)?;
+        }
+        Ok(())
+    }
+
+    /// Looks for the reply. Returns whether it is what was sent, once the whole of it is there.
+    #[inline]
+    pub(super) fn receive(&mut self, round: &Round<'_>, index: usize) -> Result<Option<bool>> {
+        let is_back =
+            if self.whole { self.receive_whole(round, index)? } else { self.go_on(round, index)? };
+        let peer = &mut self.peers[index];
+        Ok(is_back.then(|| {
+            peer.in_flight = false;
+            !std::mem::take(&mut peer.wrong)
+        }))
+    }
+
+    /// Sends and receives what can be of a message on a stream. Returns whether all is there.
+    #[inline]
+    fn go_on(&mut self, round: &Round<'_>, index: usize) -> Result<bool> {
+        loop {
+            if self.peers[index].in_flight && self.peers[index].sent < self.size {
+                self.send(round, index)?;
+            }
+            let peer = &mut self.peers[index];
+            // Not a byte more than the message: what is too much makes the next one wrong.
+            let missing = if peer.in_flight { self.size - peer.received } else { 1 };
+            let wanted = self.buffer.len().min(missing);
+            let Some(count) = received(&round.fds[index], &mut self.buffer[..wanted])? else {
+                return Ok(false);
+            };
+            if count == 0 {
+                return Err(closed());
+            }
+            if !peer.in_flight {
+                peer.wrong = true;
+                continue;
+            }
+            let expected = &self.pattern.at(peer.sequence.into(), self.size)[peer.received..];
+            peer.wrong |= self.buffer[..count] != expected[..count];
+            peer.received += count;
+            if peer.received == self.size {
+                return Ok(true);
+            }
+            if count < wanted && peer.sent == self.size {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Receives one message that comes whole or not at all, and passes over late replies.
+    #[inline]
+    fn receive_whole(&mut self, round: &Round<'_>, index: usize) -> Result<bool> {
+        let peer = &mut self.peers[index];
+        let sent = |age| self.pattern.at(peer.sequence.wrapping_sub(age).into(), self.size);
+        loop {
+            let Some(count) = received(&round.fds[index], &mut self.buffer)? else {
+                return Ok(false);
+            };
+            if count == 0 && self.size > 0 {
+                return Err(closed());
+            }
+            let message = &self.buffer[..count];
+            if peer.in_flight && message == sent(0) {
+                return Ok(true);
+            }
+            if (1..LATE_MAX).any(|age| message == sent(age)) {
+                continue;
+            }
+            peer.wrong = true;
+            if peer.in_flight {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// How much was received; `None` if nothing is there yet.
+#[inline]
+fn received(fd: &OwnedFd, buffer: &mut [u8]) -> Result<Option<usize>> {
+    match recv(fd, buffer, RecvFlags::empty()) {
+        Ok((count, _)) => Ok(Some(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error).context("receive"),
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::NoReply, "the server closed it")
+}

@@ -1,0 +1,169 @@
+//! One round against one server: the connections, the clock and what is counted. Each load adds
+//! only its own steps.
+
+use std::fmt::Display;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use socket2::{SockRef, Socket};
+
+use super::meter::{Meter, Sample};
+use super::server::Server;
+use super::settings::{Load, Settings};
+use super::target::Target;
+use super::wait::{Trigger, Wait};
+use crate::address::{Address, Inet, Style};
+use crate::client;
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// A single connection waits in its receive call only for messages that fit every socket buffer.
+const IN_RECEIVE_MAX: usize = 16 * 1024;
+
+/// What every load works with.
+pub(super) struct Round<'a> {
+    pub(super) target: &'a Target,
+    pub(super) settings: &'a Settings<'a>,
+    /// The connections, or datagram sockets; also those that have ended.
+    pub(super) fds: Vec<OwnedFd>,
+    /// Which of them have not ended, and how many.
+    open: Vec<bool>,
+    open_count: usize,
+    pub(super) wait: Wait,
+    pub(super) meter: Meter<'a>,
+}
+
+impl<'a> Round<'a> {
+    /// Connects; the warm-up begins now.
+    pub(super) fn open(
+        target: &'a Target,
+        settings: &'a Settings<'a>,
+        progress: &'a ProgressBar,
+    ) -> Result<Self> {
+        // Of the idle ones the first pays for what the server sets up for all of them.
+        let count = if settings.load == Load::Idle { 1 } else { settings.connections };
+        let fds = connect_all(target, settings, count)?;
+        let is_alone = settings.load == Load::PingPong
+            && settings.args.rate.is_none()
+            && settings.size <= IN_RECEIVE_MAX;
+        let trigger = if settings.load == Load::Bulk { Trigger::Level } else { Trigger::Edge };
+        let wait = match &fds[..] {
+            [fd] if is_alone => Wait::in_receive(fd, settings.args.busy)?,
+            fds => Wait::on_all(fds, settings.args.busy, trigger)?,
+        };
+        let mut meter = Meter::new(settings, Server::find(target, settings), progress);
+        meter.sample.congestion = fds.first().and_then(congestion);
+        let (open, open_count) = (vec![true; count], count);
+        Ok(Self { target, settings, fds, open, open_count, wait, meter })
+    }
+
+    /// Opens the other connections of the idle load.
+    pub(super) fn connect_more(&mut self, count: usize) -> Result<()> {
+        for fd in connect_all(self.target, self.settings, count)? {
+            self.wait.add(&fd, self.fds.len(), Trigger::Edge)?;
+            self.fds.push(fd);
+            self.open.push(true);
+            self.open_count += 1;
+        }
+        Ok(())
+    }
+
+    /// Runs the warm-up and the measurement: `turn` after turn, each with the time. Returns the
+    /// time of the end; the connections are still open.
+    pub(super) fn run(
+        &mut self,
+        mut turn: impl FnMut(&mut Self, u64) -> Result<()>,
+    ) -> Result<u64> {
+        let mut now = self.meter.now();
+        loop {
+            turn(self, now)?;
+            now = self.meter.now();
+            if !self.meter.goes_on(now) || self.open_count == 0 {
+                self.meter.stop();
+                return Ok(now);
+            }
+        }
+    }
+
+    /// What was counted.
+    pub(super) fn into_sample(self) -> Sample {
+        self.meter.sample
+    }
+
+    pub(super) fn is_datagram(&self) -> bool {
+        self.target.address.style() == Style::Datagram
+    }
+
+    pub(super) fn is_open(&self, index: usize) -> bool {
+        self.open[index]
+    }
+
+    /// Whether any connection has not ended.
+    pub(super) fn any_open(&self) -> bool {
+        self.open_count > 0
+    }
+
+    /// Counts a message that came back, and whether as it was sent. Returns the time.
+    #[inline]
+    pub(super) fn back(&mut self, started: u64, is_right: bool) -> u64 {
+        let now = self.meter.now();
+        self.meter.sample.round_trip(now.saturating_sub(started), self.settings.size);
+        self.meter.sample.wrong += u64::from(!is_right);
+        now
+    }
+
+    /// Counts an error of a connection.
+    pub(super) fn error(&mut self, index: usize, why: impl Display) {
+        self.meter.sample.error(|| format!("connection {}: {why}", index + 1));
+    }
+
+    /// Counts an error that ends a connection.
+    pub(super) fn failed(&mut self, index: usize, why: impl Display) {
+        self.error(index, why);
+        self.ended(index);
+    }
+
+    /// A connection is not worked on any more.
+    pub(super) fn ended(&mut self, index: usize) {
+        self.wait.forget(&self.fds[index]);
+        self.open_count -= usize::from(std::mem::take(&mut self.open[index]));
+    }
+}
+
+/// Opens connections one after the other.
+fn connect_all(target: &Target, settings: &Settings, count: usize) -> Result<Vec<OwnedFd>> {
+    let deadline = Instant::now() + settings.args.timeout;
+    let connect = |_| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let connection = client::connect(&target.address.to_client(), left)?;
+        if settings.load != Load::Bulk {
+            connection.reserve(settings.size)?;
+        }
+        let socket = connection.socket;
+        if matches!(target.address, Address::Inet(Inet::Tcp | Inet::Mptcp, ..)) {
+            // A small message has to leave at once: what is measured is the server, not Nagle's
+            // algorithm in the client.
+            socket.set_tcp_nodelay(true).context("set TCP_NODELAY")?;
+            if let Some(name) = &settings.args.congestion {
+                set_congestion(&socket, name)?;
+            }
+        }
+        Ok(socket.into())
+    };
+    (0..count).map(connect).collect()
+}
+
+fn set_congestion(socket: &Socket, name: &str) -> Result<()> {
+    socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+        Error::new(ErrorKind::Usage, format!("set the congestion control {name}"))
+            .because(error)
+            .remedy("choose one of /proc/sys/net/ipv4/tcp_available_congestion_control")
+    })
+}
+
+/// The congestion control of a TCP connection's own end.
+fn congestion(fd: &OwnedFd) -> Option<String> {
+    let name = SockRef::from(fd).tcp_congestion().ok()?;
+    let name: Vec<u8> = name.into_iter().take_while(|&byte| byte != 0).collect();
+    String::from_utf8(name).ok().filter(|name| !name.is_empty())
+}
