@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
+use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::Socket;
 
@@ -95,12 +96,7 @@ impl Connection {
     ///
     /// `WouldBlock` if it takes nothing, and those of send(2).
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match rustix::net::send(self, bytes, SendFlags::NOSIGNAL) {
-                Err(rustix::io::Errno::INTR) => {}
-                result => return Ok(result?),
-            }
-        }
+        Ok(retry_on_intr(|| rustix::net::send(self, bytes, SendFlags::NOSIGNAL))?)
     }
 
     /// Receives what is there, or one message. Returns its whole length, even if that is more
@@ -115,12 +111,7 @@ impl Connection {
             Style::Stream => RecvFlags::empty(),
             Style::Datagram | Style::Seqpacket => RecvFlags::TRUNC,
         };
-        loop {
-            match rustix::net::recv(self, &mut *buffer, flags) {
-                Err(rustix::io::Errno::INTR) => {}
-                result => return Ok(result?.1),
-            }
-        }
+        Ok(retry_on_intr(|| rustix::net::recv(self, &mut *buffer, flags))?.1)
     }
 
     /// Receives something of a stream (0: its end), or one message with its whole length.

@@ -48,7 +48,7 @@ impl Exchange {
     pub fn verify(&self, message: Message<'_>, begun: impl Fn()) -> Result<Times, Failure> {
         let size = message.size;
         let part = |sent| message.part(sent as u64, self.compared_at_once(size - sent));
-        let (length, times) = self.round_trip(size, part, |offset, got| {
+        let (length, times) = self.round_trip((None, size), part, |offset, got| {
             let got = &got[..got.len().min(size - offset)];
             if let Some(words) = message.difference(offset as u64, got) {
                 return Err(self.failure(Symptom::WrongBytes, words));
@@ -68,31 +68,28 @@ impl Exchange {
         }
     }
 
-    /// Sends `bytes` and returns what comes back, whatever it is: as many bytes of a stream, or one
-    /// message, of which a byte more than was sent is kept.
+    /// Sends `bytes`, all or what was not `sent` yet, and returns what comes back, whatever it is:
+    /// as many bytes of a stream, or one message, of which a byte more than was sent is kept.
     ///
     /// # Errors
     ///
     /// The [`Failure`] if nothing comes back, or not all of a stream.
-    pub fn echo(&self, bytes: &[u8]) -> Result<(Vec<u8>, Times), Failure> {
-        self.connection.reserve(bytes.len())?;
-        let mut echo = Vec::with_capacity(bytes.len());
-        let (_, times) = self.round_trip(
-            bytes.len(),
-            |sent| &bytes[sent..],
-            |_, got| {
-                echo.extend_from_slice(got);
-                Ok(())
-            },
-        )?;
+    pub fn echo(&self, bytes: &[u8], sent: Option<usize>) -> Result<(Vec<u8>, Times), Failure> {
+        let mut echo = Vec::with_capacity(bytes.len() + 1);
+        let take = |_, got: &[u8]| {
+            echo.extend_from_slice(got);
+            Ok(())
+        };
+        let unsent = |sent| &bytes[sent..];
+        let (_, times) = self.round_trip((sent, bytes.len()), unsent, take)?;
         Ok((echo, times))
     }
 
-    /// Sends `size` bytes, of which `part` has the next ones, and gives `take` the offset of what
-    /// comes back, and that. Returns its whole length.
+    /// Sends a message of `size` bytes, of which some may be `sent` and `part` has the next ones,
+    /// and gives `take` the offset of what comes back, and that. Returns its whole length.
     fn round_trip<'a>(
         &self,
-        size: usize,
+        (sent, size): (Option<usize>, usize),
         part: impl Fn(usize) -> &'a [u8],
         mut take: impl FnMut(usize, &[u8]) -> Result<(), Failure>,
     ) -> Result<(usize, Times), Failure> {
@@ -100,8 +97,11 @@ impl Exchange {
         let is_stream = self.is_stream();
         // One byte more shows a packet that is too long, and tells an empty one from none.
         let mut buffer = vec![0; if is_stream { CHUNK.min(size) } else { size + 1 }];
-        let (mut sent, mut received, mut first) = (0, 0, None);
-        let mut unsent = Some(part(0));
+        let (mut received, mut first) = (0, None);
+        let rest = |sent: usize| (sent < size).then(|| part(sent));
+        // Nothing yet: also a message of no bytes is to be sent.
+        let mut unsent = sent.map_or_else(|| Some(part(0)), rest);
+        let mut sent = sent.unwrap_or(0);
         let started = Instant::now();
         loop {
             let room = if is_stream { buffer.len().min(size - received) } else { buffer.len() };
@@ -111,7 +111,7 @@ impl Exchange {
                 .map_err(|error| self.broken(received, size, error))?;
             if let Some(taken) = taken {
                 sent += taken;
-                unsent = (sent < size).then(|| part(sent));
+                unsent = rest(sent);
             }
             let Some(length) = length else { continue };
             if length == 0 && at.style() != Style::Datagram {

@@ -115,8 +115,9 @@ impl Symptom {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Self::NoSuchPath,
             Some(libc::EACCES | libc::EPERM) => Self::PermissionDenied,
             Some(libc::EPROTOTYPE) => Self::WrongType,
-            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => Self::Unreachable,
-            Some(libc::EADDRNOTAVAIL) => Self::Unreachable,
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EADDRNOTAVAIL) => {
+                Self::Unreachable
+            }
             Some(
                 libc::EAFNOSUPPORT
                 | libc::EPROTONOSUPPORT

@@ -3,15 +3,13 @@
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 
 use super::round::Round;
 use super::wait::TICK;
 use super::{PERIOD, SEED};
 use crate::client::Pattern;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Large enough to take what a socket buffer holds in few calls.
 const RECEIVE: usize = 256 * 1024;
@@ -71,22 +69,14 @@ impl Bulk {
     fn write(&mut self, round: &Round<'_>, index: usize) -> Result<()> {
         let stream = &mut self.streams[index];
         let chunk = self.pattern.at(stream.sent, round.settings.size);
-        match send(&round.fds[index], chunk, SendFlags::NOSIGNAL) {
-            Ok(count) => stream.sent += count as u64,
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(error).context("send"),
-        }
+        stream.sent += round.send(index, chunk)?.unwrap_or(0) as u64;
         Ok(())
     }
 
     #[inline]
     fn read(&mut self, round: &mut Round<'_>, index: usize) -> Result<()> {
         let stream = &mut self.streams[index];
-        let count = match recv(&round.fds[index], self.buffer.as_mut_slice(), RecvFlags::empty()) {
-            Ok((count, _)) => count,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error).context("receive"),
-        };
+        let Some(count) = round.receive(index, &mut self.buffer)? else { return Ok(()) };
         if count == 0 {
             let missing = stream.sent.saturating_sub(stream.received);
             if self.writing || missing > 0 {

@@ -5,8 +5,7 @@
 //! executes the command.
 
 use std::ffi::OsString;
-use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ use super::{PERIOD, SEED};
 use crate::activator::{Bound, Target};
 use crate::address::{Address, Style};
 use crate::cli::BenchArgs;
-use crate::client::{self, Connection, Deadline, Pattern};
+use crate::client::{self, Exchange, Pattern};
 use crate::command::Outcome;
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -62,17 +61,22 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
 
 /// What is bound for each start. A port of its own, because the last one may still be in use.
 fn address(args: &BenchArgs) -> Result<Address> {
-    let usage = |message: &str| Err(Error::new(ErrorKind::Usage, message));
-    match args.targets.as_slice() {
-        [] => "tcp:127.0.0.1:0".parse().or_else(|_| usage("no address to bind")),
-        [one] => match one.parse::<Address>() {
-            // One of its addresses is measured, and it has to be the same one each time.
-            Ok(address) if address.needs_resolver() => usage("--mode cold: give a numeric address"),
-            Ok(address) => Ok(address),
-            Err(error) => usage(&format!("address to bind: {error}")),
-        },
-        _ => usage("--mode cold binds one address for all; the servers are --run"),
+    let usage = |message: String| Error::new(ErrorKind::Usage, message);
+    let text = match args.targets.as_slice() {
+        [] => "tcp:127.0.0.1:0",
+        [one] => one,
+        _ => {
+            let message = "--mode cold binds one address for all; the servers are --run";
+            return Err(usage(message.to_owned()));
+        }
+    };
+    let address: Address =
+        text.parse().map_err(|error| usage(format!("address to bind: {error}")))?;
+    if address.needs_resolver() {
+        // One of its addresses is measured, and it has to be the same one each time.
+        return Err(usage("--mode cold: give a numeric address".to_owned()));
     }
+    Ok(address)
 }
 
 /// `[NAME=]COMMAND ARGUMENT…`, in words: a shell would be part of what is measured. Without a
@@ -103,53 +107,25 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let connection = client::connect(&bound.to_client(), args.timeout)?;
     let size = args.size.unwrap_or(64);
     let pattern = Pattern::new(SEED, PERIOD, size);
-    let mut buffer = vec![0; size + 1];
     let message = pattern.at(0, size);
     // Nobody reads yet: of a stream that is as much as fits.
     let sent = connection.try_send(message).context(format!("send to {bound}"))?;
+    let exchange = Exchange { connection, timeout: args.timeout };
     let started = Instant::now();
     let mut child = server.program.spawn(&[socket], |_| {})?;
-    let result = reply(&connection, &message[sent..], &mut buffer, args.timeout);
+    let result = exchange.echo(message, Some(sent));
     let time = started.elapsed();
     let _ = child.kill().and_then(|()| child.wait());
-    let received = result.map_err(|error| {
-        Error::new(ErrorKind::NoReply, format!("{} sent no reply", server.name))
-            .because(error)
+    let (echo, _) = result.map_err(|failure| {
+        let seen = failure.symptom;
+        Error::new(ErrorKind::NoReply, format!("{} sent no reply ({seen})", server.name))
             .remedy("start it by `socket-activate-echo activate` to see what it says")
     })?;
-    if buffer[..received] != *message {
+    if echo != message {
         let message = format!("{}: the reply differs from what was sent", server.name);
         return Err(Error::new(ErrorKind::WrongReply, message));
     }
     Ok(time.as_nanos() as u64)
-}
-
-/// Sends the rest while the reply comes: one message, or as many bytes as were sent. `buffer` is
-/// a byte longer than that. Returns how much of it the reply takes.
-fn reply(
-    connection: &Connection,
-    mut unsent: &[u8],
-    buffer: &mut [u8],
-    timeout: Duration,
-) -> io::Result<usize> {
-    let size = buffer.len() - 1;
-    let mut received = 0;
-    loop {
-        let deadline = Deadline::after(timeout);
-        let bytes = (!unsent.is_empty()).then_some(unsent);
-        let (sent, count) =
-            connection.send_and_receive(bytes, &mut buffer[received..], deadline)?;
-        unsent = &unsent[sent.unwrap_or(0)..];
-        match count {
-            None => continue,
-            Some(0) if size > 0 => return Err(io::Error::other("it closed the connection")),
-            // A message's length is its own, whatever the buffer takes of it.
-            Some(count) => received = (received + count).min(buffer.len()),
-        }
-        if received >= size || connection.style() != Style::Stream {
-            return Ok(received);
-        }
-    }
 }
 
 fn quantile(values: &[u64], quantile: f64) -> f64 {
@@ -176,10 +152,9 @@ fn table(servers: &[Server], starts: u32) -> String {
         row.push(("ratio".to_owned(), ratio(against(server, &servers[0]))));
         row
     };
-    format!(
-        "cold start, {starts} × from fork to the first echo, in turns; time, ratio to the first\n{}",
-        aligned(&servers.iter().map(row).collect::<Vec<_>>())
-    )
+    let rows: Vec<_> = servers.iter().map(row).collect();
+    let heading = "from fork to the first echo, in turns; time, ratio to the first";
+    format!("cold start, {starts} × {heading}\n{}", aligned(&rows))
 }
 
 fn document(servers: &[Server]) -> Value {

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 
 use super::messages::Messages;
@@ -77,9 +75,9 @@ fn end_all(round: &mut Round<'_>) -> Result<()> {
     while round.any_open() && Instant::now() < deadline {
         for at in 0..round.wait.wait(TICK)? {
             let (index, _) = round.wait.event(at);
-            let surplus = match recv(&round.fds[index], &mut [0_u8], RecvFlags::empty()) {
-                Err(Errno::AGAIN | Errno::INTR) => continue,
-                Ok((count, _)) => count > 0,
+            let surplus = match round.receive(index, &mut [0]) {
+                Ok(None) => continue,
+                Ok(Some(count)) => count > 0,
                 Err(_) => false,
             };
             round.meter.sample.wrong += u64::from(surplus);

@@ -1,15 +1,10 @@
 //! Messages on their way out and back, one at a time on each connection.
 
-use std::os::fd::OwnedFd;
-
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-
 use super::round::Round;
 use super::{PERIOD, SEED};
 use crate::address::Style;
 use crate::client::Pattern;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Replies to the last so many datagrams are known as late ones.
 const LATE_MAX: u32 = 64;
@@ -65,15 +60,10 @@ impl Messages {
     /// Sends what the socket takes of the message.
     #[inline]
     fn send(&mut self, round: &Round<'_>, index: usize) -> Result<()> {
-        let (peer, fd) = (&mut self.peers[index], &round.fds[index]);
+        let peer = &mut self.peers[index];
         let message = self.pattern.at(peer.sequence.into(), self.size);
-        loop {
-            match send(fd, &message[peer.sent..], SendFlags::NOSIGNAL) {
-                Ok(count) => peer.sent += count,
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error).context("send"),
-            }
+        while let Some(count) = round.send(index, &message[peer.sent..])? {
+            peer.sent += count;
             if peer.sent >= self.size {
                 break;
             }
@@ -81,7 +71,7 @@ impl Messages {
         let writing = peer.sent < self.size;
         if writing != peer.writing {
             peer.writing = writing;
-            round.wait.set_writing(fd, index, writing)?;
+            round.wait.set_writing(&round.fds[index], index, writing)?;
         }
         Ok(())
     }
@@ -109,7 +99,7 @@ impl Messages {
             // Not a byte more than the message: what is too much makes the next one wrong.
             let missing = if peer.in_flight { self.size - peer.received } else { 1 };
             let wanted = self.buffer.len().min(missing);
-            let Some(count) = received(&round.fds[index], &mut self.buffer[..wanted])? else {
+            let Some(count) = round.receive(index, &mut self.buffer[..wanted])? else {
                 return Ok(false);
             };
             if count == 0 {
@@ -137,7 +127,7 @@ impl Messages {
         let peer = &mut self.peers[index];
         let sent = |age| self.pattern.at(peer.sequence.wrapping_sub(age).into(), self.size);
         loop {
-            let Some(count) = received(&round.fds[index], &mut self.buffer)? else {
+            let Some(count) = round.receive(index, &mut self.buffer)? else {
                 return Ok(false);
             };
             if count == 0 && self.size > 0 {
@@ -155,16 +145,6 @@ impl Messages {
                 return Ok(true);
             }
         }
-    }
-}
-
-/// How much was received; `None` if nothing is there yet.
-#[inline]
-fn received(fd: &OwnedFd, buffer: &mut [u8]) -> Result<Option<usize>> {
-    match recv(fd, buffer, RecvFlags::empty()) {
-        Ok((count, _)) => Ok(Some(count)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-        Err(error) => Err(error).context("receive"),
     }
 }
 

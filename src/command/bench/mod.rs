@@ -34,8 +34,8 @@ use round::Round;
 use settings::{Load, Settings};
 use target::Target;
 
-/// What is sent: fixed, and short enough to stay in the processor's cache. Each message begins a byte
-/// after the one before it, and their first four bytes differ.
+/// What is sent: fixed, and short enough to stay in the processor's cache. Each message begins a
+/// byte after the one before it, and their first four bytes differ.
 const SEED: u64 = 1;
 const PERIOD: usize = 65_521;
 
@@ -81,7 +81,7 @@ fn one_round(target: &Target, settings: &Settings<'_>, progress: &ProgressBar) -
         Load::Flood => flood::run(&mut round)?,
         Load::Idle => idle::run(&mut round)?,
     }
-    Ok(round.into_sample())
+    Ok(round.meter.sample)
 }
 
 fn pin(cpu: usize) -> Result<()> {

@@ -44,10 +44,9 @@ pub(super) fn latency(results: &[Rounds], conditions: &str) -> String {
         body += &text((WIDTH / 2.0, HEIGHT / 2.0), "middle", "no latencies were measured");
     }
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="13">
-<rect width="100%" height="100%" fill="white"/>
-{body}</svg>
-"##
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+         width=\"{WIDTH}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n"
     )
 }
 
@@ -117,9 +116,9 @@ fn legend(at: u32, name: &str, colour: &str) -> String {
     // A line may pass behind the name.
     let width = 44.0 + 8.0 * name.chars().count() as f64;
     format!(
-        r##"<rect x="{left}" y="{top}" width="{width}" height="20" fill="white" fill-opacity="0.8"/>
+        r#"<rect x="{left}" y="{top}" width="{width}" height="20" fill="white" fill-opacity="0.8"/>
 <line x1="{x}" y1="{y}" x2="{right}" y2="{y}" stroke="{colour}" stroke-width="3"/>
-{}"##,
+{}"#,
         text((x + 32.0, y + 4.0), "start", name)
     )
 }

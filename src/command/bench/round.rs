@@ -6,9 +6,11 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{SockRef, Socket};
 
-use super::meter::{Meter, Sample};
+use super::meter::Meter;
 use super::server::Server;
 use super::settings::{Load, Settings};
 use super::target::Target;
@@ -85,11 +87,6 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// What was counted.
-    pub(super) fn into_sample(self) -> Sample {
-        self.meter.sample
-    }
-
     pub(super) fn is_datagram(&self) -> bool {
         self.target.address.style() == Style::Datagram
     }
@@ -101,6 +98,28 @@ impl<'a> Round<'a> {
     /// Whether any connection has not ended.
     pub(super) fn any_open(&self) -> bool {
         self.open_count > 0
+    }
+
+    /// Sends what the socket takes of a stream, or one message. Returns `None` if it takes nothing.
+    #[inline]
+    pub(super) fn send(&self, index: usize, bytes: &[u8]) -> Result<Option<usize>> {
+        let fd = &self.fds[index];
+        match retry_on_intr(|| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)) {
+            Ok(count) => Ok(Some(count)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error).context("send"),
+        }
+    }
+
+    /// Receives what is there, or one message. Returns `None` if nothing is.
+    #[inline]
+    pub(super) fn receive(&self, index: usize, buffer: &mut [u8]) -> Result<Option<usize>> {
+        let fd = &self.fds[index];
+        match retry_on_intr(|| rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())) {
+            Ok((count, _)) => Ok(Some(count)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error).context("receive"),
+        }
     }
 
     /// Counts a message that came back, and whether as it was sent. Returns the time.

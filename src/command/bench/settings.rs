@@ -1,7 +1,5 @@
 //! What to do, from the command line: every combination that has no meaning is refused here.
 
-use std::time::Duration;
-
 use super::target::Target;
 use crate::address::{Address, Style};
 use crate::cli::{BenchArgs, BenchMode};
@@ -96,12 +94,12 @@ impl<'a> Settings<'a> {
             }
             (_, Style::Datagram | Style::Stream | Style::Seqpacket) => return Ok(()),
         };
-        usage(format!("--mode {mode} is for {is_for}, which {address} does not have"))
+        usage(format!("--mode {mode} is for {is_for}, not for {address}"))
     }
 
     /// How long everything takes, for the progress bar.
     pub(super) fn seconds_of_all(&self, targets: usize) -> f64 {
-        let round: Duration = self.args.duration + self.args.warmup;
+        let round = self.args.duration + self.args.warmup;
         round.as_secs_f64() * (self.rounds * targets) as f64
     }
 }

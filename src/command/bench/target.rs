@@ -1,7 +1,5 @@
 //! The servers of a run.
 
-use std::str::FromStr;
-
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Escaped;
@@ -16,11 +14,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The targets of the command line: `ADDR` or `NAME=ADDR` each, with distinct names.
+    /// The targets of the command line, with distinct names.
     pub(super) fn parse_all(texts: &[String]) -> Result<Vec<Self>> {
         let mut targets: Vec<Self> = Vec::with_capacity(texts.len());
         for text in texts {
-            let target: Self = text.parse()?;
+            let target = Self::parse(text)?;
             if targets.iter().any(|other| other.name == target.name) {
                 let message = format!("two servers have the name `{}`", target.name);
                 return Err(Error::new(ErrorKind::Usage, message)
@@ -30,23 +28,18 @@ impl Target {
         }
         Ok(targets)
     }
-}
 
-impl FromStr for Target {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
+    /// `ADDR` or `NAME=ADDR`.
+    fn parse(text: &str) -> Result<Self> {
+        let usage = |message| Error::new(ErrorKind::Usage, message);
         // A path may have an equals sign too: a name never has a colon.
         let (name, address) = match text.split_once('=') {
+            Some(("", _)) => return Err(usage(format!("`{text}` has no name before the ="))),
             Some((name, address)) if !name.contains(':') => (name, address),
             _ => (text, text),
         };
-        if name.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, format!("`{text}` has no name before the =")));
-        }
-        let address = address
-            .parse()
-            .map_err(|error| Error::new(ErrorKind::Usage, format!("server `{text}`: {error}")))?;
+        let address =
+            address.parse().map_err(|error| usage(format!("server `{text}`: {error}")))?;
         Ok(Self { name: Escaped::new(name).to_string(), address })
     }
 }
@@ -63,13 +56,13 @@ mod tests {
             ("unix:/x=y", "unix:/x=y", "unix:/x=y"),
             ("b=unix:/x=y", "b", "unix:/x=y"),
         ] {
-            let target: Target = text.parse().unwrap();
+            let target = Target::parse(text).unwrap();
             assert_eq!(
                 (target.name.as_str(), target.address.to_string().as_str()),
                 (name, address)
             );
         }
-        assert!("=tcp:127.0.0.1:1".parse::<Target>().is_err());
+        assert!(Target::parse("=tcp:127.0.0.1:1").is_err());
         let twice = ["a=unix:/x".to_owned(), "a=unix:/y".to_owned()];
         assert!(Target::parse_all(&twice).is_err());
     }

@@ -44,7 +44,8 @@ pub(super) fn run(args: &ProbeArgs) -> Outcome {
         }
         let notice = Notice::start(address, timeout);
         notice.phase(Phase::Reply { first }, Instant::now());
-        let (got, times) = exchange.echo(&sent)?;
+        exchange.connection.reserve(sent.len())?;
+        let (got, times) = exchange.echo(&sent, None)?;
         drop(notice);
         first = false;
         if got != sent {

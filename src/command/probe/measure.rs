@@ -17,7 +17,7 @@ pub(super) struct Task {
     pub(super) wait: bool,
 }
 
-/// Where an address comes from: what a kernel does not have is no failure of the demo set.
+/// Where an address comes from: what a kernel does not have does not fail the demo set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     User,
