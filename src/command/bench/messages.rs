@@ -6,7 +6,7 @@ use crate::address::Style;
 use crate::client::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Replies to the last so many datagrams are known as late ones.
+/// Replies to the last so many datagrams are known as late ones, and as many are passed over.
 const LATE_MAX: u32 = 64;
 /// What one receive call takes of a long message.
 const RECEIVE: usize = 256 * 1024;
@@ -23,7 +23,7 @@ pub(super) struct Peer {
     pub(super) in_flight: bool,
     /// Whether epoll says when its connection can be written to.
     writing: bool,
-    /// Whether something came back that was not sent, since the last whole reply.
+    /// Whether something of it came back that was not sent.
     wrong: bool,
 }
 
@@ -52,7 +52,7 @@ impl Messages {
     pub(super) fn begin(&mut self, round: &Round<'_>, index: usize, started: u64) -> Result<()> {
         let peer = &mut self.peers[index];
         peer.sequence = peer.sequence.wrapping_add(1);
-        (peer.sent, peer.received) = (0, 0);
+        (peer.sent, peer.received, peer.wrong) = (0, 0, false);
         (peer.started, peer.in_flight) = (started, true);
         self.send(round, index)
     }
@@ -77,74 +77,68 @@ impl Messages {
     }
 
     /// Looks for the reply. Returns whether it is what was sent, once the whole of it is there.
+    /// What comes when nothing is on its way is left for the next message, which it makes wrong.
     #[inline]
     pub(super) fn receive(&mut self, round: &Round<'_>, index: usize) -> Result<Option<bool>> {
-        let is_back =
+        if !self.peers[index].in_flight {
+            return Ok(None);
+        }
+        let is_right =
             if self.whole { self.receive_whole(round, index)? } else { self.go_on(round, index)? };
-        let peer = &mut self.peers[index];
-        Ok(is_back.then(|| {
-            peer.in_flight = false;
-            !std::mem::take(&mut peer.wrong)
-        }))
+        self.peers[index].in_flight = is_right.is_none();
+        Ok(is_right)
     }
 
-    /// Sends and receives what can be of a message on a stream. Returns whether all is there.
+    /// Sends and receives what can be of a message on a stream.
     #[inline]
-    fn go_on(&mut self, round: &Round<'_>, index: usize) -> Result<bool> {
+    fn go_on(&mut self, round: &Round<'_>, index: usize) -> Result<Option<bool>> {
         loop {
-            if self.peers[index].in_flight && self.peers[index].sent < self.size {
+            if self.peers[index].sent < self.size {
                 self.send(round, index)?;
             }
             let peer = &mut self.peers[index];
             // Not a byte more than the message: what is too much makes the next one wrong.
-            let missing = if peer.in_flight { self.size - peer.received } else { 1 };
-            let wanted = self.buffer.len().min(missing);
+            let wanted = self.buffer.len().min(self.size - peer.received);
             let Some(count) = round.receive(index, &mut self.buffer[..wanted])? else {
-                return Ok(false);
+                return Ok(None);
             };
             if count == 0 {
                 return Err(closed());
-            }
-            if !peer.in_flight {
-                peer.wrong = true;
-                continue;
             }
             let expected = &self.pattern.at(peer.sequence.into(), self.size)[peer.received..];
             peer.wrong |= self.buffer[..count] != expected[..count];
             peer.received += count;
             if peer.received == self.size {
-                return Ok(true);
+                return Ok(Some(!peer.wrong));
             }
             if count < wanted && peer.sent == self.size {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
 
     /// Receives one message that comes whole or not at all, and passes over late replies.
     #[inline]
-    fn receive_whole(&mut self, round: &Round<'_>, index: usize) -> Result<bool> {
-        let peer = &mut self.peers[index];
-        let sent = |age| self.pattern.at(peer.sequence.wrapping_sub(age).into(), self.size);
-        loop {
+    fn receive_whole(&mut self, round: &Round<'_>, index: usize) -> Result<Option<bool>> {
+        let sequence = self.peers[index].sequence;
+        let sent = |age| self.pattern.at(sequence.wrapping_sub(age).into(), self.size);
+        for _ in 0..=LATE_MAX {
             let Some(count) = round.receive(index, &mut self.buffer)? else {
-                return Ok(false);
+                return Ok(None);
             };
             if count == 0 && self.size > 0 {
                 return Err(closed());
             }
             let message = &self.buffer[..count];
-            if peer.in_flight && message == sent(0) {
-                return Ok(true);
+            if message == sent(0) {
+                return Ok(Some(true));
             }
-            if (1..LATE_MAX).any(|age| message == sent(age)) {
-                continue;
-            }
-            peer.wrong = true;
-            if peer.in_flight {
-                return Ok(true);
+            if !(1..=LATE_MAX).any(|age| message == sent(age)) {
+                return Ok(Some(false));
             }
         }
+        // One that sends them without end is not waited for.
+        Ok(None)
     }
 }
 

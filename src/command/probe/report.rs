@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::address::Address;
 use crate::client::Failure;
@@ -31,8 +31,11 @@ pub(super) struct Report {
     pub(super) exit_status: u8,
     /// Messages that came back whole and equal.
     messages_echoed: usize,
-    #[serde(flatten)]
-    times: Times,
+    connect_ns: Option<u64>,
+    first_reply_ns: Option<u64>,
+    round_trip_min_ns: Option<u64>,
+    round_trip_median_ns: Option<u64>,
+    round_trip_max_ns: Option<u64>,
     /// What went wrong, or why it was skipped, or a remark.
     message: Option<String>,
     /// The likely cause and the next command to run.
@@ -40,24 +43,6 @@ pub(super) struct Report {
     /// The failure with its remedy, for the line on standard error.
     #[serde(skip)]
     pub(super) error: Option<Error>,
-}
-
-#[derive(Debug, Serialize)]
-struct Times {
-    #[serde(rename = "connect_ns", serialize_with = "nanoseconds")]
-    connect: Option<Duration>,
-    #[serde(rename = "first_reply_ns", serialize_with = "nanoseconds")]
-    first_reply: Option<Duration>,
-    #[serde(rename = "round_trip_min_ns", serialize_with = "nanoseconds")]
-    min: Option<Duration>,
-    #[serde(rename = "round_trip_median_ns", serialize_with = "nanoseconds")]
-    median: Option<Duration>,
-    #[serde(rename = "round_trip_max_ns", serialize_with = "nanoseconds")]
-    max: Option<Duration>,
-}
-
-fn nanoseconds<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).serialize(to)
 }
 
 /// The times of one address, as far as it came.
@@ -82,20 +67,19 @@ impl Report {
     pub(super) fn new(address: &Address, measured: Measured, verdict: Verdict) -> Self {
         let Measured { connect, first_reply, round_trips: mut trips } = measured;
         trips.sort_unstable();
-        let times = Times {
-            connect,
-            first_reply,
-            min: trips.first().copied(),
-            // The lower of the two in the middle, if their number is even: one that was measured.
-            median: trips.get(trips.len().saturating_sub(1) / 2).copied(),
-            max: trips.last().copied(),
-        };
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        // The lower of the two in the middle, if their number is even: one that was measured.
+        let median = trips.get(trips.len().saturating_sub(1) / 2);
         let mut report = Self {
             address: address.to_string(),
             verdict: "echoed",
             exit_status: 0,
             messages_echoed: trips.len(),
-            times,
+            connect_ns: connect.map(nanoseconds),
+            first_reply_ns: first_reply.map(nanoseconds),
+            round_trip_min_ns: trips.first().copied().map(nanoseconds),
+            round_trip_median_ns: median.copied().map(nanoseconds),
+            round_trip_max_ns: trips.last().copied().map(nanoseconds),
             message: None,
             remedy: None,
             error: None,
@@ -145,9 +129,13 @@ impl Layout {
     }
 
     pub(super) fn row(self, report: &Report) -> String {
-        let Times { connect, first_reply, min, median, .. } = report.times;
-        let columns = [connect, first_reply, min, median]
-            .map(|time| time.map_or_else(|| "-".to_owned(), human));
+        let columns = [
+            report.connect_ns,
+            report.first_reply_ns,
+            report.round_trip_min_ns,
+            report.round_trip_median_ns,
+        ]
+        .map(|ns| ns.map_or("-".to_owned(), |ns| human(Duration::from_nanos(ns))));
         let mut verdict = self.painted(report.verdict);
         // A failure's message is a line of its own.
         if let (None, Some(message)) = (&report.error, &report.message) {
