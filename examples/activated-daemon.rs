@@ -4,19 +4,16 @@
 //!
 //! It tells each client which socket it came in through.
 
-use std::{io::Write, net::TcpListener};
+use std::{io::Write, net::TcpListener, process::ExitCode};
 
 use socket_activate_echo::activation::{Family, Inherited, Service};
 use socket_activate_echo::error::{Error, ErrorKind, Result};
 
-fn main() -> std::process::ExitCode {
-    match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "activated-daemon: {error}");
-            std::process::ExitCode::from(error.kind().exit_status())
-        }
-    }
+#[expect(clippy::disallowed_methods, reason = "the library never writes there, a program may")]
+fn main() -> ExitCode {
+    let Err(error) = run() else { return ExitCode::SUCCESS };
+    let _ = writeln!(std::io::stderr(), "activated-daemon: {error}");
+    ExitCode::from(error.kind().exit_status())
 }
 
 fn run() -> Result<()> {

@@ -6,6 +6,8 @@
 //! program with them. [`address`] is the grammar that the verbs share, [`text`]
 //! what makes text from outside safe to show.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "the tests bind sockets"))]
+
 pub mod activation;
 pub mod activator;
 pub mod address;

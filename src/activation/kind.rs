@@ -121,8 +121,7 @@ impl Kind {
     }
 }
 
-// The field is 32 bits wide on s390x and on 32-bit targets.
-#[allow(clippy::useless_conversion)]
+#[allow(clippy::useless_conversion, reason = "the field has 32 bits on s390x and 32-bit targets")]
 pub(super) fn file_system(fd: BorrowedFd<'_>) -> io::Result<i64> {
     Ok(i64::from(rustix::fs::fstatfs(fd)?.f_type))
 }

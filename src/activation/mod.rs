@@ -3,7 +3,9 @@
 //! This is sd_listen_fds(3) and sd_is_socket(3), with an explanation of whatever is wrong.
 //! [`Inherited::take`] is the one entry: call it once, early.
 
+#[expect(clippy::disallowed_methods, reason = "the entry reads the environment")]
 mod env;
+#[expect(clippy::disallowed_types, reason = "LISTEN_FDS has numbers")]
 mod inherited;
 mod kind;
 mod refusal;

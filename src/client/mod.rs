@@ -5,6 +5,7 @@
 //! and verifies what comes back; a [`Failure`] says which [`Symptom`] was seen, and becomes an
 //! [`Error`](crate::error::Error) with the likely cause and the next command to run.
 
+#[expect(clippy::disallowed_methods, reason = "a reply needs an address of its own")]
 mod connect;
 mod connection;
 mod diagnosis;

@@ -138,8 +138,7 @@ fn inherited(listen_fds: Option<OsString>) -> impl Iterator<Item = FileId> {
     })
 }
 
-// The fields are narrower on some targets.
-#[allow(clippy::useless_conversion)]
+#[allow(clippy::useless_conversion, reason = "the fields are narrower on some targets")]
 fn file_id(stat: &Stat) -> FileId {
     (stat.st_dev.into(), stat.st_ino.into())
 }

@@ -14,12 +14,15 @@
 //! ```
 
 mod message;
+#[expect(clippy::disallowed_methods, reason = "from_env reads NOTIFY_SOCKET")]
 mod notifier;
 mod socket;
 mod state;
 mod unix;
 mod variable;
+#[expect(clippy::disallowed_methods, reason = "a low port of its own proves a privilege")]
 mod vsock;
+#[expect(clippy::disallowed_methods, reason = "from_env reads WATCHDOG_USEC")]
 mod watchdog;
 
 pub use message::Message;

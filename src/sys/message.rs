@@ -1,7 +1,6 @@
 //! recvmmsg(2) and sendmmsg(2): many datagrams with one call, and the replies from where they lie.
 
-// The width of a length in these structures differs between C libraries.
-#![allow(clippy::unnecessary_cast)]
+#![allow(clippy::unnecessary_cast, reason = "the width of a length differs between C libraries")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

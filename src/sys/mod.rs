@@ -3,7 +3,8 @@
 //! One call a block, each with the fact that makes it sound. Nothing here decides anything: errors
 //! are those of the system call, where nothing else is said.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "it is here and nowhere else")]
+#![expect(clippy::disallowed_types, reason = "system calls take numbers")]
 
 pub(crate) mod control;
 pub(crate) mod descriptor;

@@ -1,5 +1,7 @@
 //! The tests of the program through its activators, on real sockets.
 
+#![allow(clippy::disallowed_methods, reason = "the tests are a program of their own")]
+
 mod activate;
 mod activate_faults;
 mod activators;

@@ -4,6 +4,8 @@
 //! These tests need root, Debian's packages of `tests/beds/packages.txt` and some minutes. What a
 //! machine cannot run is named with the reason; with `REQUIRE_SYSTEM_TESTS=1` it fails instead.
 
+#![allow(clippy::disallowed_methods, reason = "the tests are a program of their own")]
+
 mod arch;
 mod beds;
 mod butane;

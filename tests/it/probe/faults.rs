@@ -22,6 +22,7 @@ fn expect(finished: Finished, address: &str, name: &str, code: i32, parts: &[&st
 type StreamFault = (fn(&mut UnixStream), &'static str, i32, &'static str);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn streams() {
     let faults: [StreamFault; 11] = [
         (servers::wait_for_end, "no-reply", 7, "no reply within 2 s; something holds the socket"),
