@@ -32,7 +32,8 @@ vsock, in any mix. Anything else that was handed over is refused by name. `inspe
 `serve` explains what was handed over.
 
 Signals:
-SIGTERM and SIGINT end it with exit status 0, after what was already received is sent back.
+SIGTERM and SIGINT end it with exit status 0, after what was already received is sent back. The last
+line of the log counts what was served.
 
 Environment:
   LISTEN_PID, LISTEN_PIDFDID  the process that the sockets are for

@@ -1,17 +1,20 @@
 //! `serve`: echo on the sockets that were handed over.
 
-use std::time::{Duration, Instant};
+use std::io::ErrorKind;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use log::Level;
+use rustix::event::PollFlags;
 
 use super::manager::Manager;
-use super::{Outcome, logging};
+use super::{Outcome, logging, raise_descriptor_limit};
 use crate::activation::Inherited;
 use crate::address::UnixName;
 use crate::cli::{ServeArgs, Workers};
+use crate::deadline::Deadline;
 use crate::error::{Context, Result};
 use crate::notify::NotifySocket;
-use crate::server::{self, Config, Limits, Shutdown};
+use crate::server::{self, Config, Limits, Shutdown, Statistics};
 use crate::sys;
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
@@ -19,9 +22,12 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     let sockets = Inherited::take()?.into_sockets()?;
     let shutdown = Shutdown::on_signals()?;
     let mut manager = Manager::find(args.sdnotify, &sockets)?;
-    if sleep(args.start_sleep, &shutdown)? == Wake::Shutdown {
+    if is_stopped_within(args.start_sleep, &shutdown)? {
         return Ok(0);
     }
+    // With Accept=yes each client has its own process: nothing is logged for each of them.
+    let is_for_one_client = sockets.iter().all(|socket| socket.service.is_one_connection());
+    let level = if is_for_one_client { Level::Debug } else { Level::Info };
     let mut limits = Limits::default();
     if let Some(connections_max) = args.connections_max {
         limits.connections_max = connections_max;
@@ -36,7 +42,8 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
         },
         never_answered: never_answered(),
     };
-    server::run(sockets, &config, &shutdown, &mut manager)?;
+    let statistics = server::run(sockets, &config, &shutdown, &mut manager)?;
+    log::log!(level, "{}", in_words(&statistics));
     Ok(0)
 }
 
@@ -50,35 +57,32 @@ fn never_answered() -> Vec<UnixName> {
     }
 }
 
-/// What ended a sleep.
-#[derive(Debug, PartialEq, Eq)]
-enum Wake {
-    TimeIsOver,
-    Shutdown,
+/// Leaves everything that clients send in the kernel's queues, for as long as was asked for.
+/// Returns whether a shutdown came meanwhile.
+fn is_stopped_within(time: Duration, shutdown: &Shutdown) -> Result<bool> {
+    if time.is_zero() {
+        return Ok(false);
+    }
+    log::debug!("sleeping {time:?} before anything is received");
+    match Deadline::after(time).wait(shutdown, PollFlags::IN) {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(false),
+        result => result.map(|_| true).context("wait for the end of --start-sleep"),
+    }
 }
 
-/// Leaves everything that clients send in the kernel's queues, for as long as was asked for.
-fn sleep(time: Duration, shutdown: &Shutdown) -> Result<Wake> {
-    let end = Instant::now().checked_add(time);
-    if !time.is_zero() {
-        log::debug!("sleeping {time:?} before anything is received");
-    }
-    loop {
-        let left = match end {
-            Some(end) => end.saturating_duration_since(Instant::now()),
-            None => time,
-        };
-        if left.is_zero() {
-            return Ok(Wake::TimeIsOver);
-        }
-        // More seconds than the kernel counts are for ever.
-        let timeout = Timespec::try_from(left).ok();
-        let mut fds = [PollFd::new(shutdown, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(Wake::Shutdown),
-            Err(error) => return Err(error).context("wait for the end of --start-sleep"),
-        }
+fn in_words(statistics: &Statistics) -> String {
+    let count =
+        |number: u64, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let served = format!(
+        "served {} and {}, {}",
+        count(statistics.connections, "connection"),
+        count(statistics.messages, "datagram"),
+        count(statistics.bytes, "byte"),
+    );
+    match statistics.unanswered {
+        0 => served,
+        1 => served + "; 1 datagram was not answered",
+        number => format!("{served}; {number} datagrams were not answered"),
     }
 }
 
@@ -87,16 +91,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleep_ends_with_its_time_or_with_a_shutdown() {
-        let (trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
-        for millis in [0, 3] {
-            let (start, time) = (Instant::now(), Duration::from_millis(millis));
-            assert_eq!(sleep(time, &shutdown).expect("sleeps"), Wake::TimeIsOver);
-            assert!(start.elapsed() >= time);
-        }
-        trigger.pull();
-        for time in [Duration::from_secs(3600), Duration::MAX] {
-            assert_eq!(sleep(time, &shutdown).expect("sleeps"), Wake::Shutdown);
+    fn statistics_in_words() {
+        for (connections, messages, bytes, unanswered, words) in [
+            (0, 0, 0, 0, "served 0 connections and 0 datagrams, 0 bytes"),
+            (1, 1, 1, 1, "served 1 connection and 1 datagram, 1 byte; 1 datagram was not answered"),
+            (2, 3, 4, 2, "3 datagrams, 4 bytes; 2 datagrams were not answered"),
+        ] {
+            let statistics = Statistics { connections, messages, bytes, unanswered };
+            assert!(in_words(&statistics).ends_with(words), "{}", in_words(&statistics));
         }
     }
 }

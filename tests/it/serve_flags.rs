@@ -64,7 +64,29 @@ fn ready_first_and_alone_then_status_then_stopping() {
     process.signal(Signal::TERM);
     assert_eq!(message(&manager), "STOPPING=1");
     let finished = process.finish().expect_code(0);
-    assert_eq!(finished.stderr, "", "{}", finished.describe());
+    assert_eq!(finished.stderr, "served 1 connection and 0 datagrams, 6 bytes\n");
+}
+
+#[test]
+fn at_the_end_it_says_what_it_served_but_not_for_each_connection() {
+    let dir = Dir::new();
+    let socket = UnixDatagram::bind(dir.path("server")).expect("bind");
+    let process = Process::start(&mut hand_over(socket, &["serve"]));
+    let client = UnixDatagram::bind(dir.path("client")).expect("bind");
+    let unnamed = UnixDatagram::unbound().expect("socket");
+    for sender in [&unnamed, &client] {
+        sender.send_to(b"hello", dir.path("server")).expect("send");
+    }
+    assert_eq!(message(&client), "hello");
+    process.terminate().expect_code(0).expect_stderr(&[
+        "served 0 connections and 2 datagrams, 10 bytes; 1 datagram was not answered\n",
+    ]);
+    for (flags, said) in [(&["serve"][..], false), (&["serve", "-d"], true)] {
+        let (client, connection) = UnixStream::pair().expect("socketpair");
+        drop(client);
+        let finished = run(&mut hand_over(connection, flags)).expect_code(0);
+        assert_eq!(finished.stderr.contains("served"), said, "{}", finished.describe());
+    }
 }
 
 #[test]
@@ -247,12 +269,13 @@ fn debug_names_unix_peers() {
 }
 
 #[test]
-fn without_flags_nothing_is_written() {
+fn without_flags_only_the_line_at_the_end_is_written() {
     let (listener, mut client) = listener();
     let process = Process::start(&mut hand_over(listener, &[]));
     echo(&mut client);
     let finished = process.terminate().expect_code(0);
-    assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("", ""));
+    let line = "served 1 connection and 0 datagrams, 6 bytes\n";
+    assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("", line));
 }
 
 #[test]
