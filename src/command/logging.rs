@@ -1,7 +1,7 @@
 //! Where log messages go: standard error, with the priority that the journal reads. Nowhere if
 //! standard error is the very socket that is served, because a client would receive them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
 use std::sync::OnceLock;
 
@@ -22,9 +22,6 @@ enum Sink {
     /// A socket that clients are at the other end of.
     Client,
 }
-
-/// The device and inode numbers of a file: equal numbers are the same file.
-type FileId = (u64, u64);
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 
@@ -57,8 +54,8 @@ pub(super) fn report(error: &Error) {
 struct Stderr;
 
 impl Log for Stderr {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level() && sink() != Sink::Client
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        sink() != Sink::Client
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -75,7 +72,7 @@ fn prefix(sink: Sink, level: Level) -> &'static str {
         (Sink::Journal, Level::Error) => "<3>",
         (Sink::Journal, Level::Warn) => "<4>",
         (Sink::Journal, Level::Info) => "<6>",
-        (Sink::Journal, Level::Debug | Level::Trace) => "<7>",
+        (Sink::Journal, _) => "<7>",
         (_, Level::Error) => "error: ",
         (_, Level::Warn) => "warning: ",
         (_, _) => "",
@@ -96,38 +93,26 @@ fn sink() -> Sink {
     *SINK.get_or_init(find_sink)
 }
 
+/// systemd.exec(5) on `$JOURNAL_STREAM` says how to recognise the journal. The variable alone does
+/// not tell, because children inherit it even if their output goes elsewhere.
 fn find_sink() -> Sink {
     let Ok(stderr) = rustix::fs::fstat(rustix::stdio::stderr()) else { return Sink::Plain };
     if FileType::from_raw_mode(stderr.st_mode) != FileType::Socket {
         return Sink::Plain;
     }
     let stderr = file_id(&stderr);
-    decide(stderr, std::env::var_os("JOURNAL_STREAM").as_deref(), || {
-        inherited(std::env::var_os("LISTEN_FDS")).any(|file| file == stderr)
-    })
-}
-
-/// What a standard error that is a socket is: systemd.exec(5) on `$JOURNAL_STREAM` says how to
-/// recognise the journal. The variable alone does not tell, because children inherit it even if
-/// their output goes elsewhere.
-fn decide(stderr: FileId, journal: Option<&OsStr>, is_served: impl FnOnce() -> bool) -> Sink {
-    if journal.and_then(OsStr::to_str).and_then(parse_journal_stream) == Some(stderr) {
+    if std::env::var_os("JOURNAL_STREAM").is_some_and(|journal| journal == *stderr) {
         Sink::Journal
-    } else if is_served() {
+    } else if inherited(std::env::var_os("LISTEN_FDS")).any(|file| file == stderr) {
         Sink::Client
     } else {
         Sink::Plain
     }
 }
 
-fn parse_journal_stream(value: &str) -> Option<FileId> {
-    let (device, inode) = value.split_once(':')?;
-    Some((device.parse().ok()?, inode.parse().ok()?))
-}
-
 /// Standard input and the descriptors that `LISTEN_FDS` announces, whether or not the rest of the
 /// environment is right: where it is wrong, an error is about to be reported.
-fn inherited(listen_fds: Option<OsString>) -> impl Iterator<Item = FileId> {
+fn inherited(listen_fds: Option<OsString>) -> impl Iterator<Item = String> {
     /// More sockets than a socket unit has; it bounds the search for a count that is wrong.
     const COUNT_MAX: i32 = 4096;
     let count = listen_fds.and_then(|value| value.to_str()?.parse::<i32>().ok()).unwrap_or(0);
@@ -138,9 +123,10 @@ fn inherited(listen_fds: Option<OsString>) -> impl Iterator<Item = FileId> {
     })
 }
 
-#[allow(clippy::useless_conversion, reason = "the fields are narrower on some targets")]
-fn file_id(stat: &Stat) -> FileId {
-    (stat.st_dev.into(), stat.st_ino.into())
+/// The device and the inode number, as `$JOURNAL_STREAM` has them: what has the same is the same
+/// file.
+fn file_id(stat: &Stat) -> String {
+    format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
 #[cfg(test)]
@@ -148,34 +134,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_is_told_by_its_numbers() {
-        for (journal, served, expected) in [
-            (Some("8:77"), false, Sink::Journal),
-            (Some("8:77"), true, Sink::Journal),
-            (Some("8:78"), false, Sink::Plain),
-            (Some("9:77"), true, Sink::Client),
-            (Some("8"), false, Sink::Plain),
-            (Some("8:x"), false, Sink::Plain),
-            (Some(""), false, Sink::Plain),
-            (None, false, Sink::Plain),
-            (None, true, Sink::Client),
-        ] {
-            let sink = decide((8, 77), journal.map(OsStr::new), || served);
-            assert_eq!(sink, expected, "{journal:?} {served}");
-        }
-    }
-
-    #[test]
-    fn every_priority() {
-        for (level, journal, plain) in [
-            (Level::Error, "<3>", "error: "),
-            (Level::Warn, "<4>", "warning: "),
-            (Level::Info, "<6>", ""),
-            (Level::Debug, "<7>", ""),
-        ] {
-            assert_eq!(prefix(Sink::Journal, level), journal);
-            assert_eq!(prefix(Sink::Plain, level), plain);
-        }
+    fn priorities() {
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug];
+        assert_eq!(levels.map(|level| prefix(Sink::Journal, level)), ["<3>", "<4>", "<6>", "<7>"]);
+        assert_eq!(
+            levels.map(|level| prefix(Sink::Plain, level)),
+            ["error: ", "warning: ", "", ""]
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::activation::{InheritedSocket, SocketKind};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{Message, Notifier, State, Watchdog};
 use crate::server::Observer;
@@ -21,9 +22,9 @@ const RETRY_MAX: Duration = Duration::from_millis(500);
 /// How long the last messages may take, once nobody is served any more.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// The service manager, if it listens to us.
+/// The service manager that listens to us.
 pub(super) struct Manager {
-    notifier: Option<Notifier>,
+    notifier: Notifier,
     status: String,
     /// How often a keep-alive is due between READY=1 and STOPPING=1.
     interval: Option<Duration>,
@@ -32,7 +33,6 @@ pub(super) struct Manager {
     pending: VecDeque<(Kind, Message)>,
     retry: Duration,
     retry_due: Option<Instant>,
-    is_stopping: bool,
 }
 
 /// What a message is about.
@@ -45,13 +45,14 @@ enum Kind {
 }
 
 impl Manager {
-    /// Looks for the manager in the environment. `is_wanted` is what `--sdnotify` says.
+    /// Looks for the manager in the environment. `is_wanted` is what `--sdnotify` says; without it,
+    /// and without a manager, nobody is told anything.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Environment`] for a value of `NOTIFY_SOCKET`, `WATCHDOG_USEC` or `WATCHDOG_PID`
     /// that sd_notify(3) does not define.
-    pub(super) fn find(is_wanted: bool, sockets: &[InheritedSocket]) -> Result<Self> {
+    pub(super) fn find(is_wanted: bool, sockets: &[InheritedSocket]) -> Result<Option<Self>> {
         let watchdog =
             Watchdog::from_env().map_err(|error| Error::from_cause(ErrorKind::Environment, error));
         if !is_wanted {
@@ -61,7 +62,7 @@ impl Manager {
                      miss the keep-alive and stop us; add --sdnotify or remove WatchdogSec="
                 );
             }
-            return Ok(Self::new(None, None, String::new()));
+            return Ok(None);
         }
         let interval = watchdog?.map(Watchdog::interval);
         let notifier = Notifier::from_env()?;
@@ -71,33 +72,29 @@ impl Manager {
                  in the unit, and `podman run --sdnotify=container` (Notify=true) for a container"
             );
         }
-        Ok(Self::new(notifier, interval, status(sockets)))
+        Ok(notifier.map(|notifier| Self::new(notifier, interval, status(sockets))))
     }
 
-    fn new(notifier: Option<Notifier>, interval: Option<Duration>, status: String) -> Self {
+    fn new(notifier: Notifier, interval: Option<Duration>, status: String) -> Self {
         Self {
-            interval: interval.filter(|_| notifier.is_some()).map(|time| time.max(INTERVAL_MIN)),
             notifier,
             status,
+            interval: interval.map(|time| time.max(INTERVAL_MIN)),
             keep_alive_due: None,
             pending: VecDeque::new(),
             retry: RETRY_MIN,
             retry_due: None,
-            is_stopping: false,
         }
     }
 
     fn say(&mut self, kind: Kind, state: &State<'_>) {
-        if self.notifier.is_some() {
-            self.pending.push_back((kind, Message::new(&[*state])));
-        }
+        self.pending.push_back((kind, Message::new(&[*state])));
     }
 
     /// Sends what is pending, as far as the manager has room.
     fn deliver(&mut self, now: Instant) {
-        let Some(notifier) = &self.notifier else { return };
         while let Some((kind, message)) = self.pending.front_mut() {
-            match notifier.try_send(message) {
+            match self.notifier.try_send(message) {
                 Ok(false) => return self.try_again(now),
                 Ok(true) => {}
                 // Clients can be served even if nobody hears that they are.
@@ -109,66 +106,54 @@ impl Manager {
             self.pending.pop_front();
             self.retry = RETRY_MIN;
         }
-        self.retry_due = None;
     }
 
     fn try_again(&mut self, now: Instant) {
         // A keep-alive that comes a whole interval late could come too late.
         let longest = self.interval.map_or(RETRY_MAX, |time| time.min(RETRY_MAX));
         self.retry_due = Some(now + self.retry.min(longest));
-        if self.retry < RETRY_MAX {
-            self.retry = (self.retry * 2).min(RETRY_MAX);
-            let is_longest = self.retry == RETRY_MAX;
-            if let Some((_, message)) = self.pending.front().filter(|_| is_longest) {
-                log::warn!(
-                    "the service manager has no room for {message}: see why it does not read its \
-                     queue; it is told as soon as it has some"
-                );
-            }
+        let longer = (self.retry * 2).min(RETRY_MAX);
+        let is_slow = longer == RETRY_MAX && self.retry < RETRY_MAX;
+        self.retry = longer;
+        if let Some((_, message)) = self.pending.front().filter(|_| is_slow) {
+            log::warn!(
+                "the service manager has no room for {message}: see why it does not read its \
+                 queue; it is told as soon as it has some"
+            );
         }
     }
 }
 
 impl Observer for Manager {
-    /// Reports that the sockets are served: READY=1 first and alone, because runc and crun look
-    /// only at the beginning of a message. Nothing follows STOPPING=1.
+    /// READY=1 goes first and alone, because runc and crun look only at the beginning of a message.
     fn ready(&mut self) {
-        if !self.is_stopping {
-            self.say(Kind::Ready, &State::Ready);
-            let status = std::mem::take(&mut self.status);
-            self.say(Kind::Status, &State::Status(&status));
-            self.deliver(Instant::now());
-        }
+        let status = std::mem::take(&mut self.status);
+        self.say(Kind::Ready, &State::Ready);
+        self.say(Kind::Status, &State::Status(&status));
+        self.deliver(Instant::now());
     }
 
-    /// When [`Observer::tick`] is to be called next; `None`: never.
     fn next_due(&self) -> Option<Instant> {
         if self.pending.is_empty() { self.keep_alive_due } else { self.retry_due }
     }
 
-    /// Sends what is due.
     fn tick(&mut self, now: Instant) {
-        if self.next_due().is_some_and(|due| due <= now) {
-            if self.pending.is_empty() {
-                self.say(Kind::KeepAlive, &State::Watchdog);
-            }
-            self.deliver(now);
+        if self.pending.is_empty() {
+            self.say(Kind::KeepAlive, &State::Watchdog);
         }
+        self.deliver(now);
     }
 
-    /// Reports that a shutdown begins. What is not delivered yet is no longer true: a start-up
-    /// that ends in a shutdown was never completed for the manager, and the status tells of sockets
-    /// that are served no more.
+    /// What is not delivered yet is no longer true: a start-up that ends in a shutdown was never
+    /// completed for the manager, and the status tells of sockets that are served no more. Nothing
+    /// follows STOPPING=1.
     fn stopping(&mut self) {
-        if !self.is_stopping {
-            self.is_stopping = true;
-            self.interval = None;
-            self.keep_alive_due = None;
-            self.pending.clear();
-            self.retry = RETRY_MIN;
-            self.say(Kind::Stopping, &State::Stopping);
-            self.deliver(Instant::now());
-        }
+        self.interval = None;
+        self.keep_alive_due = None;
+        self.pending.clear();
+        self.retry = RETRY_MIN;
+        self.say(Kind::Stopping, &State::Stopping);
+        self.deliver(Instant::now());
     }
 }
 
@@ -176,11 +161,10 @@ impl Observer for Manager {
 /// a moment, such as the connection that a message over vsock needs.
 impl Drop for Manager {
     fn drop(&mut self) {
-        let Some(notifier) = &self.notifier else { return };
-        let end = Instant::now() + FAREWELL;
+        let end = Deadline::after(FAREWELL);
         for (_, message) in self.pending.iter_mut().filter(|(kind, _)| *kind != Kind::KeepAlive) {
-            let left = end.saturating_duration_since(Instant::now());
-            if let Err(error) = notifier.finish(message, left) {
+            let left = end.remaining().unwrap_or_default();
+            if let Err(error) = self.notifier.finish(message, left) {
                 log::warn!("{error}");
             }
         }
@@ -205,15 +189,16 @@ fn describe(kind: &SocketKind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::NotifySocket;
     use std::os::unix::net::UnixDatagram;
-    use std::path::Path;
+    use std::path::PathBuf;
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
     /// A manager's socket, and ours that tells it.
     struct Bed {
         socket: UnixDatagram,
-        path: std::path::PathBuf,
+        path: PathBuf,
         manager: Manager,
         _dir: tempfile::TempDir,
     }
@@ -224,7 +209,9 @@ mod tests {
             let path = dir.path().join("notify");
             let socket = UnixDatagram::bind(&path).expect("bind");
             socket.set_nonblocking(true).expect("non-blocking");
-            let manager = Manager::new(Some(notifier(&path)), interval, "fine".to_owned());
+            let target = NotifySocket::parse(path.as_os_str()).expect("an address");
+            let notifier = Notifier::new(target).expect("a socket");
+            let manager = Manager::new(notifier, interval, "fine".to_owned());
             Self { socket, path, manager, _dir: dir }
         }
 
@@ -259,24 +246,6 @@ mod tests {
         }
     }
 
-    fn notifier(path: &Path) -> Notifier {
-        let target = crate::notify::NotifySocket::parse(path.as_os_str()).expect("an address");
-        Notifier::new(target).expect("a socket")
-    }
-
-    #[test]
-    fn with_room_everything_is_told_at_once() {
-        let mut bed = Bed::new(None);
-        bed.manager.ready();
-        assert_eq!(bed.drain(), ["READY=1", "STATUS=fine"]);
-        assert_eq!(bed.manager.next_due(), None);
-        bed.manager.stopping();
-        bed.manager.stopping();
-        bed.manager.ready();
-        assert_eq!(bed.drain(), ["STOPPING=1"], "once, and nothing follows");
-        assert_eq!(bed.manager.next_due(), None);
-    }
-
     #[test]
     fn what_has_no_room_is_told_in_order_when_there_is_some() {
         let mut bed = Bed::new(None);
@@ -297,6 +266,7 @@ mod tests {
         bed.drain();
         bed.manager.tick(due);
         assert_eq!(bed.drain(), ["STOPPING=1"]);
+        assert_eq!(bed.manager.next_due(), None);
     }
 
     #[test]
@@ -309,8 +279,7 @@ mod tests {
             }
             bed.manager.ready();
             bed.manager.stopping();
-            let ready = bed.drain();
-            assert_eq!(ready, ["READY=1"][..room]);
+            assert_eq!(bed.drain(), ["READY=1"][..room]);
             bed.tick(&mut Instant::now());
             assert_eq!(bed.drain(), ["STOPPING=1"], "room {room}");
             assert_eq!(bed.manager.next_due(), None);
@@ -321,13 +290,9 @@ mod tests {
     fn keep_alives_come_between_ready_and_stopping_only() {
         let mut bed = Bed::new(Some(INTERVAL));
         let mut now = Instant::now();
-        assert_eq!(bed.manager.next_due(), None);
-        bed.manager.tick(now + 3 * INTERVAL);
-        assert_eq!(bed.drain(), [""; 0], "before READY=1");
+        assert_eq!(bed.manager.next_due(), None, "before READY=1");
         bed.manager.ready();
         bed.drain();
-        bed.manager.tick(now + INTERVAL / 2);
-        assert_eq!(bed.drain(), [""; 0], "not due");
         for _ in 0..3 {
             let pause = bed.tick(&mut now);
             assert!(pause >= INTERVAL && pause < 2 * INTERVAL, "{pause:?}");
@@ -340,28 +305,15 @@ mod tests {
         bed.drain();
         bed.tick(&mut now);
         assert_eq!(bed.drain(), ["WATCHDOG=1"], "one, however often it was tried");
-        assert_eq!(bed.tick(&mut now), INTERVAL);
-        bed.drain();
-        bed.manager.stopping();
-        bed.manager.tick(now + 3 * INTERVAL);
-        assert_eq!(bed.drain(), ["STOPPING=1"]);
-        assert_eq!(bed.manager.next_due(), None);
-    }
-
-    #[test]
-    fn a_manager_that_is_not_there_stops_nothing() {
-        let mut bed = Bed::new(Some(INTERVAL));
+        // A manager that is started anew finds its messages, and none of those in between.
         std::fs::remove_file(&bed.path).expect("remove");
-        let mut now = Instant::now();
-        bed.manager.ready();
-        bed.tick(&mut now);
+        assert_eq!(bed.tick(&mut now), INTERVAL);
         bed.socket = UnixDatagram::bind(&bed.path).expect("bind again");
         bed.socket.set_nonblocking(true).expect("non-blocking");
-        bed.tick(&mut now);
-        assert_eq!(bed.drain(), ["WATCHDOG=1"], "it is told on after it was started anew");
-        let mut nobody = Manager::new(None, Some(INTERVAL), String::new());
-        nobody.ready();
-        nobody.stopping();
-        assert_eq!(nobody.next_due(), None);
+        assert_eq!(bed.tick(&mut now), INTERVAL);
+        assert_eq!(bed.drain(), ["WATCHDOG=1"]);
+        bed.manager.stopping();
+        assert_eq!(bed.drain(), ["STOPPING=1"]);
+        assert_eq!(bed.manager.next_due(), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::{ServeArgs, Workers};
 use crate::deadline::Deadline;
 use crate::error::{Context, Result};
 use crate::notify::NotifySocket;
-use crate::server::{self, Config, Limits, Shutdown, Statistics};
+use crate::server::{self, Config, Limits, Observer, Shutdown, Statistics};
 use crate::sys;
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
@@ -42,7 +42,11 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
         },
         never_answered: never_answered(),
     };
-    let statistics = server::run(sockets, &config, &shutdown, &mut manager)?;
+    let observer: &mut dyn Observer = match &mut manager {
+        Some(manager) => manager,
+        None => &mut (),
+    };
+    let statistics = server::run(sockets, &config, &shutdown, observer)?;
     log::log!(level, "{}", in_words(&statistics));
     Ok(0)
 }
