@@ -33,6 +33,9 @@ fn only(socket: impl Into<OwnedFd>) -> Value {
     assert_eq!(rows[0]["name"], "echo.socket");
     assert_eq!(rows[0]["origin"], "LISTEN_FDS");
     assert_eq!(rows[0]["serve"], true);
+    // Least of all the descriptor through which the others are listed.
+    let mut open = document["open"].as_array().expect("an array").iter();
+    assert!(open.all(|row| row["what"] != "closed"), "{}", document["open"]);
     rows[0].clone()
 }
 
@@ -179,6 +182,9 @@ fn a_broken_environment_is_explained_variable_by_variable() {
                 "announced, but not open",
             ],
         ),
+        ("LISTEN_PID=x LISTEN_FDS=1".to_owned(), "", 3, &["LISTEN_PID=x", ", this process"]),
+        ("LISTEN_FDS=1".to_owned(), "", 3, &["goes with LISTEN_FDS; this process would be "]),
+        (format!("{ours} LISTEN_FDS=0"), "", 3, &["LISTEN_FDS=0", "1 or more, 65536 at most"]),
         (format!("{ours} LISTEN_FDS=x"), "", 3, &["LISTEN_FDS=x", "expected a count of 1 or more"]),
         (ours.to_owned(), "", 3, &["LISTEN_FDS is not set", "does not announce"]),
         (
@@ -186,6 +192,13 @@ fn a_broken_environment_is_explained_variable_by_variable() {
             "",
             3,
             &["expected 1 name(s), there are 2"],
+        ),
+        ("LISTEN_FDNAMES=a".to_owned(), "", 3, &["expected only beside a LISTEN_FDS"]),
+        (
+            format!("{ours} LISTEN_FDS=1 LISTEN_FDNAMES=a"),
+            "",
+            0,
+            &["this process", "fd 3 to fd 3, all open", "one name for each"],
         ),
         (
             format!("{ours} LISTEN_FDS=1 NOTIFY_SOCKET=x"),

@@ -74,34 +74,3 @@ fn note(fd: i32, announced: bool, kind: &Kind) -> Option<&'static str> {
         (false, _) => None,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment(fds: &str, names: Option<&str>) -> Environment {
-        Environment {
-            listen_fds: Some(fds.into()),
-            listen_fdnames: names.map(Into::into),
-            ..Environment::default()
-        }
-    }
-
-    #[test]
-    fn what_is_announced() {
-        let named = |fds, names| announced(&environment(fds, names));
-        assert_eq!(named("2", Some("a")), [(3, "a".to_owned()), (4, "unknown".to_owned())]);
-        assert_eq!(named("1", None), [(3, "unknown".to_owned())]);
-        for count in ["0", "-1", "x", ""] {
-            assert!(named(count, None).is_empty(), "{count}");
-        }
-        assert_eq!(named("2000000000", None).len(), ANNOUNCED_MAX);
-    }
-
-    #[test]
-    fn the_list_has_what_is_open_and_not_its_own_descriptor() {
-        let rows = list(&Environment::default());
-        assert!(!rows.is_empty());
-        assert!(rows.iter().all(|row| row.what != CLOSED), "{rows:?}");
-    }
-}

@@ -2,66 +2,57 @@
 
 use std::fmt::Write;
 
-use super::report::{Inherited, Options, Report};
+use super::report::{Inherited, Options, Report, Variable};
 use crate::text::Escaped;
 
 /// The report as text.
 pub(super) fn render(report: &Report) -> String {
-    let mut text = String::new();
-    verdict(report, &mut text);
-    if !report.fds.is_empty() {
-        section("Handed over", &inherited(&report.fds), &mut text);
-        let options = options(&report.fds);
-        if !options.is_empty() {
-            section("Options", &options, &mut text);
-        }
-        let refused = refused(&report.fds);
-        if !refused.is_empty() {
-            section("Refused", &refused, &mut text);
-        }
+    let mut text = Escaped::new(&verdict(report)).to_string() + "\n";
+    for (title, rows) in [
+        ("Handed over", inherited(&report.fds)),
+        ("Options", options(&report.fds)),
+        ("Refused", refused(&report.fds)),
+        ("Expected against actual", open(report)),
+        ("Environment", report.environment.iter().map(variable).collect()),
+        ("Process", process(report)),
+    ] {
+        section(title, &rows, &mut text);
     }
-    let is_complete = report.serve.exit_status == 0;
-    if !is_complete || report.open.iter().any(|row| row.fd > 2 && row.announced.is_none()) {
-        section("Expected against actual", &open(report), &mut text);
-    }
-    section("Environment", &environment(report), &mut text);
-    section("Process", &process(report), &mut text);
     text
 }
 
-fn verdict(report: &Report, text: &mut String) {
-    let count = report.fds.len();
-    let line = match (&report.serve.error, count) {
+fn verdict(report: &Report) -> String {
+    match (&report.serve.error, report.fds.len()) {
         (None, 1) => "`serve` would take the socket that was handed over".to_owned(),
-        (None, _) => format!("`serve` would take the {count} sockets that were handed over"),
+        (None, count) => format!("`serve` would take the {count} sockets that were handed over"),
         (Some(error), _) => {
             format!("`serve` would exit with status {}: {error}", report.serve.exit_status)
         }
-    };
-    let _ = writeln!(text, "{}", Escaped::new(&line));
+    }
 }
 
 type Row = Vec<String>;
 
 /// Every cell comes through here, and each is shown as one line, whatever somebody put into it.
 fn section(title: &str, rows: &[Row], text: &mut String) {
+    if rows.is_empty() {
+        return;
+    }
     let escape = |row: &Row| row.iter().map(|cell| Escaped::new(cell).to_string()).collect();
     let rows: Vec<Row> = rows.iter().map(escape).collect();
-    let _ = writeln!(text, "\n{title}");
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns)
-        .map(|column| {
-            rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()
-        })
-        .map(Option::unwrap_or_default)
-        .collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let _ = writeln!(text, "\n{title}");
     for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "  {cell:width$}");
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
+        let _ = writeln!(text, "{}", line.trim_end());
     }
 }
 
@@ -74,6 +65,9 @@ fn or_dash(text: &Option<String>) -> &str {
 }
 
 fn inherited(fds: &[Inherited]) -> Vec<Row> {
+    if fds.is_empty() {
+        return Vec::new();
+    }
     let mut rows = vec![cells(["FD", "NAME", "WHAT", "PROTOCOL", "LOCAL", "PEER", "SERVE"])];
     for fd in fds {
         let socket = fd.socket.as_ref();
@@ -136,7 +130,12 @@ fn option_list(options: &Options) -> String {
     list.join(", ")
 }
 
+/// Empty if what is open is what was announced.
 fn open(report: &Report) -> Vec<Row> {
+    let is_surplus = report.open.iter().any(|row| row.fd > 2 && row.announced.is_none());
+    if report.serve.exit_status == 0 && !is_surplus {
+        return Vec::new();
+    }
     let mut rows = vec![cells(["FD", "EXPECTED", "ACTUAL", "ADDRESS OR FILE", ""])];
     for row in &report.open {
         let number = row.fd.to_string();
@@ -151,44 +150,34 @@ fn open(report: &Report) -> Vec<Row> {
     rows
 }
 
-fn environment(report: &Report) -> Vec<Row> {
-    let row = |variable: &super::report::Variable| {
-        let assignment = match &variable.value {
-            Some(value) => format!("{}={value}", variable.name),
-            None => format!("{} is not set", variable.name),
-        };
-        let verdict = if variable.ok { "ok" } else { "WRONG" };
-        vec![assignment, verdict.to_owned(), variable.note.clone()]
+fn variable(variable: &Variable) -> Row {
+    let assignment = match &variable.value {
+        Some(value) => format!("{}={value}", variable.name),
+        None => format!("{} is not set", variable.name),
     };
-    report.environment.iter().map(row).collect()
+    cells([&assignment, if variable.ok { "ok" } else { "WRONG" }, &variable.note])
 }
 
 fn process(report: &Report) -> Vec<Row> {
     let (activator, confinement) = (&report.activator, &report.confinement);
-    let chain: Vec<_> = activator
-        .ancestry
-        .iter()
-        .map(|process| format!("{} ({})", process.pid, process.name))
-        .collect();
-    let mut rows = vec![
-        cells(["activator", &activator.guess]),
-        cells(["ancestry", &chain.join(" < ")]),
-        vec!["user".to_owned(), format!("uid {}, gid {}", confinement.uid, confinement.gid)],
+    let chain = activator.ancestry.iter();
+    let chain: Vec<_> =
+        chain.map(|process| format!("{} ({})", process.pid, process.name)).collect();
+    let (chain, user) =
+        (chain.join(" < "), format!("uid {}, gid {}", confinement.uid, confinement.gid));
+    let rows = [
+        ("activator", Some(activator.guess.as_str())),
+        ("ancestry", Some(&chain)),
+        ("user", Some(&user)),
+        ("container", confinement.container.as_deref()),
+        ("cgroup", activator.cgroup.as_deref()),
+        ("security label", confinement.security_label.as_deref()),
+        ("seccomp", confinement.seccomp),
+        (
+            "no_new_privs",
+            confinement.no_new_privileges.map(|on| if on { "set" } else { "not set" }),
+        ),
+        ("capabilities", confinement.capabilities.as_deref()),
     ];
-    let seccomp = confinement.seccomp.map(str::to_owned);
-    let no_new_privileges =
-        confinement.no_new_privileges.map(|is_on| if is_on { "set" } else { "not set" }.to_owned());
-    for (name, value) in [
-        ("container", &confinement.container),
-        ("cgroup", &activator.cgroup),
-        ("security label", &confinement.security_label),
-        ("seccomp", &seccomp),
-        ("no_new_privs", &no_new_privileges),
-        ("capabilities", &confinement.capabilities),
-    ] {
-        if let Some(value) = value {
-            rows.push(cells([name, value]));
-        }
-    }
-    rows
+    rows.into_iter().filter_map(|(name, value)| Some(cells([name, value?]))).collect()
 }
