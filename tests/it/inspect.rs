@@ -178,7 +178,7 @@ fn a_broken_environment_is_explained_variable_by_variable() {
             &[
                 "fd 3 to fd 5, not open: 5; a stale value",
                 "fd 4 (unknown) is a character device",
-                "announced, but no socket",
+                "announced, but not a socket",
                 "announced, but not open",
             ],
         ),

@@ -60,7 +60,7 @@ fn row(fd: i32, announced: Option<String>) -> Open {
 fn note(fd: i32, announced: bool, kind: &Kind) -> Option<&'static str> {
     match (announced, kind) {
         (true, Kind::Closed) => Some("announced, but not open"),
-        (true, Kind::File(_)) => Some("announced, but no socket"),
+        (true, Kind::File(_)) => Some("announced, but not a socket"),
         (true, Kind::Socket(socket)) if socket.service().is_none() => {
             Some("announced, but cannot be served")
         }
