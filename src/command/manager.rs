@@ -22,7 +22,8 @@ const RETRY_MAX: Duration = Duration::from_millis(500);
 /// How long the last messages may take, once nobody is served any more.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// The service manager that listens to us.
+/// The service manager that listens to us. The server says first that it is ready, and at most once
+/// that it is stopping.
 pub(super) struct Manager {
     notifier: Notifier,
     status: String,

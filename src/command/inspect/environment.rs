@@ -123,7 +123,9 @@ fn watchdog() -> Option<Verdict> {
     var_os("WATCHDOG_USEC")?;
     Some(match Watchdog::from_env() {
         Ok(Some(watchdog)) => (true, format!("a keep-alive is due every {:?}", watchdog.timeout)),
-        Ok(None) => (true, "WATCHDOG_PID is another process: nothing is expected from this one".to_owned()),
+        Ok(None) => {
+            (true, "WATCHDOG_PID is another process: nothing is expected from this one".to_owned())
+        }
         Err(error) => (false, error.to_string()),
     })
 }
