@@ -70,14 +70,3 @@ fn usage(error: &clap::Error) -> Outcome {
         .collect();
     Err(Error::new(ErrorKind::Usage, lines.join("; ")).remedy("see --help"))
 }
-
-/// Raises the soft limit of descriptors to the hard one. The soft one is low for the sake of
-/// programs that use select(2), which this one does not: systemd.exec(5), LimitNOFILE=.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        // A refusal leaves the limit as it is, and that bounds the connections.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    }
-}

@@ -7,7 +7,7 @@ use log::Level;
 use rustix::event::PollFlags;
 
 use super::manager::Manager;
-use super::{Outcome, logging, raise_descriptor_limit};
+use super::{Outcome, logging};
 use crate::activation::Inherited;
 use crate::address::UnixName;
 use crate::cli::{ServeArgs, Workers};
@@ -58,6 +58,18 @@ fn never_answered() -> Vec<UnixName> {
     match NotifySocket::parse(&value) {
         Ok(NotifySocket::Unix(name)) => vec![name],
         _ => Vec::new(),
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one. The soft one is low for the sake of
+/// programs that use select(2), which this one does not: systemd.exec(5), LimitNOFILE=.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // A refusal leaves the limit as it is, and that bounds the connections.
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let _ = setrlimit(Resource::Nofile, raised);
     }
 }
 
