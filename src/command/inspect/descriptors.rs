@@ -7,11 +7,7 @@ use socket2::Protocol;
 use super::{options, report};
 use crate::activation::{InheritedFd, Kind, Origin, Service, SocketKind};
 
-pub(super) fn is_served(fd: &InheritedFd) -> bool {
-    service(fd).is_some()
-}
-
-fn service(fd: &InheritedFd) -> Option<Service> {
+pub(super) fn service(fd: &InheritedFd) -> Option<Service> {
     match fd.kind() {
         Kind::Socket(socket) => socket.service(),
         Kind::File(_) | Kind::Closed => None,

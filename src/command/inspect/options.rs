@@ -1,9 +1,11 @@
 //! The options of a socket that explain how it behaves. Reading one changes nothing.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{OFlags, Stat, fcntl_getfl};
 use rustix::net::sockopt;
 use socket2::{Protocol, Type};
 
@@ -14,35 +16,33 @@ use crate::sys::option;
 use crate::sys::query::{self, AcceptQueue};
 
 pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
-    let ip = matches!(kind.family, Family::Inet | Family::Inet6);
-    let mut options = Options {
+    let is_ip = matches!(kind.family, Family::Inet | Family::Inet6);
+    let is_tcp = matches!(kind.protocol, Some(Protocol::TCP | Protocol::MPTCP));
+    let has_pktinfo = is_ip && kind.r#type == Type::DGRAM;
+    let (queue, file) = (accept_queue(fd, kind), file(kind));
+    Options {
         v6only: kind.v6only,
-        reuseaddr: ip.then(|| sockopt::socket_reuseaddr(fd).ok()).flatten(),
-        reuseport: ip.then(|| sockopt::socket_reuseport(fd).ok()).flatten(),
-        nonblock: rustix::fs::fcntl_getfl(fd)
-            .ok()
-            .map(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK)),
+        reuseaddr: only(is_ip, || sockopt::socket_reuseaddr(fd)),
+        reuseport: only(is_ip, || sockopt::socket_reuseport(fd)),
+        passcred: only(kind.family == Family::Unix, || sockopt::socket_passcred(fd)),
+        pktinfo: only(has_pktinfo, || pktinfo(fd, kind.family)),
+        nonblock: fcntl_getfl(fd).ok().map(|flags| flags.contains(OFlags::NONBLOCK)),
         readable: readable(fd),
+        waiting: queue.as_ref().map(|queue| queue.waiting),
+        backlog: queue.as_ref().map(|queue| queue.backlog),
         rcvbuf: sockopt::socket_recv_buffer_size(fd).ok(),
         sndbuf: sockopt::socket_send_buffer_size(fd).ok(),
+        congestion: only(is_tcp, || sockopt::tcp_congestion(fd)),
         cookie: sockopt::socket_cookie(fd).ok(),
-        ..Options::default()
-    };
-    if kind.family == Family::Unix {
-        options.passcred = sockopt::socket_passcred(fd).ok();
-        file(kind, &mut options);
+        mode: file.map(|file| format!("{:04o}", file.st_mode & 0o7777)),
+        uid: file.map(|file| file.st_uid),
+        gid: file.map(|file| file.st_gid),
     }
-    if ip && kind.r#type == Type::DGRAM {
-        options.pktinfo = pktinfo(fd, kind.family);
-    }
-    if matches!(kind.protocol, Some(Protocol::TCP | Protocol::MPTCP)) {
-        options.congestion = sockopt::tcp_congestion(fd).ok();
-    }
-    if let Some(queue) = accept_queue(fd, kind) {
-        options.waiting = Some(queue.waiting);
-        options.backlog = Some(queue.backlog);
-    }
-    options
+}
+
+/// Reads an option that only some sockets have.
+fn only<T, E>(has_it: bool, read: impl FnOnce() -> Result<T, E>) -> Option<T> {
+    has_it.then(read)?.ok()
 }
 
 fn accept_queue(fd: BorrowedFd<'_>, kind: &SocketKind) -> Option<AcceptQueue> {
@@ -61,20 +61,16 @@ fn readable(fd: BorrowedFd<'_>) -> Option<bool> {
     Some(fds[0].revents().contains(PollFlags::IN))
 }
 
-fn pktinfo(fd: BorrowedFd<'_>, family: Family) -> Option<bool> {
+fn pktinfo(fd: BorrowedFd<'_>, family: Family) -> io::Result<bool> {
     let (level, name) = match family {
         Family::Inet6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
         _ => (libc::IPPROTO_IP, libc::IP_PKTINFO),
     };
-    option::get(fd, level, name).ok().map(|value| value != 0)
+    option::get(fd, level, name).map(|value| value != 0)
 }
 
-/// The mode and owner of the file that clients connect to: they need the right to write to it.
-fn file(kind: &SocketKind, options: &mut Options) {
-    let Some(Address::Unix(_, UnixName::Path(path))) = &kind.local else { return };
-    if let Ok(stat) = rustix::fs::stat(path.as_path()) {
-        options.mode = Some(format!("{:04o}", stat.st_mode & 0o7777));
-        options.uid = Some(stat.st_uid);
-        options.gid = Some(stat.st_gid);
-    }
+/// The file that clients connect to: they need the right to write to it.
+fn file(kind: &SocketKind) -> Option<Stat> {
+    let Some(Address::Unix(_, UnixName::Path(path))) = &kind.local else { return None };
+    rustix::fs::stat(path.as_path()).ok()
 }

@@ -49,7 +49,7 @@ pub(super) struct Socket {
 }
 
 /// The options that matter; `None` where the socket does not have the option.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Options {
     pub(super) v6only: Option<bool>,
     pub(super) reuseaddr: Option<bool>,
