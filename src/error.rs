@@ -133,11 +133,6 @@ impl Error {
             cause => io::Error::other(Self { cause, ..self }),
         }
     }
-
-    /// What the kernel answered, for an error that says in other words what was attempted.
-    pub fn into_io(self) -> Option<io::Error> {
-        self.source
-    }
 }
 
 /// Joins `io::Error` values with what was attempted: `recv(fd).context("receive on fd 3")?`.

@@ -19,10 +19,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[expect(clippy::disallowed_methods, reason = "an activator binds sockets")]
 mod bind;
 mod explain;
+#[expect(clippy::disallowed_types, reason = "it puts descriptors where the protocol wants them")]
 mod hand_over;
+#[expect(clippy::disallowed_methods, reason = "a program is looked for in PATH")]
 mod target;
+#[expect(clippy::disallowed_types, reason = "the path of an open file in /proc has its number")]
 mod unix_file;
 
 pub use bind::{Bound, bind};

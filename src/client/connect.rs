@@ -56,10 +56,11 @@ fn resolve(address: &Address, deadline: Deadline) -> Result<Vec<SockAddr>, Failu
             ErrorKind::Usage => Symptom::Failed,
             _ => Symptom::NotResolved,
         };
-        match error.into_io() {
-            Some(source) => failure(symptom).because(source),
-            None => failure(symptom),
+        // Where no system call failed, it says all by itself.
+        if error.io().is_none() {
+            return Failure::new(symptom, address, error.to_string());
         }
+        failure(symptom).because(error.into_io())
     })
 }
 
@@ -116,11 +117,11 @@ fn obstacle_to(address: &Address) -> Option<String> {
 }
 
 fn new_socket(address: &Address, domain: Domain) -> io::Result<Socket> {
-    let style = match address {
+    let style = match address.style() {
         // A one-to-many socket wants the peer's address with each send, and fails with `EPIPE`
         // without. A one-to-one socket speaks the same protocol and has one peer (RFC 6458).
-        Address::Inet(Inet::SctpSeqpacket, ..) => Style::Stream,
-        _ => address.style(),
+        Style::Seqpacket if !address.kind().has_connections() => Style::Stream,
+        style => style,
     };
     let r#type = style.socket_type().cloexec().nonblocking();
     let socket = Socket::new_raw(domain, r#type, address.protocol())?;

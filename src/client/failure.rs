@@ -157,7 +157,7 @@ pub struct Failure {
     /// What was seen.
     pub symptom: Symptom,
     /// Where it was seen.
-    pub address: Address,
+    pub address: Box<Address>,
     /// What was attempted, what was seen and what the kernel answered, without the remedy.
     error: Error,
 }
@@ -166,7 +166,7 @@ impl Failure {
     /// A failure at `address` without an error of the kernel.
     pub fn new(symptom: Symptom, address: &Address, message: impl Into<String>) -> Self {
         let error = Error::new(symptom.kind(), message);
-        Self { symptom, address: address.clone(), error }
+        Self { symptom, address: Box::new(address.clone()), error }
     }
 
     /// Adds what the kernel answered.

@@ -2,7 +2,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "the program has the command line and the terminal")]
 
-#[expect(clippy::disallowed_types, reason = "it puts descriptors where the protocol wants them")]
 mod activate;
 mod bench;
 mod inspect;

@@ -61,18 +61,6 @@ fn never_answered() -> Vec<UnixName> {
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one. The soft one is low for the sake of
-/// programs that use select(2), which this one does not: systemd.exec(5), LimitNOFILE=.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        // A refusal leaves the limit as it is, and that bounds the connections.
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        let _ = setrlimit(Resource::Nofile, raised);
-    }
-}
-
 /// Leaves everything that clients send in the kernel's queues, for as long as was asked for.
 /// Returns whether a shutdown came meanwhile.
 fn is_stopped_within(time: Duration, shutdown: &Shutdown) -> Result<bool> {

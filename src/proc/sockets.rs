@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::SockAddr;
 
 use super::{Socket, diag};
-use crate::address::{Address, Inet};
+use crate::address::{Address, Style};
 
 /// The sockets that have `address`, or a wildcard address that includes it or is included in it.
 /// There are none of vsock and SCTP, which the kernel does not list, and none of unix(7) where it
@@ -15,15 +15,11 @@ pub fn sockets_at(address: &Address) -> Vec<Socket> {
     /// The states of linux/tcp_states.h, which UDP's tables use too.
     const LISTENING: &str = "0A";
     const UNCONNECTED: &str = "07";
-    let (tables, serving) = match address {
-        Address::Inet(Inet::Tcp | Inet::Mptcp, ..) => (["tcp", "tcp6"], LISTENING),
-        Address::Inet(Inet::Udp, ..) => (["udp", "udp6"], UNCONNECTED),
-        Address::Inet(Inet::Udplite, ..) => (["udplite", "udplite6"], UNCONNECTED),
-        Address::Unix(_, name) => return diag::sockets_of(name).unwrap_or_default(),
-        Address::Inet(Inet::Sctp | Inet::SctpSeqpacket, ..)
-        | Address::Vsock(..)
-        | Address::VsockMux(..) => return Vec::new(),
-    };
+    if let Address::Unix(_, name) = address {
+        return diag::sockets_of(name).unwrap_or_default();
+    }
+    let Some(tables) = address.kind().proc_net else { return Vec::new() };
+    let serving = if address.style() == Style::Datagram { UNCONNECTED } else { LISTENING };
     let resolved = address.resolve().unwrap_or_default();
     let wanted: Vec<_> = resolved.iter().filter_map(SockAddr::as_socket).collect();
     let mut found = Vec::new();

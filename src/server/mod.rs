@@ -159,7 +159,7 @@ fn run_workers(
             match thread::Builder::new().spawn_scoped(scope, work) {
                 Ok(worker) => others.push(worker),
                 Err(error) => {
-                    results.push(Err(not_started(&error)));
+                    results.push(Err(not_started(error)));
                     shared.stop();
                     break;
                 }
@@ -178,8 +178,9 @@ fn run_workers(
     })
 }
 
-fn not_started(error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Other, format!("start a worker: {error}"))
+fn not_started(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Other, "start a worker")
+        .because(error)
         .remedy("use fewer --workers, or raise TasksMax= of the unit, or ulimit -u")
 }
 

@@ -37,13 +37,7 @@ impl Peer {
         if let Some((cid, port)) = addr.as_vsock_address() {
             return Self::Vsock(Cid(cid), port);
         }
-        if let Some(path) = addr.as_pathname() {
-            return Self::Unix(UnixName::Path(path.to_owned()));
-        }
-        match addr.as_abstract_namespace() {
-            Some(name) => Self::Unix(UnixName::Abstract(name.to_vec())),
-            None => Self::Unnamed,
-        }
+        UnixName::from_sockaddr(addr).map_or(Self::Unnamed, Self::Unix)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::proc::Cgroups;
+
 /// How many processors this process may run on: sched_getaffinity(2).
 pub(super) fn usable() -> u32 {
     rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count())
@@ -17,8 +19,8 @@ pub(super) fn one_may_be_busy() -> bool {
 }
 
 fn quotas_allow_one() -> bool {
-    let Ok(membership) = fs::read_to_string("/proc/self/cgroup") else { return true };
-    let Some(path) = unified_path(&membership) else { return true };
+    let groups = Cgroups::own();
+    let Some(path) = groups.unified() else { return true };
     // A limit of any ancestor counts. A container sees its own group as the root.
     let root = Path::new("/sys/fs/cgroup");
     let group = root.join(path.trim_start_matches('/'));
@@ -26,11 +28,6 @@ fn quotas_allow_one() -> bool {
         .ancestors()
         .take_while(|group| group.starts_with(root))
         .all(|group| fs::read_to_string(group.join("cpu.max")).map_or(true, |max| allows_one(&max)))
-}
-
-/// The path of the unified hierarchy in /proc/self/cgroup: cgroups(7).
-fn unified_path(membership: &str) -> Option<&str> {
-    membership.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
 /// Whether `cpu.max`, a quota and a period in microseconds, is at least one whole processor.
@@ -57,12 +54,5 @@ mod tests {
         ] {
             assert_eq!(allows_one(max), allows, "{max:?}");
         }
-    }
-
-    #[test]
-    fn the_unified_hierarchy_is_found_among_the_others() {
-        let hybrid = "3:cpu,cpuacct:/a\n1:name=systemd:/b\n0::/user.slice/x.scope\n";
-        assert_eq!(unified_path(hybrid), Some("/user.slice/x.scope"));
-        assert_eq!(unified_path("3:cpu:/a\n"), None);
     }
 }

@@ -17,20 +17,10 @@ const FLOORS: &[&[&str]] = &[
     &["command"],
 ];
 
-/// Files that import each other, directly or through others. There shall be none.
-const CIRCLES: &[&str] = &[
-    "client::connect, client::connection, client::mux",
-    "client::diagnosis, client::failure",
-    "command::activate::bind, command::activate::explain",
-    "command::bench::idle, command::bench::meter",
-    "command::bench::settings, command::bench::target",
-    "notify::message, notify::notifier, notify::unix, notify::vsock",
-];
-
 /// Lints that hold an invariant, and the parts in which an attribute may lift one.
 const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("unsafe_code", &["sys"]),
-    ("disallowed_types", &["sys", "activation", "activator", "command"]),
+    ("disallowed_types", &["sys", "activation", "activator"]),
     ("disallowed_methods", &["activation", "notify", "client", "activator", "command"]),
 ];
 
@@ -70,7 +60,7 @@ fn no_files_import_each_other() {
         (!circle.is_empty()).then(|| circle.join(", "))
     };
     let circles: BTreeSet<_> = reached.iter().filter_map(circle).collect();
-    assert_eq!(circles.iter().collect::<Vec<_>>(), CIRCLES);
+    assert!(circles.is_empty(), "{circles:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::activation::LISTEN_FDS_START;
 use crate::activator::Bound;
-use crate::address::{Address, Host, Inet, Style, UnixName};
+use crate::address::{Address, Host, Style, UnixName};
 use crate::cli::ActivateArgs;
 use crate::text;
 
@@ -45,16 +45,9 @@ fn probe_arguments(sockets: &[Bound]) -> String {
 /// The socat command that talks to the address; `None` where socat has no such socket.
 fn socat(address: &Address) -> Option<String> {
     let target = match address {
-        Address::Inet(inet, host, port) => {
+        Address::Inet(_, host, port) => {
             let family = if matches!(host, Host::V6(..)) { "6" } else { "4" };
-            let protocol = match inet {
-                // A Multipath TCP listener takes plain TCP too.
-                Inet::Tcp | Inet::Mptcp => "tcp",
-                Inet::Udp => "udp",
-                Inet::Sctp => "sctp",
-                Inet::SctpSeqpacket | Inet::Udplite => return None,
-            };
-            format!("{protocol}{family}:{host}:{port}")
+            format!("{}{family}:{host}:{port}", address.kind().socat?)
         }
         Address::Unix(style, name) => socat_unix(*style, name)?,
         Address::Vsock(Style::Stream, cid, port) => format!("vsock-connect:{}:{port}", cid.0),

@@ -15,7 +15,7 @@ use self::wait::{Signals, Waited};
 use super::{Outcome, logging};
 use crate::activation::{Environment, Inherited, InheritedFd, Kind, Service};
 use crate::activator::{self, Bound};
-use crate::address::{Address, Inet, Style};
+use crate::address::Address;
 use crate::cli::ActivateArgs;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::notify::FdName;
@@ -118,7 +118,7 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
             return Err(usage(format!("bind {address}: vsock-mux: is for clients"))
                 .remedy("use vsock:any:PORT inside of the virtual machine"));
         }
-        if args.accept && !has_connections(address) {
+        if args.accept && !address.kind().has_connections() {
             return Err(usage(format!("--accept with {address}: it has no connections to accept"))
                 .remedy("leave --accept out: one COMMAND answers every peer of such a socket"));
         }
@@ -145,9 +145,4 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
 fn one_socket_for_inetd() -> Error {
     Error::new(ErrorKind::Usage, "--inetd with several sockets: standard input is only one")
         .remedy("give one -l, or --accept")
-}
-
-/// SCTP's one-to-many style has one socket for all associations (RFC 6458, section 3).
-fn has_connections(address: &Address) -> bool {
-    address.style() != Style::Datagram && !matches!(address, Address::Inet(Inet::SctpSeqpacket, ..))
 }

@@ -29,6 +29,7 @@ use indicatif::ProgressBar;
 use super::Outcome;
 use crate::cli::{BenchArgs, BenchMode};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::limit;
 use meter::Sample;
 use round::Round;
 use settings::{Load, Settings};
@@ -59,7 +60,7 @@ fn measure(args: &BenchArgs) -> Outcome {
     if let Some(cpu) = args.cpu {
         pin(cpu)?;
     }
-    raise_descriptor_limit();
+    limit::raise_descriptor_limit();
     let progress = progress::bar(settings.seconds_of_all(targets.len()), args.json);
     let run = |target: &Target| one_round(target, &settings, &progress);
     let results = compare::interleave(&targets, &settings, &progress, run)?;
@@ -95,13 +96,6 @@ fn pin(cpu: usize) -> Result<()> {
             .because(error)
             .remedy("choose a CPU that `taskset -p $$` lists")
     })
-}
-
-/// Thousands of connections need as many descriptors; the hard limit is what we may have.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 #[cfg(test)]

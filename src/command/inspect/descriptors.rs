@@ -6,6 +6,7 @@ use socket2::Protocol;
 
 use super::{options, report};
 use crate::activation::{InheritedFd, Kind, Origin, Service, SocketKind};
+use crate::address::KINDS;
 
 pub(super) fn service(fd: &InheritedFd) -> Option<Service> {
     match fd.kind() {
@@ -47,16 +48,10 @@ fn socket(kind: &SocketKind, options: report::Options) -> report::Socket {
 }
 
 fn protocol(protocol: Protocol) -> String {
-    match protocol {
-        Protocol::TCP => "TCP".to_owned(),
-        Protocol::UDP => "UDP".to_owned(),
-        Protocol::SCTP => "SCTP".to_owned(),
-        Protocol::MPTCP => "MPTCP".to_owned(),
-        other => match i32::from(other) {
-            136 => "UDP-Lite".to_owned(),
-            number => number.to_string(),
-        },
-    }
+    let number = i32::from(protocol);
+    let mut known = KINDS.iter().filter_map(|kind| kind.protocol);
+    let name = known.find(|known| known.0 == number).map(|known| known.1);
+    name.map_or_else(|| number.to_string(), str::to_owned)
 }
 
 fn in_words(service: Service) -> &'static str {

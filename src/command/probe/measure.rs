@@ -90,7 +90,7 @@ impl Task {
 /// Why a failure does not count in the demo set: `activate` leaves out what the kernel does not
 /// have, and what one packet cannot carry is known before anything is sent.
 fn skip_reason(failure: &Failure) -> Option<String> {
-    let left_out = match (&failure.address, failure.symptom) {
+    let left_out = match (&*failure.address, failure.symptom) {
         (_, Symptom::TooLarge) => true,
         (Address::Vsock(..), Symptom::NoTransport | Symptom::Unsupported) => true,
         (Address::Inet(..), Symptom::Unsupported) => true,
