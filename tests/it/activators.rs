@@ -1,4 +1,4 @@
-//! Who hands the sockets over: ours and the reference of systemd.
+//! Who hands the sockets over: ours, the reference of systemd, and the super-servers before them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
@@ -113,11 +113,32 @@ pub(crate) struct Activator {
 pub(crate) enum Who {
     Ours,
     Systemd,
+    Xinetd,
+    /// tcpserver(1) of ucspi-tcp.
+    Tcpserver,
+    /// unixserver(1) of ucspi-unix.
+    Unixserver,
+    /// s6-ipcserver of s6.
+    S6,
+}
+
+impl Who {
+    /// The program, unless it is ours.
+    pub(crate) fn tool(self) -> Option<&'static str> {
+        match self {
+            Self::Ours => None,
+            Self::Systemd => Some("systemd-socket-activate"),
+            Self::Xinetd => Some("xinetd"),
+            Self::Tcpserver => Some("tcpserver"),
+            Self::Unixserver => Some("unixserver"),
+            Self::S6 => Some("s6-ipcserver"),
+        }
+    }
 }
 
 impl Activator {
     /// Starts it with the server as its command, and waits until it listens. `None` where it
-    /// cannot do that: systemd's has no Multipath TCP, and datagrams have no connections.
+    /// cannot do that: only ours has Multipath TCP, and datagrams have no connections.
     pub(crate) fn start(self, kind: Kind) -> Option<Active> {
         if self.accept && kind.is_datagram() {
             return None;
@@ -125,6 +146,8 @@ impl Activator {
         match self.who {
             Who::Ours => Some(self.ours(kind)),
             Who::Systemd => self.systemd(kind),
+            Who::Xinetd => self.xinetd(kind),
+            Who::Tcpserver | Who::Unixserver | Who::S6 => self.ucspi(kind),
         }
     }
 
@@ -141,7 +164,6 @@ impl Activator {
     }
 
     fn systemd(self, kind: Kind) -> Option<Active> {
-        const ATTEMPTS: usize = 5;
         for _ in 0..ATTEMPTS {
             let dir = Dir::new();
             let (arguments, address) = kind.systemd(&dir)?;
@@ -156,7 +178,83 @@ impl Activator {
         }
         panic!("{self:?} does not start with {kind:?}");
     }
+
+    /// xinetd(8): `wait = yes` hands over the listening socket, `wait = no` each connection, as
+    /// standard input, output and error. It leaves a server that waits behind when it ends, so
+    /// setpriv(1) ends that too.
+    fn xinetd(self, kind: Kind) -> Option<Active> {
+        let flag = match kind {
+            Kind::Tcp4 | Kind::Udp4 => "IPv4",
+            Kind::Tcp6 | Kind::TcpDual | Kind::Udp6 | Kind::UdpDual => "IPv6",
+            _ => return None,
+        };
+        for _ in 0..ATTEMPTS {
+            let dir = Dir::new();
+            let scheme = if kind.is_datagram() { "udp" } else { "tcp" };
+            let (_, address) = kind.systemd(&dir)?;
+            let address: Address = address.parse().expect("an address");
+            let addr = address.resolve().expect("an address").remove(0).as_socket()?;
+            let (ip, port) = (addr.ip(), addr.port());
+            let (socket_type, wait) = (
+                if kind.is_datagram() { "dgram" } else { "stream" },
+                if self.accept { "no" } else { "yes" },
+            );
+            let (user, server) = (rustix::process::getuid().as_raw(), program_path());
+            let file = dir.path("xinetd.conf");
+            let service = format!(
+                "service echo-test
+                 {{
+                     type = UNLISTED
+                     socket_type = {socket_type}
+                     protocol = {scheme}
+                     bind = {ip}
+                     port = {port}
+                     flags = {flag}
+                     wait = {wait}
+                     user = {user}
+                     server = /usr/bin/setpriv
+                     server_args = --pdeathsig TERM {server}
+                     cps = 10000 1
+                 }}
+                 "
+            );
+            std::fs::write(&file, service).expect("write");
+            let mut command = clean("xinetd");
+            command.args(["-dontfork", "-filelog", "/dev/stderr", "-f"]).arg(file);
+            let process = Process::start(command.arg("-pidfile").arg(dir.path("pid")));
+            // Somebody else may have taken the port in between.
+            if process.stderr_line("Started working: 1 available service").is_some() {
+                return Some(Active { process, address, dir });
+            }
+        }
+        panic!("{self:?} does not start with {kind:?}");
+    }
+
+    /// The UCSPI servers: each connection is standard input and output of a server of its own.
+    fn ucspi(self, kind: Kind) -> Option<Active> {
+        let dir = Dir::new();
+        let mut command = clean(self.who.tool()?);
+        match (self.who, kind) {
+            (Who::Tcpserver, Kind::Tcp4) => command.args(["-1", "-RHl0", "127.0.0.1", "0"]),
+            (Who::Unixserver, Kind::UnixStream) => command.arg("-v").arg(dir.path("s")),
+            (Who::S6, Kind::UnixStream) => command.arg("-1").arg(dir.path("s")),
+            _ => return None,
+        };
+        let process = Process::start(command.arg(program_path()));
+        // Each prints a line once it listens; tcpserver's is the port.
+        let said = process.stdout_line("");
+        let said = said.unwrap_or_else(|| panic!("not ready: {}", process.describe()));
+        let address = match kind {
+            Kind::Tcp4 => format!("tcp:127.0.0.1:{said}"),
+            _ => kind.address(&dir),
+        };
+        let address = address.parse().expect("an address");
+        Some(Active { process, address, dir })
+    }
 }
+
+/// How often a port is tried that somebody else may take before it is bound.
+const ATTEMPTS: usize = 5;
 
 /// An activator, or the server that took its place, and where it listens.
 pub(crate) struct Active {

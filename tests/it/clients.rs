@@ -1,14 +1,18 @@
-//! Who talks to the server: sockets of this process, our own probe, socat and ncat.
+//! Who talks to the server: sockets of this process, our own probe, other people's programs.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::process::Stdio;
+use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
 
 use socket_activate_echo::address::{Address, Host, Inet, Style, UnixName, domain_of};
 use socket2::{SockAddr, Socket};
 
-use crate::activators::Active;
-use crate::kit::{DEADLINE, Dir, Process, clean, program, run};
+use crate::activators::{Active, Kind};
+use crate::kit::{DEADLINE, Dir, Process, clean, has_tool, program, run};
+use crate::programs::{PROGRAMS, Program};
 
 /// Bytes that are the same nowhere near: the position in the stream, mixed.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
@@ -42,42 +46,170 @@ pub(crate) fn receive(mut socket: &Socket, len: usize) -> Vec<u8> {
 }
 
 /// A client of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Client {
+    /// Sockets of this process, which send and receive at the same time.
     InProcess,
+    /// The standard library's sockets, which block: each reply before the next request.
+    InTurns,
+    /// Our own.
     Probe,
-    Socat,
-    Ncat,
+    /// Another program.
+    Program(&'static Program),
 }
 
 impl Client {
+    /// Every client.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let programs = PROGRAMS.iter().map(Self::Program);
+        [Self::InProcess, Self::InTurns, Self::Probe].into_iter().chain(programs)
+    }
+
     /// Checks that the server gives back what this client sends; `false` where the client has no
-    /// such socket.
+    /// such socket, or is not installed.
     pub(crate) fn check(self, active: &Active) -> bool {
         match self {
             Self::InProcess => in_process(active),
+            Self::InTurns => return in_turns(active),
             Self::Probe => {
                 let address = active.address.to_client().to_string();
                 run(program().args(["probe", "--count", "3", &address])).expect_code(0);
             }
-            Self::Socat | Self::Ncat => {
-                let arguments = match self {
-                    Self::Socat => socat(active),
-                    _ => ncat(active),
-                };
-                let Some((tool, arguments)) = arguments else { return false };
-                hello(clean(tool).args(arguments).stdin(Stdio::piped()));
+            Self::Program(program) => {
+                let Some(command) = command(program, &active.address) else { return false };
+                let has_it = has_tool(program.tool, &format!("{} with its sockets", program.tool));
+                if has_it && active.address.style() == Style::Datagram {
+                    lines(command);
+                } else if has_it {
+                    file(command, program, active);
+                }
+                return has_it;
             }
         }
         true
     }
 }
 
-/// What people type: a line goes in, and the same line has to come out.
-fn hello(command: &mut std::process::Command) {
-    let mut client = Process::start(command);
-    client.write(b"hello\n");
-    client.expect_stdout("hello\n");
+/// The command of a program that talks to the address; `None` if it has no such socket.
+fn command(program: &Program, address: &Address) -> Option<Command> {
+    let (kind, places) = match address.to_client() {
+        Address::Inet(inet, host, port) => {
+            let (is_v6, ip) = match &host {
+                Host::V4(ip) => (false, ip.to_string()),
+                Host::V6(ip, _) => (true, ip.to_string()),
+                Host::Name(_) => return None,
+            };
+            let kind = match (inet, is_v6) {
+                (Inet::Tcp | Inet::Mptcp, false) => Kind::Tcp4,
+                (Inet::Tcp | Inet::Mptcp, true) => Kind::Tcp6,
+                (Inet::Udp, false) => Kind::Udp4,
+                (Inet::Udp, true) => Kind::Udp6,
+                _ => return None,
+            };
+            (kind, [("IP", ip), ("PORT", port.to_string())])
+        }
+        Address::Unix(style, UnixName::Path(path)) => {
+            let kind = match style {
+                Style::Stream => Kind::UnixStream,
+                Style::Datagram => Kind::UnixDatagram,
+                Style::Seqpacket => Kind::UnixSeqpacket,
+            };
+            (kind, [("PATH", path.display().to_string()), ("", String::new())])
+        }
+        Address::Unix(Style::Stream, UnixName::Abstract(name)) => {
+            let name = String::from_utf8(name).expect("the tests' own name");
+            (Kind::UnixAbstract, [("NAME", name), ("", String::new())])
+        }
+        _ => return None,
+    };
+    let (_, call) = program.calls.iter().find(|(has, _)| *has == kind)?;
+    let words = Program::words(call).map(|word| {
+        let places = places.iter().filter(|(place, _)| !place.is_empty());
+        places.fold(word, |word, (place, value)| word.replace(place, value))
+    });
+    let mut command = clean(program.tool);
+    command.args(words.skip(1));
+    Some(command)
+}
+
+/// What people type: a line goes in, and the same line has to come out. Each is a datagram.
+fn lines(mut command: Command) {
+    let mut client = Process::start(command.stdin(Stdio::piped()));
+    let mut expected = String::new();
+    for line in ["hello\n".to_owned(), format!("{}\n", "x".repeat(1200))] {
+        client.write(line.as_bytes());
+        expected += &line;
+        client.expect_stdout(&expected);
+    }
+}
+
+/// A file goes in, larger than what the client or the kernel takes at once, and comes out.
+fn file(mut command: Command, program: &Program, active: &Active) {
+    let printable = |byte: u8| if byte >= 250 { '\n' } else { (b'!' + byte % 94).into() };
+    let sent: String = pattern(Program::FILE_LEN).into_iter().map(printable).collect();
+    let path = active.dir.path("sent");
+    std::fs::write(&path, &sent).expect("write");
+    let client = Process::start(command.stdin(File::open(&path).expect("open")));
+    client.expect_stdout(&sent);
+    if program.ends {
+        let finished = client.finish().expect_code(0);
+        assert!(finished.stdout == sent, "more came back: {}", finished.describe());
+    }
+}
+
+/// The standard library's sockets, as a simple client uses them; `false` if it has no such socket.
+fn in_turns(active: &Active) -> bool {
+    let address = active.address.to_client();
+    let sockaddr = active.sockaddr();
+    match (&address, sockaddr.as_socket()) {
+        (Address::Inet(Inet::Tcp | Inet::Mptcp, ..), Some(addr)) => {
+            let stream = TcpStream::connect(addr).expect("connect");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+            turns(&stream, |stream| stream.shutdown(Shutdown::Write));
+        }
+        (Address::Inet(Inet::Udp, ..), Some(addr)) => {
+            let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = UdpSocket::bind(any).expect("bind");
+            socket.connect(addr).expect("connect");
+            socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+            messages(&Socket::from(socket), &[1, 0, 1025]);
+        }
+        (Address::Unix(Style::Stream, name), _) => {
+            let addr = match name {
+                UnixName::Path(path) => SocketAddr::from_pathname(path),
+                UnixName::Abstract(name) => SocketAddr::from_abstract_name(name),
+            };
+            let stream = UnixStream::connect_addr(&addr.expect("an address")).expect("connect");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+            turns(&stream, |stream| stream.shutdown(Shutdown::Write));
+        }
+        (Address::Unix(Style::Datagram, UnixName::Path(path)), _) => {
+            let own = active.dir.path("in-turns");
+            let socket = UnixDatagram::bind(own).expect("bind");
+            socket.connect(path).expect("connect");
+            socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+            messages(&Socket::from(socket), &[1, 0, 1025]);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Waits for each reply before the next request, then for the server's end after its own.
+fn turns<S>(mut stream: S, end: impl FnOnce(&S) -> std::io::Result<()>)
+where
+    S: Read + Write,
+{
+    let mut reply = Vec::new();
+    for size in [1, 100, 4096, 65_536] {
+        let request = pattern(size);
+        stream.write_all(&request).expect("send");
+        reply.resize(size, 0);
+        stream.read_exact(&mut reply).expect("receive");
+        assert!(reply == request, "{size} bytes: others came back");
+    }
+    end(&stream).expect("shutdown");
+    assert_eq!(stream.read(&mut reply).expect("the end"), 0);
 }
 
 fn in_process(active: &Active) {
@@ -114,58 +246,4 @@ pub(crate) fn messages(socket: &Socket, sizes: &[usize]) {
         let received = receive(socket, size);
         assert!(received == sent, "{} of {size} bytes, or others", received.len());
     }
-}
-
-fn socat(active: &Active) -> Option<(&'static str, Vec<String>)> {
-    let target = match active.address.to_client() {
-        Address::Inet(inet, host, port) => {
-            let protocol = match inet {
-                Inet::Tcp | Inet::Mptcp => "tcp",
-                Inet::Udp => "udp",
-                _ => return None,
-            };
-            format!("{protocol}{}:{host}:{port}", if is_v6(&host) { 6 } else { 4 })
-        }
-        Address::Unix(style, name) => match (style, name) {
-            (Style::Stream, UnixName::Path(path)) => format!("unix-connect:{}", path.display()),
-            (Style::Seqpacket, UnixName::Path(path)) => {
-                format!("unix-connect:{},type=5", path.display())
-            }
-            (Style::Stream, UnixName::Abstract(name)) => {
-                format!("abstract-connect:{}", String::from_utf8_lossy(&name))
-            }
-            (Style::Datagram, UnixName::Path(path)) => {
-                format!("unix-sendto:{0},bind={0}.socat", path.display())
-            }
-            _ => return None,
-        },
-        _ => return None,
-    };
-    Some(("socat", vec!["-".to_owned(), target]))
-}
-
-fn ncat(active: &Active) -> Option<(&'static str, Vec<String>)> {
-    let arguments = match active.address.to_client() {
-        Address::Inet(inet, host, port) => {
-            let host = host.to_string();
-            let host = host.trim_matches(['[', ']']).to_owned();
-            let mut arguments = if inet == Inet::Udp { vec!["--udp".to_owned()] } else { vec![] };
-            arguments.extend([host, port.to_string()]);
-            arguments
-        }
-        Address::Unix(style, UnixName::Path(path)) => {
-            let flag = match style {
-                Style::Stream => "--unixsock",
-                Style::Datagram => "-uU",
-                Style::Seqpacket => return None,
-            };
-            vec![flag.to_owned(), path.display().to_string()]
-        }
-        _ => return None,
-    };
-    Some(("ncat", arguments))
-}
-
-fn is_v6(host: &Host) -> bool {
-    matches!(host, Host::V6(..))
 }

@@ -11,6 +11,7 @@ use socket_activate_echo::cli::Cli;
 use socket_activate_echo::error::ErrorKind;
 
 use crate::kit::{self, Dir};
+use crate::programs;
 
 const PROGRAM: &str = "socket-activate-echo";
 
@@ -28,6 +29,7 @@ fn root() -> &'static Path {
 /// Every generated file: its path in the repository and what it has to contain.
 fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
+    files.insert("docs/clients.md".into(), programs::page().into_bytes());
     let mut program = Cli::command();
     program.build();
     for (shell, name) in COMPLETIONS {

@@ -170,6 +170,11 @@ impl Process {
         assert!(seen.is_some(), "no `{expected}` from {}", self.describe());
     }
 
+    /// Waits for a line of standard output that contains `part`; `None` if the stream ends first.
+    pub(crate) fn stdout_line(&self, part: &str) -> Option<String> {
+        self.stdout.wait(|text| complete_line(text, part))
+    }
+
     /// What was written to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()

@@ -25,6 +25,7 @@ mod outside;
 mod page;
 mod peers;
 mod probe;
+mod programs;
 mod readme;
 mod refusals;
 mod scripts;

@@ -12,22 +12,13 @@ use crate::kit::{Dir, Process, clean, has_tool, not_run, program, program_path};
 
 /// Runs one activator with every kind of socket and every client that there is.
 fn check(activator: Activator) {
-    let tools = [
-        (Client::InProcess, None),
-        (Client::Probe, None),
-        (Client::Socat, Some("socat")),
-        (Client::Ncat, Some("ncat")),
-    ];
-    if activator.who == Who::Systemd && !has_tool("systemd-socket-activate", "its rows") {
+    if activator.who.tool().is_some_and(|tool| !has_tool(tool, "its rows")) {
         return;
     }
     let mut checked = 0;
     for kind in Kind::ALL {
         let Some(active) = activator.start(kind) else { continue };
-        for (client, tool) in tools {
-            if tool.is_some_and(|tool| !has_tool(tool, &format!("{kind:?} with {client:?}"))) {
-                continue;
-            }
+        for client in Client::all() {
             checked += usize::from(client.check(&active));
         }
         if !activator.accept {
@@ -55,6 +46,11 @@ rows! {
     systemd_inetd: Systemd false true;
     systemd_accept: Systemd true false;
     systemd_accept_inetd: Systemd true true;
+    xinetd_wait: Xinetd false true;
+    xinetd_nowait: Xinetd true true;
+    tcpserver: Tcpserver true true;
+    unixserver: Unixserver true true;
+    s6_ipcserver: S6 true true;
 }
 
 #[test]
