@@ -18,7 +18,7 @@ pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
 mod tests;
 
 use std::io;

@@ -19,6 +19,7 @@ mod inspect;
 mod kit;
 mod lifecycle;
 mod limits;
+mod memory;
 mod notify;
 mod outside;
 #[path = "../shared/page.rs"]
