@@ -329,6 +329,12 @@ mod tests {
             ("LISTEN_FDS=x", "LISTEN_FDS=x is not a number"),
             ("LISTEN_PID=7 LISTEN_FDS=x", "LISTEN_FDS=x is not a number"),
             ("LISTEN_PID=7 LISTEN_FDS=", "LISTEN_FDS= is not a number"),
+            ("LISTEN_PID=7 LISTEN_FDS=\u{1b}c", r"LISTEN_FDS=\x1bc is not a number"),
+            // The standard library reports the overflow before it sees that the rest is no digit.
+            (
+                "LISTEN_PID=7 LISTEN_FDS=99999999999999999999\u{1b}",
+                r"LISTEN_FDS=99999999999999999999\x1b",
+            ),
             ("LISTEN_PID=x LISTEN_FDS=1", "LISTEN_PID=x is not a number"),
             ("LISTEN_PID=99999999999 LISTEN_FDS=1", "LISTEN_PID=99999999999 is larger than any"),
             ("LISTEN_PID=7 LISTEN_FDS=-1", "LISTEN_FDS=-1 is not a count"),
