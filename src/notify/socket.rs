@@ -162,6 +162,7 @@ mod tests {
             assert!(error.contains(reason), "{value}: {error}");
         }
         assert!(parse(&format!("@{long}")).is_ok(), "the longest abstract name");
+        assert!(parse(&format!("/{}", &long[1..])).is_ok(), "the longest path");
     }
 
     proptest! {

@@ -315,7 +315,15 @@ fn what_is_no_socket_to_serve_is_refused_with_its_directive() {
     let socket = |family, r#type| socket_with(family, r#type, SocketFlags::CLOEXEC, None);
     let netlink = socket(AddressFamily::NETLINK, SocketType::RAW);
     let tcp = socket(AddressFamily::INET, SocketType::STREAM);
+    let open = |path| OwnedFd::from(File::open(path).expect("open"));
     for (fd, what, remedy) in [
+        (open("/dev/null"), "is a character device", "instead of ListenSpecial="),
+        (open(env!("CARGO_MANIFEST_DIR")), "is a directory", "a runtime that leaks"),
+        (
+            open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+            "is a regular file",
+            "remove OpenFile=",
+        ),
         (OwnedFd::from(fifo), "is a FIFO", "ListenFIFO="),
         (pipe, "is a FIFO", "ListenStream="),
         (netlink.expect("socket"), "of AF_NETLINK", "instead of ListenNetlink="),
