@@ -43,7 +43,10 @@ fn a_wrong_environment_is_explained() {
             &["LISTEN_FDS=2147483647", "1 or more, 65536 at most"],
         ),
         ("LISTEN_PID=$$ LISTEN_FDS=99999999999999999999", &["1 or more, 65536 at most"]),
-        ("LISTEN_PID=99999999999 LISTEN_FDS=1", &["LISTEN_PID=99999999999", "unset LISTEN_FDS"]),
+        (
+            "LISTEN_PID=99999999999 LISTEN_FDS=1",
+            &["LISTEN_PID=99999999999 is larger than any such number", "unset LISTEN_FDS"],
+        ),
         ("LISTEN_PID=x LISTEN_FDS=1", &["LISTEN_PID=x", "not a number"]),
         ("LISTEN_PID=1 LISTEN_FDS=1", &["process 1 is ", "our ancestry: ", "exec the program"]),
         ("LISTEN_PID=4194304 LISTEN_FDS=1", &["there is no process 4194304"]),
