@@ -106,7 +106,7 @@ fn command(program: &Program, address: &Address) -> Option<Command> {
                 (Inet::Udp, true) => Kind::Udp6,
                 _ => return None,
             };
-            (kind, [("IP", ip), ("PORT", port.to_string())])
+            (kind, vec![("IP", ip), ("PORT", port.to_string())])
         }
         Address::Unix(style, UnixName::Path(path)) => {
             let kind = match style {
@@ -114,21 +114,18 @@ fn command(program: &Program, address: &Address) -> Option<Command> {
                 Style::Datagram => Kind::UnixDatagram,
                 Style::Seqpacket => Kind::UnixSeqpacket,
             };
-            (kind, [("PATH", path.display().to_string()), ("", String::new())])
+            (kind, vec![("PATH", path.display().to_string())])
         }
         Address::Unix(Style::Stream, UnixName::Abstract(name)) => {
             let name = String::from_utf8(name).expect("the tests' own name");
-            (Kind::UnixAbstract, [("NAME", name), ("", String::new())])
+            (Kind::UnixAbstract, vec![("NAME", name)])
         }
         _ => return None,
     };
     let (_, call) = program.calls.iter().find(|(has, _)| *has == kind)?;
-    let words = Program::words(call).map(|word| {
-        let places = places.iter().filter(|(place, _)| !place.is_empty());
-        places.fold(word, |word, (place, value)| word.replace(place, value))
-    });
+    let fill = |word| places.iter().fold(word, |word: String, (at, value)| word.replace(at, value));
     let mut command = clean(program.tool);
-    command.args(words.skip(1));
+    command.args(call.split(' ').skip(1).map(str::to_owned).map(fill).map(Program::expand));
     Some(command)
 }
 

@@ -1,7 +1,6 @@
 //! Other people's clients, all from Debian: which sockets each has and how it is called for them.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use crate::activators::Kind;
 
@@ -172,20 +171,17 @@ that there is no more to come.
 ";
 
 impl Program {
-    /// The length of the file that is sent: more than a pipe, a socket buffer or a program's own
+    /// The length of the file that is sent: more than a pipe, a unix socket or a program's own
     /// buffer takes.
     pub(crate) const FILE_LEN: usize = 256 << 10;
 
-    /// The words of a call, in this folder.
-    pub(crate) fn words(call: &str) -> impl Iterator<Item = String> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        call.split(' ').map(move |word| match word {
+    /// The word of a call as it is handed over: a script is in the folder of the tests.
+    pub(crate) fn expand(word: String) -> String {
+        match word.as_str() {
             // Its standard input goes to descriptor 7, and what comes from 6 is printed.
-            "RELAY" => {
-                format!("exec 3<&0; cat <&3 >&7 & exec head -c {} <&6", Self::FILE_LEN)
-            }
-            word if word.ends_with(".py") => folder.join(word).display().to_string(),
-            word => word.to_owned(),
-        })
+            "RELAY" => format!("exec 3<&0; cat <&3 >&7 & exec head -c {} <&6", Self::FILE_LEN),
+            script if script.ends_with(".py") => format!("{}/{script}", env!("CARGO_MANIFEST_DIR")),
+            _ => word,
+        }
     }
 }
