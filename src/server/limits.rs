@@ -28,7 +28,7 @@ pub struct Limits {
     /// what each needs beside its data. One user's clients get at most half of what nobody else
     /// has; a lone reply may be as long as any message.
     pub deferred_bytes_max: usize,
-    /// How long such a reply is kept.
+    /// How long such replies are kept while their receiver takes none of them.
     pub deferred_reply_age_max: Duration,
     /// How long a datagram socket receives nothing when a sender has nearly used up its share of
     /// them, so that it can take some; a tenth of it where that has lately not helped.
@@ -48,7 +48,7 @@ impl Default for Limits {
             turn_accepts: 64,
             batch_datagrams: 64,
             deferred_bytes_max: 4 * 1024 * 1024,
-            deferred_reply_age_max: Duration::from_secs(1),
+            deferred_reply_age_max: Duration::from_secs(5),
             deferred_pause_max: Duration::from_millis(100),
             drain_time_max: Duration::from_secs(5),
         }

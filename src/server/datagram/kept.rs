@@ -4,7 +4,7 @@
 //! at most half of what nobody else has.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::run::Reply;
 use crate::server::limits::Limits;
@@ -18,7 +18,6 @@ const OVERHEAD: usize = 200;
 struct KeptReply {
     control: Received,
     data: Box<[u8]>,
-    expires: Instant,
 }
 
 /// The replies that wait for one receiver, the oldest first.
@@ -26,6 +25,9 @@ struct KeptReply {
 struct Queue {
     uid: Option<u32>,
     replies: VecDeque<KeptReply>,
+    /// How long they may wait while their receiver takes none, and until when that is.
+    age_max: Duration,
+    expires: Instant,
 }
 
 /// The replies of one socket that wait.
@@ -48,7 +50,7 @@ const TURN_RECEIVERS: usize = 128;
 pub(super) enum Due {
     /// It is tried again.
     Send,
-    /// It has waited too long for a receiver that is not ready, and is dropped.
+    /// Its receiver has taken nothing for too long, and it is dropped.
     Drop,
 }
 
@@ -92,18 +94,18 @@ impl Kept {
             return Err("there is no memory to keep its reply in");
         }
         copy.extend_from_slice(data);
-        let expires = Instant::now() + limits.deferred_reply_age_max;
-        let reply = KeptReply { control: *control, data: copy.into(), expires };
+        let reply = KeptReply { control: *control, data: copy.into() };
         self.bytes += bytes;
         self.users.insert(uid, used + bytes);
-        match self.queues.get_mut(name) {
-            Some(queue) => queue.replies.push_back(reply),
-            None => {
-                let queue = Queue { uid, replies: [reply].into() };
-                self.queues.insert(name.into(), queue);
-                self.order.push_back(name.into());
-            }
+        let queue = self.queues.entry(name.into()).or_insert_with(|| {
+            self.order.push_back(name.into());
+            let age_max = limits.deferred_reply_age_max;
+            Queue { uid, replies: VecDeque::new(), age_max, expires: Instant::now() }
+        });
+        if queue.replies.is_empty() {
+            queue.expires = Instant::now() + queue.age_max;
         }
+        queue.replies.push_back(reply);
         Ok(())
     }
 
@@ -142,13 +144,15 @@ impl Kept {
         let Some(queue) = self.queues.get_mut(name) else { return };
         let mut is_ready = true;
         let mut bytes = 0;
-        while let Some(KeptReply { control, data, expires }) = queue.replies.front() {
+        while let Some(KeptReply { control, data }) = queue.replies.front() {
             let reply = Reply { name, control, data };
             is_ready = is_ready && step(Due::Send, reply);
-            if !is_ready {
-                if *expires > now {
-                    break;
-                }
+            if is_ready {
+                // It reads, however slowly.
+                queue.expires = now + queue.age_max;
+            } else if queue.expires > now {
+                break;
+            } else {
                 step(Due::Drop, reply);
             }
             bytes += data.len() + OVERHEAD;
@@ -205,6 +209,25 @@ mod tests {
         });
         assert_eq!(dropped, b"135");
         assert!(kept.is_empty() && kept.users.is_empty());
+    }
+
+    #[test]
+    fn a_receiver_that_takes_one_now_and_then_loses_none() {
+        let limits = Limits::default();
+        let (age, mut now) = (limits.deferred_reply_age_max, Instant::now());
+        let mut kept = Kept::default();
+        for _ in 0..10 {
+            assert!(keep(&mut kept, Some(7), b"a", b"", &limits));
+        }
+        for left in (0..10).rev() {
+            now += age * 9 / 10;
+            let mut is_first = true;
+            kept.send(None, now, |due, _| {
+                assert_eq!(due, Due::Send);
+                std::mem::take(&mut is_first)
+            });
+            assert_eq!(kept.holds(b"a"), left > 0);
+        }
     }
 
     #[test]
