@@ -11,6 +11,15 @@ use super::{Address, Host};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Address {
+    /// The address; where it is a host name, with the one of its addresses that is meant.
+    #[cfg(feature = "cli")]
+    pub(crate) fn with_ip(&self, target: &SockAddr) -> String {
+        match target.as_socket() {
+            Some(ip) if self.needs_resolver() => format!("{self} ({ip})"),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether [`Address::resolve`] asks the resolver, which may take long.
     pub fn needs_resolver(&self) -> bool {
         matches!(self, Self::Inet(_, Host::Name(_), _))

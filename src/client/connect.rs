@@ -71,7 +71,7 @@ fn connect_to(
 ) -> Result<Connection, Failure> {
     let failure = |error: io::Error| {
         let symptom = Symptom::of_connect(address, &error);
-        let mut message = format!("connect to {}", with_ip(address, target));
+        let mut message = format!("connect to {}", address.with_ip(target));
         if let (Symptom::PermissionDenied, Some(obstacle)) = (symptom, obstacle_to(address)) {
             message = format!("{message}: {obstacle}");
         }
@@ -97,14 +97,6 @@ fn connect_to(
     }
     connection.connect_time = started.elapsed();
     Ok(connection)
-}
-
-/// The address; where it is a host name, with the one of its addresses that is meant.
-pub(super) fn with_ip(address: &Address, target: &SockAddr) -> String {
-    match target.as_socket() {
-        Some(ip) if address.needs_resolver() => format!("{address} ({ip})"),
-        _ => address.to_string(),
-    }
 }
 
 fn obstacle_to(address: &Address) -> Option<String> {

@@ -10,7 +10,6 @@ use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::Socket;
 
-use super::connect::with_ip;
 use super::{Deadline, Failure, Symptom};
 use crate::address::{Address, Inet, Style};
 
@@ -42,7 +41,7 @@ impl Connection {
     /// The address in words: where a host name was asked for, with the address that it led to.
     pub fn peer(&self) -> String {
         match self.socket.peer_addr() {
-            Ok(peer) => with_ip(&self.address, &peer),
+            Ok(peer) => self.address.with_ip(&peer),
             Err(_) => self.address.to_string(),
         }
     }
