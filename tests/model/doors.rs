@@ -19,6 +19,8 @@ pub(crate) struct Doors {
     directory: tempfile::TempDir,
     /// How many peers there were.
     count: usize,
+    /// The ports of UDP peers that are gone, and whose replies may still come.
+    left: Vec<u16>,
 }
 
 /// The connections that a server is started with.
@@ -38,6 +40,7 @@ impl Doors {
             buffer_bytes: settings.kernel_buffer_bytes,
             directory,
             count: 0,
+            left: Vec::new(),
         };
         for kind in [
             Kind::Unix,
@@ -116,10 +119,20 @@ impl Doors {
         if to.is_none() {
             socket.connect(address).ok()?;
         }
+        if kind.is_udp() && self.left.contains(&port(&socket)) {
+            return self.connect(kind, slot);
+        }
         socket.set_nonblocking(true).expect("O_NONBLOCK");
         let mut peer = self.peer(kind, slot, socket);
         (peer.to, peer.path) = (to, path);
         Some(peer)
+    }
+
+    /// A peer goes. Who had its port next would get what is owed to it.
+    pub(crate) fn leave(&mut self, peer: &Peer) {
+        if peer.kind.is_udp() && !peer.books.is_owed_nothing() {
+            self.left.push(port(&peer.socket));
+        }
     }
 
     fn peer(&mut self, kind: Kind, slot: Option<u8>, socket: Socket) -> Peer {
@@ -172,6 +185,11 @@ impl Doors {
         let sockets = self.list.iter().map(|(_, socket, _)| socket.try_clone().expect("dup"));
         sockets.map(|socket| inherited(socket.into())).collect()
     }
+}
+
+fn port(socket: &Socket) -> u16 {
+    let address = socket.local_addr().expect("an address");
+    address.as_socket().map_or(0, |address| address.port())
 }
 
 /// A socket as `activation` would have taken it.

@@ -115,6 +115,7 @@ impl<'a> World<'a> {
             }
             Act::Close | Act::Reset => {
                 let peer = self.peers.swap_remove(index);
+                self.doors.leave(&peer);
                 self.totals.add_gone(&peer);
                 if act == Act::Reset {
                     peer.reset();
