@@ -130,7 +130,7 @@ fn u32_at(bytes: &[u8], start: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(start..)?.first_chunk()?))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use proptest::prelude::*;
 
