@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
@@ -49,6 +49,7 @@ fn what_an_activator_does_before_exec() {
 #[cfg(feature = "cli")]
 #[test]
 fn a_listener_tells_its_accept_queue() {
+    use std::net::{TcpListener, TcpStream};
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let _client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
     let queue = super::query::accept_queue(listener.as_fd()).expect("TCP_INFO");
