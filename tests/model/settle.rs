@@ -71,6 +71,25 @@ pub(crate) fn drain(peers: &mut [Peer], ended: BorrowedFd<'_>) -> Result<(), Str
     peers.iter_mut().try_for_each(Peer::receive_all)
 }
 
+/// The server has returned, and has never accepted so many: the ends of all others come, if the
+/// network is slow a little later. Whoever gets none is found by whoever asks next.
+pub(crate) fn receive_ends(peers: &mut [Peer], not_accepted: usize) -> Result<(), String> {
+    loop {
+        let is_waiting = |peer: &&mut Peer| !peer.kind.is_datagram() && peer.end.is_none();
+        let mut waiting: Vec<_> = peers.iter_mut().filter(is_waiting).collect();
+        if waiting.len() <= not_accepted && waiting.iter().all(|peer| peer.books.received == 0) {
+            return Ok(());
+        }
+        let ready = wait(&waiting, None);
+        if ready.is_empty() {
+            return Ok(());
+        }
+        for index in ready {
+            waiting[index].receive_all()?;
+        }
+    }
+}
+
 /// Waits until some of the peers can receive, or `other` can: that one comes behind them.
 fn wait(peers: &[&mut Peer], other: Option<BorrowedFd<'_>>) -> Vec<usize> {
     let mut fds: Vec<_> = peers.iter().map(|peer| PollFd::new(&**peer, PollFlags::IN)).collect();
