@@ -65,7 +65,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: Option<u32>,
     /// Before sleeping, look for the next event for a while: `auto` while that has lately paid and
-    /// never when idle, `off`, or always for so many microseconds
+    /// never when idle, `off`, or always for this number of microseconds
     #[arg(long, value_name = "auto|off|MICROSECONDS", default_value = "auto")]
     pub busy_poll: BusyPoll,
     /// Threads that share the listening sockets; `auto` is one for each processor

@@ -55,8 +55,8 @@ impl ErrorKind {
 /// A failure: its kind, what was attempted on what, the cause, and what to change.
 ///
 /// `Display` is one line with all of it, the causes of the cause included. So
-/// [`source`](std::error::Error::source) has nothing to add, and whoever prints a chain of sources
-/// prints nothing twice; [`Error::cause`] is the cause with its type.
+/// [`source`](std::error::Error::source) has nothing to add, and a chain of sources
+/// says nothing twice; [`Error::cause`] is the cause with its type.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,

@@ -28,8 +28,8 @@ pub fn demo_set(home: &Path) -> Vec<(Address, &'static str)> {
     ]
 }
 
-/// The directory of the unix sockets, from the value of `HOME`: whoever binds the demo set and
-/// whoever probes it find the same one only by an absolute path.
+/// The directory of the unix sockets, from the value of `HOME`: the server and the client
+/// of the demo set find the same one only by an absolute path.
 ///
 /// # Errors
 ///

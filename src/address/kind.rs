@@ -1,5 +1,6 @@
-//! The one table of the kinds of sockets that have an address. Whoever has to know how kinds differ
-//! asks it: the parser, `Display`, socket(2), what an inherited descriptor is and how it is served.
+//! The one table of the kinds of sockets that have an address. All code that depends on how kinds
+//! differ asks it: the parser, `Display`, socket(2), what an inherited descriptor is and how it is
+//! served.
 
 use std::fmt;
 

@@ -23,7 +23,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Starts of each server, if `--rounds` does not say.
 const STARTS: u32 = 100;
-/// The ratios are taken in so many parts, to show how far they lie apart.
+/// The run is divided into this many parts, whose ratios show how far they lie apart.
 const PARTS: usize = 10;
 
 /// A command, and how long each of its starts took.

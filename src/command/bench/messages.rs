@@ -6,7 +6,7 @@ use crate::address::Style;
 use crate::client::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Replies to the last so many datagrams are known as late ones, and as many are passed over.
+/// Replies to this many datagrams before the last are known as late ones, and as many are skipped.
 const LATE_MAX: u32 = 64;
 /// What one receive call takes of a long message.
 const RECEIVE: usize = 256 * 1024;
