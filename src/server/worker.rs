@@ -79,12 +79,7 @@ impl<'a> Worker<'a> {
                 let (token, flags) = self.space.poller.event(index);
                 self.event(token, flags, observer);
             }
-            self.connections.continue_ready(&mut self.space);
-            self.on_time(observer);
-            if self.connections.has_closed() {
-                self.listeners.has_room(&self.space);
-            }
-            self.connections.recycle();
+            self.after_events(observer);
         }
         self.tell_what_is_lost();
         Ok(Ended { statistics: self.space.statistics, by_itself: self.drains_until.is_none() })
@@ -106,6 +101,15 @@ impl<'a> Worker<'a> {
             Token::Datagram(number) => self.datagrams.event(number, flags, space),
             Token::Shutdown => self.begin_to_drain(observer),
         }
+    }
+
+    fn after_events(&mut self, observer: &mut dyn Observer) {
+        self.connections.continue_ready(&mut self.space);
+        self.on_time(observer);
+        if self.connections.has_closed() {
+            self.listeners.has_room(&self.space);
+        }
+        self.connections.recycle();
     }
 
     fn is_done(&self) -> bool {

@@ -170,7 +170,7 @@ fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
         worker.listeners.on_time(due, &worker.space);
         due - Instant::now()
     };
-    let _clients = [0; 2].map(|_| TcpStream::connect(address).expect("connect"));
+    let clients = [0; 2].map(|_| TcpStream::connect(address).expect("connect"));
     let taken = permits.take().expect("the only one");
     let mut longest = std::time::Duration::ZERO;
     for _ in 0..10 {
@@ -180,4 +180,13 @@ fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
     let shortest = there_is_no_room(&mut worker);
     assert_eq!(worker.connections.len(), 1, "one had room, and the next has not");
     assert!(shortest < longest / 10, "{shortest:?} after {longest:?}");
+    // The end of one makes room for the next, which has its number.
+    worker.event(Token::Listener(0), EventFlags::IN, &mut ());
+    assert!(worker.listeners.next_due().is_some());
+    drop(clients);
+    connection_event(&mut worker, EventFlags::IN | EventFlags::RDHUP);
+    worker.after_events(&mut ());
+    assert_eq!(worker.listeners.next_due(), None, "there is room");
+    worker.event(Token::Listener(0), EventFlags::IN, &mut ());
+    assert!(worker.connections.get(0).is_some());
 }
