@@ -18,6 +18,7 @@ pub mod proc;
 pub mod server;
 pub mod text;
 
+mod backoff;
 mod sys;
 
 #[cfg(feature = "cli")]

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::activation::{InheritedSocket, SocketKind};
+use crate::backoff::Backoff;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{Message, Notifier, State, Watchdog};
@@ -14,11 +15,6 @@ use crate::server::Observer;
 
 /// A watchdog of microseconds would keep the event loop busy with nothing else.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
-/// The first pause before what the manager had no room for is tried again. Each further one is
-/// twice as long.
-const RETRY_MIN: Duration = Duration::from_millis(1);
-/// The longest of these pauses; once they are this long, it is said.
-const RETRY_MAX: Duration = Duration::from_millis(500);
 /// How long the last messages may take, once nobody is served any more.
 const FAREWELL: Duration = Duration::from_millis(200);
 
@@ -32,8 +28,7 @@ pub(super) struct Manager {
     keep_alive_due: Option<Instant>,
     /// What is not delivered yet: READY=1 and the status, or one keep-alive, or STOPPING=1 alone.
     pending: VecDeque<(Kind, Message)>,
-    retry: Duration,
-    retry_due: Option<Instant>,
+    retry: Backoff,
 }
 
 /// What a message is about.
@@ -83,8 +78,7 @@ impl Manager {
             interval: interval.map(|time| time.max(INTERVAL_MIN)),
             keep_alive_due: None,
             pending: VecDeque::new(),
-            retry: RETRY_MIN,
-            retry_due: None,
+            retry: Backoff::default(),
         }
     }
 
@@ -105,17 +99,13 @@ impl Manager {
                 self.keep_alive_due = self.interval.and_then(|time| now.checked_add(time));
             }
             self.pending.pop_front();
-            self.retry = RETRY_MIN;
+            self.retry.reset();
         }
     }
 
     fn try_again(&mut self, now: Instant) {
         // A keep-alive that comes a whole interval late could come too late.
-        let longest = self.interval.map_or(RETRY_MAX, |time| time.min(RETRY_MAX));
-        self.retry_due = Some(now + self.retry.min(longest));
-        let longer = (self.retry * 2).min(RETRY_MAX);
-        let is_slow = longer == RETRY_MAX && self.retry < RETRY_MAX;
-        self.retry = longer;
+        let is_slow = self.retry.plan_within(self.interval.unwrap_or(Duration::MAX), now);
         if let Some((_, message)) = self.pending.front().filter(|_| is_slow) {
             log::warn!(
                 "the service manager has no room for {message}: see why it does not read its \
@@ -135,13 +125,14 @@ impl Observer for Manager {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        if self.pending.is_empty() { self.keep_alive_due } else { self.retry_due }
+        if self.pending.is_empty() { self.keep_alive_due } else { self.retry.due() }
     }
 
     fn tick(&mut self, now: Instant) {
         if self.pending.is_empty() {
             self.say(Kind::KeepAlive, &State::Watchdog);
         }
+        self.retry.take(now);
         self.deliver(now);
     }
 
@@ -152,7 +143,7 @@ impl Observer for Manager {
         self.interval = None;
         self.keep_alive_due = None;
         self.pending.clear();
-        self.retry = RETRY_MIN;
+        self.retry.reset();
         self.say(Kind::Stopping, &State::Stopping);
         self.deliver(Instant::now());
     }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 
-use super::backoff::Backoff;
 use super::connection::{Connection, Listed, Turn};
 use super::poller::Wait;
 use super::table::Table;
 use super::token::Token;
 use super::workspace::Workspace;
+use crate::backoff::Backoff;
 
 /// A connection is registered once, edge-triggered, for everything that it can ever wait for.
 const EVENTS: EventFlags = EventFlags::IN

@@ -8,7 +8,6 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, sockopt};
 
-use super::backoff::Backoff;
 use super::connection::{Connection, Protocol};
 use super::permits::{Permit, Permits};
 use super::poller::{Interest, Registration};
@@ -16,6 +15,7 @@ use super::shared::{ServedSocket, Shared};
 use super::socket_options;
 use super::token::Token;
 use super::workspace::Workspace;
+use crate::backoff::Backoff;
 use crate::error::{Context, Result};
 
 pub(super) struct Listeners<'a> {

@@ -10,7 +10,6 @@
 //! | echo on a connection | `connections`, `connection`, `pipe` |
 //! | echo datagrams | `datagrams`, `datagram` |
 
-mod backoff;
 mod busy_poll;
 mod connection;
 mod connections;

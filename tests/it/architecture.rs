@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The parts of the library, the lowest floor first. A part imports only from the floors below.
 const FLOORS: &[&[&str]] = &[
     &["sys", "text"],
-    &["error", "deadline"],
+    &["error", "backoff", "deadline"],
     &["address"],
     &["proc"],
     &["activation", "notify", "client"],

@@ -20,11 +20,11 @@ use rustix::net::RecvFlags;
 use self::answers::Answers;
 use self::patience::Patience;
 use self::socket::Socket;
-use super::backoff::Backoff;
 use super::poller::{Interest, Registration};
 use super::shared::ServedSocket;
 use super::workspace::Workspace;
 use crate::address::UnixName;
+use crate::backoff::Backoff;
 use crate::error::{Context, Result};
 use crate::sys::message::Batch;
 
