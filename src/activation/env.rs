@@ -38,13 +38,6 @@ pub struct Process {
     pub pidfd_id: Option<u64>,
 }
 
-/// What a well-formed environment hands over: the names of the descriptors 3, 4, and so on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Handover {
-    /// One name for each descriptor; [`UNKNOWN_NAME`] where `LISTEN_FDNAMES` is not set.
-    pub names: Vec<String>,
-}
-
 /// What is wrong with an activation environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvironmentError {
@@ -111,13 +104,14 @@ impl Environment {
         self.listen_pid.is_some() || self.listen_fds.is_some()
     }
 
-    /// What the environment hands over to `process`.
+    /// What the environment hands over to `process`: the names of the descriptors 3, 4, and so on;
+    /// [`UNKNOWN_NAME`] for each where `LISTEN_FDNAMES` is not set.
     ///
     /// # Errors
     ///
     /// Every departure from sd_listen_fds(3). Where that function returns no descriptors without an
     /// error, for example if `LISTEN_PID` is another process, this one returns the reason.
-    pub fn handover(&self, process: Process) -> Result<Handover, EnvironmentError> {
+    pub fn handover(&self, process: Process) -> Result<Vec<String>, EnvironmentError> {
         let missing = |variable, value: &OsString, absent| EnvironmentError::Missing {
             present: (variable, value.to_string_lossy().into_owned()),
             absent,
@@ -137,11 +131,10 @@ impl Environment {
         let count = self.check_count()?;
         self.check_names(count)?;
         // Only now is the number known to be one that may be allocated.
-        let names = match &self.listen_fdnames {
+        Ok(match &self.listen_fdnames {
             Some(value) => value.to_string_lossy().split(':').map(str::to_owned).collect(),
             None => vec![UNKNOWN_NAME.to_owned(); count],
-        };
-        Ok(Handover { names })
+        })
     }
 
     /// Checks `LISTEN_PID` by itself. A variable that is not set is not wrong, here and below.
@@ -300,8 +293,7 @@ mod tests {
         let environment = Environment::from_lookup(|name| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
         });
-        let handover = environment.handover(Process { pid: 7, pidfd_id });
-        handover.map(|handover| handover.names).map_err(|error| error.to_string())
+        environment.handover(Process { pid: 7, pidfd_id }).map_err(|error| error.to_string())
     }
 
     #[test]

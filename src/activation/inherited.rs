@@ -28,11 +28,16 @@ pub enum Origin {
 /// One inherited file descriptor with its name and what it is.
 #[derive(Debug)]
 pub struct InheritedFd {
-    fd: Option<OwnedFd>,
-    number: RawFd,
-    name: String,
-    origin: Origin,
-    kind: Kind,
+    /// The descriptor; `None` if it is not open.
+    pub fd: Option<OwnedFd>,
+    /// Its number when it was handed over.
+    pub number: RawFd,
+    /// Its name: `FileDescriptorName=` of systemd.socket(5). Several may have the same one.
+    pub name: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What it is.
+    pub kind: Kind,
 }
 
 impl Inherited {
@@ -57,9 +62,8 @@ impl Inherited {
             }
         }
         let process = Process::reading(&environment);
-        let handover =
-            environment.handover(process).map_err(|wrong| explain(wrong, process.pid))?;
-        let fds = (LISTEN_FDS_START..).zip(handover.names);
+        let names = environment.handover(process).map_err(|wrong| explain(wrong, process.pid))?;
+        let fds = (LISTEN_FDS_START..).zip(names);
         let fds = fds.map(|(number, name)| InheritedFd::adopt(number, name, Origin::ListenFds));
         Ok(Self { fds: fds.collect::<Result<_>>()? })
     }
@@ -108,31 +112,6 @@ impl InheritedFd {
         Ok(Self { fd, number, name, origin, kind })
     }
 
-    /// The descriptor's number when it was handed over.
-    pub fn number(&self) -> RawFd {
-        self.number
-    }
-
-    /// Its name: `FileDescriptorName=` of systemd.socket(5). Several may have the same one.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Where it comes from.
-    pub fn origin(&self) -> Origin {
-        self.origin
-    }
-
-    /// What it is.
-    pub fn kind(&self) -> &Kind {
-        &self.kind
-    }
-
-    /// The descriptor; `None` if it is not open.
-    pub fn fd(&self) -> Option<&OwnedFd> {
-        self.fd.as_ref()
-    }
-
     /// The descriptor as a socket with how it is served.
     ///
     /// # Errors
@@ -140,11 +119,10 @@ impl InheritedFd {
     /// [`ErrorKind::Descriptor`] if it cannot be served.
     pub fn into_socket(self) -> Result<InheritedSocket> {
         let refusal = self.refusal();
-        match (self.fd, self.kind) {
-            (Some(fd), Kind::Socket(kind)) => match kind.service() {
-                Some(service) => Ok(InheritedSocket { fd, name: self.name, kind, service }),
-                None => Err(refusal),
-            },
+        match (self.kind.service(), self.fd, self.kind) {
+            (Some(service), Some(fd), Kind::Socket(kind)) => {
+                Ok(InheritedSocket { fd, name: self.name, kind, service })
+            }
             _ => Err(refusal),
         }
     }

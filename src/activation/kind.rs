@@ -119,6 +119,14 @@ impl Kind {
         };
         Ok(Self::File(file))
     }
+
+    /// How it is served; `None` if it cannot be.
+    pub fn service(&self) -> Option<Service> {
+        match self {
+            Self::Socket(socket) => socket.service(),
+            Self::File(_) | Self::Closed => None,
+        }
+    }
 }
 
 #[allow(clippy::useless_conversion, reason = "the field has 32 bits on s390x and 32-bit targets")]

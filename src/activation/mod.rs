@@ -12,8 +12,7 @@ mod refusal;
 
 pub use crate::proc::{Process as Ancestor, ancestry};
 pub use env::{
-    Environment, EnvironmentError, Handover, LISTEN_FDS_MAX, LISTEN_FDS_START, Process,
-    UNKNOWN_NAME,
+    Environment, EnvironmentError, LISTEN_FDS_MAX, LISTEN_FDS_START, Process, UNKNOWN_NAME,
 };
 pub use inherited::{Inherited, InheritedFd, InheritedSocket, Origin, own_pidfd_id};
 pub use kind::{Family, FileKind, Kind, Role, Service, SocketKind};

@@ -9,7 +9,7 @@ impl InheritedFd {
     /// The error that refuses this descriptor: its number, its name, what it is, where it comes
     /// from and what to change.
     pub fn refusal(&self) -> Error {
-        let (what, remedy) = match self.kind() {
+        let (what, remedy) = match &self.kind {
             Kind::Closed => (
                 "is not open".to_owned(),
                 "something between the service manager and this program closed it, or LISTEN_FDS \
@@ -18,7 +18,7 @@ impl InheritedFd {
             Kind::File(file) => (format!("is a {file}, not a socket,"), file_remedy(*file)),
             Kind::Socket(socket) => {
                 let article = if socket.role == Role::Unconnected { "an" } else { "a" };
-                (format!("is {article} {}", self.kind()), socket_remedy(socket))
+                (format!("is {article} {}", self.kind), socket_remedy(socket))
             }
         };
         Error::new(ErrorKind::Descriptor, format!("{self} {what} and cannot be served"))
@@ -58,9 +58,9 @@ fn socket_remedy(socket: &SocketKind) -> &'static str {
 impl std::fmt::Display for InheritedFd {
     /// `fd 3 (echo.socket)`, as every message names a descriptor.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.origin() {
+        match self.origin {
             Origin::ListenFds => {
-                write!(f, "fd {} ({})", self.number(), Escaped::new(self.name()))
+                write!(f, "fd {} ({})", self.number, Escaped::new(&self.name))
             }
             Origin::StandardInput => write!(f, "fd 0 (standard input)"),
         }

@@ -27,7 +27,7 @@ mod watchdog;
 
 pub use message::Message;
 pub use notifier::Notifier;
-pub use socket::NotifySocket;
+pub use socket::{NotifySocket, VsockTarget};
 pub use state::{FdName, State};
 pub use variable::VariableError;
 pub use watchdog::Watchdog;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::message::Message;
-use super::socket::NotifySocket;
+use super::socket::{NotifySocket, VsockTarget};
 use super::state::{FdName, State};
 use super::{unix, vsock};
 use crate::deadline::Deadline;
@@ -28,7 +28,7 @@ pub struct Notifier {
 #[derive(Debug)]
 enum Channel {
     Unix(unix::Channel),
-    Vsock(vsock::Target),
+    Vsock(VsockTarget),
 }
 
 impl Notifier {
@@ -56,9 +56,7 @@ impl Notifier {
             NotifySocket::Unix(name) => unix::Channel::open(name)
                 .map(Channel::Unix)
                 .map_err(|error| failed(&target, "open a socket to", error))?,
-            NotifySocket::Vsock { cid, port, style } => {
-                Channel::Vsock(vsock::Target { cid: *cid, port: *port, style: *style })
-            }
+            NotifySocket::Vsock(target) => Channel::Vsock(*target),
         };
         Ok(Self { target, channel })
     }

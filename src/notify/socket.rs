@@ -21,15 +21,19 @@ pub enum NotifySocket {
     /// `/path` or `@abstract`: a datagram socket of this machine.
     Unix(UnixName),
     /// `vsock:CID:PORT`: the manager is outside of this VM.
-    Vsock {
-        /// The machine.
-        cid: Cid,
-        /// The port.
-        port: u32,
-        /// The socket type that `vsock-stream:`, `vsock-dgram:` or `vsock-seqpacket:` asks for;
-        /// `None` for the first one that the transport has.
-        style: Option<Style>,
-    },
+    Vsock(VsockTarget),
+}
+
+/// The vsock address of a service manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VsockTarget {
+    /// The machine.
+    pub cid: Cid,
+    /// The port.
+    pub port: u32,
+    /// The socket type that `vsock-stream:`, `vsock-dgram:` or `vsock-seqpacket:` asks for; `None`
+    /// for the first one that the transport has.
+    pub style: Option<Style>,
 }
 
 impl NotifySocket {
@@ -89,14 +93,14 @@ fn vsock(value: &OsStr) -> Result<NotifySocket, &'static str> {
     if port == libc::VMADDR_PORT_ANY {
         return Err("names any port: there has to be one to send to");
     }
-    Ok(NotifySocket::Vsock { cid, port, style })
+    Ok(NotifySocket::Vsock(VsockTarget { cid, port, style }))
 }
 
 impl fmt::Display for NotifySocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(name) => name.fmt(f),
-            Self::Vsock { cid, port, style } => {
+            Self::Vsock(VsockTarget { cid, port, style }) => {
                 let scheme = VSOCK_SCHEMES.iter().find(|(_, asked)| asked == style);
                 let scheme = scheme.map_or("vsock", |(scheme, _)| scheme);
                 write!(f, "{scheme}:{cid}:{port}")
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_form() {
-        let vsock = |cid, style| NotifySocket::Vsock { cid, port: 9, style };
+        let vsock = |cid, style| NotifySocket::Vsock(VsockTarget { cid, port: 9, style });
         for (value, socket) in [
             ("/run/n", NotifySocket::Unix(UnixName::Path("/run/n".into()))),
             ("/a b:c%d", NotifySocket::Unix(UnixName::Path("/a b:c%d".into()))),
@@ -171,7 +175,7 @@ mod tests {
             scheme in "(/|@|vsock(-stream|-dgram|-seqpacket)?:)?",
             rest in "[0-9]{1,10}:[0-9]{1,10}|[ -~]{0,24}",
         ) {
-            if let Ok(socket @ NotifySocket::Vsock { .. }) = parse(&(scheme + &rest)) {
+            if let Ok(socket @ NotifySocket::Vsock(_)) = parse(&(scheme + &rest)) {
                 prop_assert_eq!(parse(&socket.to_string()), Ok(socket));
             }
         }

@@ -9,22 +9,14 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::SendFlags;
 use socket2::{Domain, SockAddr, Socket};
 
+use super::socket::VsockTarget;
 use crate::address::{Cid, Style};
 use crate::deadline::Deadline;
-
-/// Where the manager listens.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
-    pub(super) cid: Cid,
-    pub(super) port: u32,
-    /// The one socket type to use; `None` for the first one that the transport has.
-    pub(super) style: Option<Style>,
-}
 
 /// The connection of one message, as far as it has come.
 #[derive(Debug)]
 pub(super) struct Connection {
-    target: Target,
+    target: VsockTarget,
     style: Style,
     /// `None` until this style was tried.
     socket: Option<Socket>,
@@ -34,7 +26,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(target: Target) -> Self {
+    pub(super) fn new(target: VsockTarget) -> Self {
         let style = target.style.unwrap_or(Style::Datagram);
         Self { target, style, socket: None, is_established: false, sent: 0 }
     }

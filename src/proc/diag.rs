@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use super::Socket;
 use crate::address::UnixName;
 #[cfg(feature = "cli")]
-use crate::sys::query::AcceptQueue;
+use crate::sys::option::AcceptQueue;
 
 /// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;

@@ -16,7 +16,7 @@ use super::permits::Permit;
 use super::pipe::Pipe;
 use super::socket_options;
 use super::workspace::Workspace;
-use crate::sys::queue;
+use crate::sys::option;
 
 /// A connection. An idle one is these few bytes and nothing else.
 #[derive(Debug)]
@@ -310,7 +310,7 @@ impl Connection {
         let kept = self.backlog.as_ref().map_or(0, |backlog| backlog.len());
         // What a unix peer has in its queue it keeps.
         let is_kept_by_peer = self.protocol.is_unix();
-        let sent = if is_kept_by_peer { Ok(0) } else { queue::unsent(self.fd.as_fd()) };
+        let sent = if is_kept_by_peer { Ok(0) } else { option::unsent(self.fd.as_fd()) };
         kept + sent.unwrap_or(0)
     }
 

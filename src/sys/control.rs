@@ -46,28 +46,11 @@ pub(crate) enum PacketInfo {
 
 /// How many more hops a datagram may take: ip(7) `IP_TTL`, ipv6(7) `IPV6_HOPLIMIT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HopLimit {
-    /// Of an IPv4 packet.
-    V4(u8),
-    /// Of an IPv6 packet.
-    V6(u8),
-}
-
-impl HopLimit {
+pub(crate) struct HopLimit {
     /// The number.
-    pub(crate) fn hops(self) -> u8 {
-        match self {
-            Self::V4(hops) | Self::V6(hops) => hops,
-        }
-    }
-
-    /// The same with another number.
-    pub(crate) fn with(self, hops: u8) -> Self {
-        match self {
-            Self::V4(_) => Self::V4(hops),
-            Self::V6(_) => Self::V6(hops),
-        }
-    }
+    pub(crate) hops: u8,
+    /// Whether it is of an IPv6 packet.
+    pub(crate) is_v6: bool,
 }
 
 /// What the kernel reports with one datagram.
@@ -102,13 +85,10 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
                     received.packet_info = Some(PacketInfo::V6(Ipv6Addr::from(ip), index));
                 }
             }
-            (libc::IPPROTO_IP, libc::IP_TTL) => {
-                received.hop_limit =
-                    int(data).and_then(|hops| hops.try_into().ok().map(HopLimit::V4));
-            }
-            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
-                received.hop_limit =
-                    int(data).and_then(|hops| hops.try_into().ok().map(HopLimit::V6));
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                let hops = int(data).and_then(|hops| hops.try_into().ok());
+                let is_v6 = level == libc::IPPROTO_IPV6;
+                received.hop_limit = hops.map(|hops| HopLimit { hops, is_v6 });
             }
             (libc::SOL_SOCKET, SCM_CREDENTIALS) => {
                 // struct ucred: process id, user id, group id. If the option was not set when
@@ -169,12 +149,13 @@ pub(crate) fn write(control: &mut [u8], reply: &Received) -> usize {
         }
         None => {}
     }
-    if let Some(limit) = reply.hop_limit {
-        let (level, r#type) = match limit {
-            HopLimit::V4(_) => (libc::IPPROTO_IP, libc::IP_TTL),
-            HopLimit::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+    if let Some(HopLimit { hops, is_v6 }) = reply.hop_limit {
+        let (level, r#type) = if is_v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_TTL)
         };
-        len = push(control, len, level, r#type, &i32::from(limit.hops()).to_ne_bytes());
+        len = push(control, len, level, r#type, &i32::from(hops).to_ne_bytes());
     }
     if let Some(size) = reply.segment_size {
         len = push(control, len, SOL_UDP, UDP_SEGMENT, &size.to_ne_bytes());
@@ -198,10 +179,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
+        let hop_limit = |hops, is_v6| Some(HopLimit { hops, is_v6 });
         for (packet_info, hop_limit) in [
             (None, None),
-            (Some(PacketInfo::V4(Ipv4Addr::new(127, 0, 0, 2))), Some(HopLimit::V4(63))),
-            (Some(PacketInfo::V6(Ipv6Addr::LOCALHOST, 7)), Some(HopLimit::V6(255))),
+            (Some(PacketInfo::V4(Ipv4Addr::new(127, 0, 0, 2))), hop_limit(63, false)),
+            (Some(PacketInfo::V6(Ipv6Addr::LOCALHOST, 7)), hop_limit(255, true)),
         ] {
             let reply = Received { packet_info, hop_limit, ..Received::default() };
             // The largest reply has segments beside them, whose size is read back from UDP_GRO only.

@@ -13,9 +13,6 @@ pub(crate) mod handover;
 pub(crate) mod limit;
 pub(crate) mod message;
 pub(crate) mod option;
-#[cfg(feature = "cli")]
-pub(crate) mod query;
-pub(crate) mod queue;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Socket options that are plain integers and that no library names.
+//! What a socket is set to, and what it counts: options that no library names, and queues.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -21,11 +21,7 @@ pub(crate) fn get(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> 
 
 /// getsockopt(2) of an option that is a structure: its first `N` 32-bit words, zero where the
 /// kernel's structure has fewer.
-pub(super) fn get_words<const N: usize>(
-    fd: BorrowedFd<'_>,
-    level: i32,
-    name: i32,
-) -> io::Result<[i32; N]> {
+fn get_words<const N: usize>(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<[i32; N]> {
     let mut words = [0; N];
     let mut len = size_of_val(&words) as libc::socklen_t;
     // SAFETY: the array lives through the call, and its size is given.
@@ -33,4 +29,36 @@ pub(super) fn get_words<const N: usize>(
         libc::getsockopt(fd.as_raw_fd(), level, name, words.as_mut_ptr().cast(), &raw mut len)
     };
     checked(result).map(|_| words)
+}
+
+/// The accept queue of a listening TCP socket.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AcceptQueue {
+    /// Connections that wait to be accepted.
+    pub(crate) waiting: u32,
+    /// How many may wait: the backlog of listen(2), as far as `net.core.somaxconn` lets it.
+    pub(crate) backlog: u32,
+}
+
+/// `TCP_INFO` of a listening socket, which has the accept queue in the fields that count segments
+/// otherwise (Linux's `tcp_get_info`).
+#[cfg(feature = "cli")]
+pub(crate) fn accept_queue(fd: BorrowedFd<'_>) -> io::Result<AcceptQueue> {
+    // The first eight words of `struct tcp_info`, up to `tcpi_unacked` and `tcpi_sacked`.
+    let [.., waiting, backlog] = get_words::<8>(fd, libc::IPPROTO_TCP, libc::TCP_INFO)?;
+    Ok(AcceptQueue { waiting: waiting as u32, backlog: backlog as u32 })
+}
+
+/// `SIOCOUTQ` of tcp(7) and unix(7): bytes that a TCP peer has not acknowledged; for a unix socket
+/// the memory of what its peers have not read, which counts against the send buffer.
+///
+/// # Errors
+///
+/// Those of ioctl(2): `EINVAL` or `ENOTTY` where the family does not count that.
+pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the number is an int that lives through the call, which writes it.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+    Ok(bytes.max(0) as usize)
 }

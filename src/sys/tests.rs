@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::control::{self, CONTROL_MAX, CREDENTIALS_SPACE, PacketInfo};
 use super::message::{self, Batch, ReplyTo};
-use super::{descriptor, option, queue, signal, sockaddr};
+use super::{descriptor, option, signal, sockaddr};
 
 fn null() -> OwnedFd {
     File::open("/dev/null").expect("open").into()
@@ -31,16 +31,17 @@ fn a_number_becomes_an_owner_only_if_it_is_open() {
 #[cfg(feature = "cli")]
 #[test]
 fn what_an_activator_does_before_exec() {
-    use super::{handover, query};
+    use super::handover;
     let (read, mut write) = UnixStream::pair().expect("a pair");
     let target = null();
     handover::duplicate_to(read.as_fd(), target.as_raw_fd()).expect("dup2(2)");
-    let duplicate = query::duplicate(target.as_raw_fd()).expect("fcntl(2)").expect("it is open");
+    let duplicate =
+        descriptor::duplicate(target.as_raw_fd()).expect("fcntl(2)").expect("it is open");
     write.write_all(b"x").expect("send");
     let mut byte = [0];
     rustix::io::read(&duplicate, &mut byte).expect("receive");
     assert_eq!(byte, *b"x");
-    assert!(query::duplicate(i32::MAX).expect("EBADF is an answer").is_none());
+    assert!(descriptor::duplicate(i32::MAX).expect("EBADF is an answer").is_none());
     assert!(handover::duplicate_to(read.as_fd(), -1).is_err());
     handover::default_action(libc::SIGUSR2).expect("signal(2)");
     assert!(handover::default_action(0).is_err(), "0 is not a signal");
@@ -52,9 +53,9 @@ fn a_listener_tells_its_accept_queue() {
     use std::net::{TcpListener, TcpStream};
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let _client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
-    let queue = super::query::accept_queue(listener.as_fd()).expect("TCP_INFO");
+    let queue = option::accept_queue(listener.as_fd()).expect("TCP_INFO");
     assert!(queue.waiting == 1 && queue.backlog >= 1, "{queue:?}");
-    assert!(super::query::accept_queue(null().as_fd()).is_err());
+    assert!(option::accept_queue(null().as_fd()).is_err());
 }
 
 #[test]
@@ -65,13 +66,13 @@ fn options_and_counts() {
         option::set(one.as_fd(), level, name, value).expect("setsockopt(2)");
         assert_eq!(option::get(one.as_fd(), level, name).expect("getsockopt(2)"), value);
     }
-    assert_eq!(queue::unsent(other.as_fd()).expect("ioctl(2)"), 0);
+    assert_eq!(option::unsent(other.as_fd()).expect("ioctl(2)"), 0);
     other.write_all(&[0; 100]).expect("send");
-    assert!(queue::unsent(other.as_fd()).expect("ioctl(2)") >= 100);
+    assert!(option::unsent(other.as_fd()).expect("ioctl(2)") >= 100);
     let file = null();
     assert!(option::set(file.as_fd(), level, name, 1).is_err());
     assert!(option::get(file.as_fd(), level, name).is_err());
-    assert!(queue::unsent(file.as_fd()).is_err());
+    assert!(option::unsent(file.as_fd()).is_err());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 
 use self::wait::{Signals, Waited};
 use super::{Outcome, logging};
-use crate::activation::{Environment, Inherited, InheritedFd, Kind, Service};
+use crate::activation::{Environment, Inherited, InheritedFd, Service};
 use crate::activator::{self, Bound};
 use crate::address::Address;
 use crate::cli::ActivateArgs;
@@ -88,17 +88,14 @@ fn passed_on(accept: bool) -> Result<Vec<Bound>> {
 }
 
 fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
-    let Some(fd) = inherited.fd() else { return Err(inherited.refusal()) };
+    let Some(fd) = &inherited.fd else { return Err(inherited.refusal()) };
     let fd = fd.try_clone().context(format!("duplicate {inherited}"))?;
-    let service = match inherited.kind() {
-        Kind::Socket(socket) => socket.service(),
-        _ => None,
-    };
+    let service = inherited.kind.service();
     if accept && !matches!(service, Some(Service::StreamListener | Service::SeqpacketListener)) {
         let message = format!("--accept with {inherited}: it has no connections to accept");
         return Err(Error::new(ErrorKind::Usage, message).remedy("leave --accept out"));
     }
-    Ok(Bound::from_fd(fd, inherited.name()))
+    Ok(Bound::from_fd(fd, &inherited.name))
 }
 
 /// Refuses what cannot work before anything is bound. Returns the names of `--fdname`. `passed_on` is

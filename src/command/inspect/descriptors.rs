@@ -8,24 +8,17 @@ use super::{options, report};
 use crate::activation::{InheritedFd, Kind, Origin, Service, SocketKind};
 use crate::address::KINDS;
 
-pub(super) fn service(fd: &InheritedFd) -> Option<Service> {
-    match fd.kind() {
-        Kind::Socket(socket) => socket.service(),
-        Kind::File(_) | Kind::Closed => None,
-    }
-}
-
 pub(super) fn describe(fd: &InheritedFd) -> report::Inherited {
-    let service = service(fd);
+    let service = fd.kind.service();
     report::Inherited {
-        fd: fd.number(),
-        name: fd.name().to_owned(),
-        origin: match fd.origin() {
+        fd: fd.number,
+        name: fd.name.clone(),
+        origin: match fd.origin {
             Origin::ListenFds => "LISTEN_FDS",
             Origin::StandardInput => "standard input",
         },
-        what: fd.kind().to_string(),
-        socket: match (fd.kind(), fd.fd()) {
+        what: fd.kind.to_string(),
+        socket: match (&fd.kind, &fd.fd) {
             (Kind::Socket(kind), Some(fd)) => Some(socket(kind, options::read(fd.as_fd(), kind))),
             _ => None,
         },

@@ -46,7 +46,7 @@ fn look() -> Report {
     let variables = environment::explain(&environment, &open);
     let (serve, fds) = match inherited {
         Ok(inherited) => {
-            let refused = inherited.fds.iter().find(|fd| descriptors::service(fd).is_none());
+            let refused = inherited.fds.iter().find(|fd| fd.kind.service().is_none());
             let serve = serve(refused.map(|fd| fd.refusal()).as_ref());
             (serve, inherited.fds.iter().map(descriptors::describe).collect())
         }

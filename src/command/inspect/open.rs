@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::report::Open;
 use crate::activation::{Environment, Kind, LISTEN_FDS_START, SocketKind};
 use crate::proc;
-use crate::sys::query;
+use crate::sys::descriptor;
 
 /// More than any table is read for; a wrong `LISTEN_FDS` may announce millions.
 const ANNOUNCED_MAX: usize = 256;
@@ -39,7 +39,7 @@ fn announced(environment: &Environment) -> Vec<(i32, String)> {
 
 fn row(fd: i32, announced: Option<String>) -> Open {
     let kind =
-        query::duplicate(fd).ok().flatten().and_then(|fd: OwnedFd| Kind::of(fd.as_fd()).ok());
+        descriptor::duplicate(fd).ok().flatten().and_then(|fd: OwnedFd| Kind::of(fd.as_fd()).ok());
     let kind = kind.unwrap_or(Kind::Closed);
     let target = proc::own_descriptor_target(fd);
     Open {

@@ -12,8 +12,7 @@ use socket2::{Protocol, Type};
 use super::report::Options;
 use crate::activation::{Family, Role, SocketKind};
 use crate::address::{Address, UnixName};
-use crate::sys::option;
-use crate::sys::query::{self, AcceptQueue};
+use crate::sys::option::{self, AcceptQueue};
 
 pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
     let is_ip = matches!(kind.family, Family::Inet | Family::Inet6);
@@ -48,7 +47,9 @@ fn only<T, E>(has_it: bool, read: impl FnOnce() -> Result<T, E>) -> Option<T> {
 fn accept_queue(fd: BorrowedFd<'_>, kind: &SocketKind) -> Option<AcceptQueue> {
     match (kind.role, kind.family, kind.protocol) {
         (Role::Listening, Family::Unix, _) => crate::proc::accept_queue(fd),
-        (Role::Listening, _, Some(Protocol::TCP | Protocol::MPTCP)) => query::accept_queue(fd).ok(),
+        (Role::Listening, _, Some(Protocol::TCP | Protocol::MPTCP)) => {
+            option::accept_queue(fd).ok()
+        }
         _ => None,
     }
 }

@@ -9,9 +9,8 @@ use crate::proc::{Cgroups, Fields, security_label};
 pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>) -> Activator {
     let pid = std::process::id();
     let chain = ancestry(pid);
-    let is_standard_input = inherited.is_some_and(|inherited| {
-        inherited.fds.iter().any(|fd| fd.origin() == Origin::StandardInput)
-    });
+    let is_standard_input = inherited
+        .is_some_and(|inherited| inherited.fds.iter().any(|fd| fd.origin == Origin::StandardInput));
     let clues = Clues {
         pid,
         container: container(),

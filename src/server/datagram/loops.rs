@@ -113,18 +113,15 @@ impl Loops {
         received: Option<HopLimit>,
     ) -> Result<Option<HopLimit>, Refusal> {
         let Some(limit) = received else { return Ok(None) };
-        let own = match limit {
-            HopLimit::V4(_) => self.hops[0],
-            HopLimit::V6(_) => self.hops[1],
-        };
-        match limit.hops().saturating_sub(1) {
+        let own = self.hops[usize::from(limit.is_v6)];
+        match limit.hops.saturating_sub(1) {
             0 => Err(Refusal::new(
                 true,
                 "it has no hops left: it went in circles between servers, or its sender allows \
                  it one hop only",
             )),
             hops if hops >= own => Ok(None),
-            hops => Ok(Some(limit.with(hops))),
+            hops => Ok(Some(HopLimit { hops, ..limit })),
         }
     }
 
@@ -294,14 +291,16 @@ mod tests {
     #[test]
     fn a_reply_has_one_hop_less_and_the_last_one_is_not_answered() {
         let loops = Loops { hops: [64, 64], ..loops("127.0.0.1:3000") };
+        let v4 = |hops| Some(HopLimit { hops, is_v6: false });
+        let v6 = |hops| Some(HopLimit { hops, is_v6: true });
         for (received, reply) in [
             (None, Some(None)),
-            (Some(HopLimit::V4(255)), Some(None)),
-            (Some(HopLimit::V4(65)), Some(None)),
-            (Some(HopLimit::V4(64)), Some(Some(HopLimit::V4(63)))),
-            (Some(HopLimit::V6(2)), Some(Some(HopLimit::V6(1)))),
-            (Some(HopLimit::V6(1)), None),
-            (Some(HopLimit::V4(0)), None),
+            (v4(255), Some(None)),
+            (v4(65), Some(None)),
+            (v4(64), Some(v4(63))),
+            (v6(2), Some(v6(1))),
+            (v6(1), None),
+            (v4(0), None),
         ] {
             assert_eq!(loops.reply_hops(received).ok(), reply, "{received:?}");
         }

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::net::sockopt;
 
-use crate::sys::queue;
+use crate::sys::option;
 
 /// What is unread, by user.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Unread {
         let mut admits = self.has_share(uid, charge);
         if !admits {
             // Some have read since; the kernel is asked only now that it matters.
-            self.settle(queue::unsent(fd).unwrap_or(self.total));
+            self.settle(option::unsent(fd).unwrap_or(self.total));
             admits = self.has_share(uid, charge);
         }
         if !admits && self.enlarge(fd, charge) {
@@ -161,10 +161,10 @@ mod tests {
         for len in [0, 1, 64, 1000, 1025, 2000, 4000, 9000, 16_384, 16_385, 40_000, 65_507, 150_000]
         {
             ours.send(&vec![0; len]).expect("send");
-            let charged = queue::unsent(ours.as_fd()).expect("SIOCOUTQ");
+            let charged = option::unsent(ours.as_fd()).expect("SIOCOUTQ");
             assert!(charged <= charge(len), "{len}: {charged} of {}", charge(len));
             peer.recv(&mut [0]).expect("receive");
-            assert_eq!(queue::unsent(ours.as_fd()).expect("SIOCOUTQ"), 0);
+            assert_eq!(option::unsent(ours.as_fd()).expect("SIOCOUTQ"), 0);
         }
     }
 
