@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::env::{Environment, EnvironmentError, LISTEN_FDS_START, Process};
 use super::kind::{Kind, Service, file_system};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::proc::{Process as Ancestor, ancestry, describe};
+use crate::proc::{self, ancestry};
 use crate::sys;
 
 /// Everything that was handed over to this process.
@@ -158,9 +158,6 @@ pub fn own_pidfd_id() -> Option<u64> {
 fn explain(wrong: EnvironmentError, pid: u32) -> Error {
     let error = Error::from_cause(ErrorKind::Environment, wrong.clone()).remedy(wrong.remedy());
     let EnvironmentError::OtherPid { listen_pid, .. } = wrong else { return error };
-    let other = match Ancestor::of(listen_pid) {
-        Some(other) => format!("process {listen_pid} is {}", other.name),
-        None => format!("there is no process {listen_pid}"),
-    };
-    error.detail(format!("{other}; our ancestry: {}", describe(&ancestry(pid))))
+    let (other, ancestry) = (proc::describe(listen_pid), proc::describe_chain(&ancestry(pid)));
+    error.detail(format!("{other}; our ancestry: {ancestry}"))
 }

@@ -10,6 +10,7 @@ use crate::text::Escaped;
 
 /// A process: its id, its parent's id and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 pub struct Process {
     /// The process id.
     pub pid: u32,
@@ -45,8 +46,16 @@ pub fn ancestry(pid: u32) -> Vec<Process> {
     std::iter::successors(Process::of(pid), parent).take(DEPTH_MAX).collect()
 }
 
+/// Which process has the id `pid`: `process 7 is sh`, or that there is none.
+pub(crate) fn describe(pid: u32) -> String {
+    match Process::of(pid) {
+        Some(process) => format!("process {pid} is {}", process.name),
+        None => format!("there is no process {pid}"),
+    }
+}
+
 /// The chain in one line, for example `7 (serve) < 5 (sh) < 1 (catatonit)`.
-pub(crate) fn describe(chain: &[Process]) -> String {
+pub(crate) fn describe_chain(chain: &[Process]) -> String {
     let links: Vec<_> = chain.iter().map(|one| format!("{} ({})", one.pid, one.name)).collect();
     links.join(" < ")
 }

@@ -3,8 +3,9 @@
 use std::env::var_os;
 
 use super::report::{Open, Variable};
-use crate::activation::{Ancestor, Environment, EnvironmentError, LISTEN_FDS_MAX, Process};
+use crate::activation::{Environment, EnvironmentError, LISTEN_FDS_MAX, Process};
 use crate::notify::{NotifySocket, Watchdog};
+use crate::proc;
 
 /// Whether a value is what it should be, and what that is.
 type Verdict = (bool, String);
@@ -50,10 +51,7 @@ fn listen_pid(environment: &Environment, process: Process) -> Verdict {
     match environment.check_pid(process) {
         Ok(()) => (true, "this process".to_owned()),
         Err(EnvironmentError::OtherPid { listen_pid, .. }) => {
-            let other = match Ancestor::of(listen_pid) {
-                Some(other) => format!("process {listen_pid} is {}", other.name),
-                None => format!("there is no process {listen_pid}"),
-            };
+            let other = proc::describe(listen_pid);
             (false, format!("expected {pid}, this process; {other}"))
         }
         Err(_) => (false, format!("expected {pid}, this process")),
@@ -85,7 +83,7 @@ fn listen_fds(environment: &Environment, open: &[Open]) -> Verdict {
         return (false, format!("expected a count of 1 or more, {LISTEN_FDS_MAX} at most"));
     };
     let range = format!("fd 3 to fd {}", count + 2);
-    let is_closed = |row: &&Open| row.announced.is_some() && row.what == "closed";
+    let is_closed = |row: &&Open| row.announced.is_some() && !row.is_open;
     let closed: Vec<_> = open.iter().filter(is_closed).map(|row| row.fd.to_string()).collect();
     if closed.is_empty() {
         return (true, format!("{range}, all open"));

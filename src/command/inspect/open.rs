@@ -21,10 +21,8 @@ pub(super) fn list(environment: &Environment) -> Vec<Open> {
         rows.entry(fd).or_insert_with(|| row(fd, None));
     }
     // The descriptor that the numbers were read through is closed again.
-    rows.into_values().filter(|row| row.announced.is_some() || row.what != CLOSED).collect()
+    rows.into_values().filter(|row| row.announced.is_some() || row.is_open).collect()
 }
-
-const CLOSED: &str = "closed";
 
 /// The numbers and names that `LISTEN_FDS` and `LISTEN_FDNAMES` announce to whomever.
 fn announced(environment: &Environment) -> Vec<(i32, String)> {
@@ -44,6 +42,7 @@ fn row(fd: i32, announced: Option<String>) -> Open {
     let target = proc::own_descriptor_target(fd);
     Open {
         fd,
+        is_open: kind != Kind::Closed,
         note: note(fd, announced.is_some(), &kind),
         announced,
         what: kind.to_string(),

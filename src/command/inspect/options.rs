@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use rustix::fs::{OFlags, Stat, fcntl_getfl};
 use rustix::net::sockopt;
 use socket2::{Protocol, Type};
@@ -12,6 +12,7 @@ use socket2::{Protocol, Type};
 use super::report::Options;
 use crate::activation::{Family, Role, SocketKind};
 use crate::address::{Address, UnixName};
+use crate::deadline::Deadline;
 use crate::sys::option::{self, AcceptQueue};
 
 pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
@@ -27,8 +28,8 @@ pub(super) fn read(fd: BorrowedFd<'_>, kind: &SocketKind) -> Options {
         pktinfo: only(has_pktinfo, || pktinfo(fd, kind.family)),
         nonblock: fcntl_getfl(fd).ok().map(|flags| flags.contains(OFlags::NONBLOCK)),
         readable: readable(fd),
-        waiting: queue.as_ref().map(|queue| queue.waiting),
-        backlog: queue.as_ref().map(|queue| queue.backlog),
+        waiting: queue.map(|queue| queue.waiting),
+        backlog: queue.map(|queue| queue.backlog),
         rcvbuf: sockopt::socket_recv_buffer_size(fd).ok(),
         sndbuf: sockopt::socket_send_buffer_size(fd).ok(),
         congestion: only(is_tcp, || sockopt::tcp_congestion(fd)),
@@ -56,10 +57,10 @@ fn accept_queue(fd: BorrowedFd<'_>, kind: &SocketKind) -> Option<AcceptQueue> {
 
 /// Whether a connection or a message waits at this moment.
 fn readable(fd: BorrowedFd<'_>) -> Option<bool> {
-    let now = Timespec::try_from(Duration::ZERO).ok()?;
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&now)).ok()?;
-    Some(fds[0].revents().contains(PollFlags::IN))
+    match Deadline::after(Duration::ZERO).wait(fd, PollFlags::IN) {
+        Ok(ready) => Some(ready.contains(PollFlags::IN)),
+        Err(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(false),
+    }
 }
 
 fn pktinfo(fd: BorrowedFd<'_>, family: Family) -> io::Result<bool> {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::activation::Ancestor;
+
 /// The version of the document: it changes when a field changes its meaning or goes away.
 pub(super) const SCHEMA: u32 = 1;
 
@@ -73,6 +75,8 @@ pub(super) struct Options {
 #[derive(Debug, Serialize)]
 pub(super) struct Open {
     pub(super) fd: i32,
+    #[serde(skip)]
+    pub(super) is_open: bool,
     pub(super) announced: Option<String>,
     pub(super) what: String,
     pub(super) address: Option<String>,
@@ -94,14 +98,7 @@ pub(super) struct Variable {
 pub(super) struct Activator {
     pub(super) guess: String,
     pub(super) cgroup: Option<String>,
-    pub(super) ancestry: Vec<Process>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Process {
-    pub(super) pid: u32,
-    pub(super) parent: u32,
-    pub(super) name: String,
+    pub(super) ancestry: Vec<Ancestor>,
 }
 
 /// What may forbid an operation on a socket.

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::report::{Activator, Confinement, Process};
-use crate::activation::{Ancestor, Environment, Inherited, Origin, ancestry};
+use super::report::{Activator, Confinement};
+use crate::activation::{Environment, Inherited, Origin, ancestry};
 use crate::proc::{Cgroups, Fields, security_label};
 
 pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>) -> Activator {
@@ -23,12 +23,8 @@ pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>
     Activator {
         guess: clues.guess(),
         cgroup: Cgroups::own().of_unit().map(str::to_owned),
-        ancestry: chain.into_iter().map(process).collect(),
+        ancestry: chain,
     }
-}
-
-fn process(Ancestor { pid, parent, name }: Ancestor) -> Process {
-    Process { pid, parent, name }
 }
 
 fn text(variable: &str) -> Option<String> {

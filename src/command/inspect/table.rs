@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{Inherited, Options, Report, Variable};
+use crate::proc::describe_chain;
 use crate::text::Escaped;
 
 /// The report as text.
@@ -160,11 +161,8 @@ fn variable(variable: &Variable) -> Row {
 
 fn process(report: &Report) -> Vec<Row> {
     let (activator, confinement) = (&report.activator, &report.confinement);
-    let chain = activator.ancestry.iter();
-    let chain: Vec<_> =
-        chain.map(|process| format!("{} ({})", process.pid, process.name)).collect();
-    let (chain, user) =
-        (chain.join(" < "), format!("uid {}, gid {}", confinement.uid, confinement.gid));
+    let chain = describe_chain(&activator.ancestry);
+    let user = format!("uid {}, gid {}", confinement.uid, confinement.gid);
     let rows = [
         ("activator", Some(activator.guess.as_str())),
         ("ancestry", Some(&chain)),
