@@ -101,12 +101,6 @@ mod tests {
     use std::process::Stdio;
 
     use super::*;
-    use crate::error::ErrorKind;
-
-    fn sockets(count: usize) -> Vec<Bound> {
-        let socket = |_| Bound::from_fd(UdpSocket::bind("127.0.0.1:0").expect("bind"), "s");
-        (0..count).map(socket).collect()
-    }
 
     #[test]
     fn a_new_process_has_its_sockets_where_it_expects_them() {
@@ -117,23 +111,15 @@ mod tests {
             (40, HandOver::ListenFds, listen_fds, "40 1\n42\n"),
             (1, HandOver::StandardInput, standard_input, "0 none\n"),
         ] {
+            let socket = |_| Bound::from_fd(UdpSocket::bind("127.0.0.1:0").expect("bind"), "s");
+            let sockets: Vec<_> = (0..count).map(socket).collect();
             let target = Target::find(&["sh", "-c", script], Vec::new()).expect("there is a shell");
-            let process = Target { hand_over, ..target }.spawn(&sockets(count), |command| {
+            let process = Target { hand_over, ..target }.spawn(&sockets, |command| {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
             });
             let finished = process.expect("it starts").wait_with_output().expect("it ends");
             let printed = [finished.stdout, finished.stderr].concat();
             assert_eq!(String::from_utf8_lossy(&printed), output, "{hand_over:?}");
         }
-    }
-
-    #[test]
-    fn the_error_of_a_program_that_cannot_be_executed_is_returned() {
-        let target = Target::find(&["sh"], Vec::new()).expect("there is a shell");
-        // It is removed after it was found.
-        let target = Target { program: "/no/such/program".into(), ..target };
-        let error = target.spawn(&sockets(3), |_| {}).expect_err("it is gone");
-        assert_eq!(error.kind(), ErrorKind::Exec);
-        assert!(error.to_string().starts_with("run /no/such/program: No such file"), "{error}");
     }
 }
