@@ -19,6 +19,17 @@ pub(super) struct ServedSocket {
     pub(super) service: Service,
 }
 
+#[cfg(test)]
+impl ServedSocket {
+    /// The first inherited socket, for the tests of what serves it.
+    pub(super) fn first(fd: impl Into<OwnedFd>) -> Self {
+        let fd = fd.into();
+        let kind = SocketKind::of(std::os::fd::AsFd::as_fd(&fd)).expect("a socket");
+        let service = kind.service().expect("it can be served");
+        Self { fd, source: 0, kind, service }
+    }
+}
+
 /// What the workers have in common.
 pub(super) struct Shared<'a> {
     /// The name of each inherited socket.

@@ -243,7 +243,6 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::activation::SocketKind;
     use crate::server::shared::ServedSocket;
     use crate::sys::control::Received;
     use crate::sys::sockaddr;
@@ -254,11 +253,8 @@ mod tests {
 
     fn loops(local: &str) -> Loops {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
-        let kind = SocketKind::of(socket.as_fd()).expect("a socket");
-        let service = kind.service().expect("it can be served");
-        let socket = ServedSocket { fd: socket.into(), source: 0, kind, service };
         let local = local.parse().expect("an address");
-        let socket = Socket::prepare(socket).expect("it is prepared");
+        let socket = Socket::prepare(ServedSocket::first(socket)).expect("it is prepared");
         Loops { local: Some(local), ..Loops::new(&socket) }
     }
 

@@ -157,13 +157,11 @@ fn send_once_or_twice(fd: BorrowedFd<'_>, reply: Reply<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixDatagram;
 
     use socket2::SockAddr;
 
     use super::*;
-    use crate::activation::SocketKind;
     use crate::server::shared::ServedSocket;
     use crate::sys::sockaddr;
 
@@ -175,11 +173,7 @@ mod tests {
         let deaf = UnixDatagram::bind(dir.path().join("deaf")).expect("bind");
         let name = SockAddr::unix(dir.path().join("deaf")).expect("a short path");
         let name = sockaddr::to_bytes(&name);
-        let fd = OwnedFd::from(ours);
-        let kind = SocketKind::of(fd.as_fd()).expect("a socket");
-        let service = kind.service().expect("it can be served");
-        let socket = Socket::prepare(ServedSocket { fd, source: 0, kind, service });
-        let socket = socket.expect("it is prepared");
+        let socket = Socket::prepare(ServedSocket::first(ours)).expect("it is prepared");
         let mut way = Way::new(&socket, &[]);
         let control =
             Received { uid: Some(rustix::process::geteuid().as_raw()), ..Received::default() };

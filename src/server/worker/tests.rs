@@ -8,32 +8,35 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
-use crate::activation::SocketKind;
+use crate::activation::Service;
 use crate::server::permits::Permits;
 use crate::server::shared::ServedSocket;
 use crate::server::{BusyPoll, Limits, Shutdown};
 use crate::sys::option;
 
-/// Calls `check` with a worker that has one socket.
-fn with_worker(fd: OwnedFd, limits: &Limits, check: impl FnOnce(&mut Worker<'_>)) {
+/// Calls `check` with a worker that has one socket, and room for one connection.
+fn with_worker(
+    socket: impl Into<OwnedFd>,
+    limits: &Limits,
+    check: impl FnOnce(&mut Worker<'_>, &Permits),
+) {
     let (_trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
-    let kind = SocketKind::of(fd.as_fd()).expect("a socket");
-    let service = kind.service().expect("it can be served");
-    let names = ["test".to_owned()];
+    let permits = Permits::new(1);
+    let is_listener = |socket: &ServedSocket| socket.service == Service::StreamListener;
+    let (listeners, own): (Vec<_>, Vec<_>) =
+        [ServedSocket::first(socket)].into_iter().partition(is_listener);
     let shared = Shared {
-        names: &names,
+        names: &["test".to_owned()],
         limits,
         busy_poll: BusyPoll::Off,
-        listeners: &[],
+        listeners: &listeners,
         is_alone: true,
-        connections: &Permits::new(1),
+        connections: &permits,
         never_answered: &[],
         shutdown: &shutdown,
         failure: None,
     };
-    let socket = ServedSocket { fd, source: 0, kind, service };
-    let mut worker = Worker::new(&shared, vec![socket]).expect("it starts");
-    check(&mut worker);
+    check(&mut Worker::new(&shared, own).expect("it starts"), &permits);
 }
 
 fn connection_event(worker: &mut Worker<'_>, flags: EventFlags) {
@@ -53,7 +56,7 @@ fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
     let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
     let limits = Limits { stream_buffer_bytes: 1, turn_bytes: 1, ..Limits::default() };
     peer.write_all(b"hello").expect("send");
-    with_worker(ours.into(), &limits, |worker| {
+    with_worker(ours, &limits, |worker, _| {
         // Its turn ends before its bytes do, and events tell of it in the meantime.
         for _ in 0..3 {
             connection_event(worker, EventFlags::IN);
@@ -78,7 +81,7 @@ fn peers_that_reset_in_the_middle_of_a_splice_leave_the_pipes_to_the_others() {
     let (peer, ours) = UnixStream::pair().expect("socketpair(2)");
     peer.set_nonblocking(true).expect("O_NONBLOCK");
     ours.set_nonblocking(true).expect("O_NONBLOCK");
-    with_worker(ours.into(), &limits, |worker| {
+    with_worker(ours, &limits, |worker, _| {
         worker.connections.get(0).expect("a connection").splice_from_now_on();
         // The peer sends and does not read, until the pipe is full too.
         while !worker.connections.get(0).expect("a connection").is_blocked() {
@@ -109,7 +112,7 @@ fn an_error_queue_is_emptied() {
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("poll(2)");
         fds[0].revents()
     };
-    with_worker(socket.into(), &Limits::default(), |worker| {
+    with_worker(socket, &Limits::default(), |worker, _| {
         datagram_event(worker, EventFlags::IN);
         assert_eq!(events(), PollFlags::ERR, "the reply was refused");
         // The first receive reports the error itself, the next one finds nothing.
@@ -125,7 +128,7 @@ fn an_error_queue_is_emptied() {
 fn a_spliced_stream_goes_on_after_an_urgent_byte() {
     let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
     ours.set_nonblocking(true).expect("O_NONBLOCK");
-    with_worker(ours.into(), &Limits::default(), |worker| {
+    with_worker(ours, &Limits::default(), |worker, _| {
         let send = |bytes: &[u8], flags| rustix::net::send(&peer, bytes, flags).expect("send");
         worker.connections.get(0).expect("a connection").splice_from_now_on();
         send(b"before", rustix::net::SendFlags::empty());
@@ -146,24 +149,8 @@ fn a_spliced_stream_goes_on_after_an_urgent_byte() {
 /// How long it takes until connections are looked for again, each time that there is no room.
 #[test]
 fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
-    let (_trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
-    let kind = SocketKind::of(listener.as_fd()).expect("a socket");
-    let service = kind.service().expect("it can be served");
-    let (limits, permits) = (Limits::default(), Permits::new(1));
-    let shared = Shared {
-        names: &["test".to_owned()],
-        limits: &limits,
-        busy_poll: BusyPoll::Off,
-        listeners: &[ServedSocket { fd: listener.into(), source: 0, kind, service }],
-        is_alone: true,
-        connections: &permits,
-        never_answered: &[],
-        shutdown: &shutdown,
-        failure: None,
-    };
-    let mut worker = Worker::new(&shared, Vec::new()).expect("it starts");
     let there_is_no_room = |worker: &mut Worker<'_>| {
         worker.event(Token::Listener(0), EventFlags::IN, &mut ());
         let due = worker.listeners.next_due().expect("connections are looked for again");
@@ -171,22 +158,21 @@ fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
         due - Instant::now()
     };
     let clients = [0; 2].map(|_| TcpStream::connect(address).expect("connect"));
-    let taken = permits.take().expect("the only one");
-    let mut longest = std::time::Duration::ZERO;
-    for _ in 0..10 {
-        longest = there_is_no_room(&mut worker);
-    }
-    drop(taken);
-    let shortest = there_is_no_room(&mut worker);
-    assert_eq!(worker.connections.len(), 1, "one had room, and the next has not");
-    assert!(shortest < longest / 10, "{shortest:?} after {longest:?}");
-    // The end of one makes room for the next, which has its number.
-    worker.event(Token::Listener(0), EventFlags::IN, &mut ());
-    assert!(worker.listeners.next_due().is_some());
-    drop(clients);
-    connection_event(&mut worker, EventFlags::IN | EventFlags::RDHUP);
-    worker.after_events(&mut ());
-    assert_eq!(worker.listeners.next_due(), None, "there is room");
-    worker.event(Token::Listener(0), EventFlags::IN, &mut ());
-    assert!(worker.connections.get(0).is_some());
+    with_worker(listener, &Limits::default(), |worker, permits| {
+        let taken = permits.take().expect("the only one");
+        let longest = (0..10).map(|_| there_is_no_room(worker)).last().expect("the tenth");
+        drop(taken);
+        let shortest = there_is_no_room(worker);
+        assert_eq!(worker.connections.len(), 1, "one had room, and the next has not");
+        assert!(shortest < longest / 10, "{shortest:?} after {longest:?}");
+        // The end of one makes room for the next, which has its number.
+        worker.event(Token::Listener(0), EventFlags::IN, &mut ());
+        assert!(worker.listeners.next_due().is_some());
+        drop(clients);
+        connection_event(worker, EventFlags::IN | EventFlags::RDHUP);
+        worker.after_events(&mut ());
+        assert_eq!(worker.listeners.next_due(), None, "there is room");
+        worker.event(Token::Listener(0), EventFlags::IN, &mut ());
+        assert!(worker.connections.get(0).is_some());
+    });
 }
