@@ -84,7 +84,7 @@ impl Notifier {
     ///
     /// As [`Notifier::send`]; the message cannot be delivered.
     pub fn try_send(&self, message: &mut Message) -> Result<bool> {
-        match self.advance(message) {
+        match self.transmit(message, &[], None) {
             Ok(()) => Ok(true),
             Err(error) => match errno(&error) {
                 Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE => {
@@ -101,7 +101,8 @@ impl Notifier {
     ///
     /// As [`Notifier::send`].
     pub fn finish(&self, message: &mut Message, timeout: Duration) -> Result<()> {
-        self.transmit(message, &[], Deadline::after(timeout))
+        let deadline = Some(Deadline::after(timeout));
+        self.transmit(message, &[], deadline).map_err(|error| self.not_sent(message, error))
     }
 
     /// Sends the assignments with descriptors as one message.
@@ -110,7 +111,8 @@ impl Notifier {
     ///
     /// As [`Notifier::send`]; descriptors to a vsock target; more than 253 descriptors.
     pub fn send_with_fds(&self, states: &[State<'_>], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.transmit(&mut Message::new(states), fds, Deadline::after(SEND_TIMEOUT))
+        let (mut message, deadline) = (Message::new(states), Some(Deadline::after(SEND_TIMEOUT)));
+        self.transmit(&mut message, fds, deadline).map_err(|error| self.not_sent(&message, error))
     }
 
     /// Hands descriptors to the manager's fd store, which hands them over again after a restart,
@@ -146,39 +148,29 @@ impl Notifier {
         let failed = |error| failed(&self.target, "wait for a barrier on", error);
         let deadline = Deadline::after(timeout);
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
-        self.transmit(&mut Message::new(&[State::Barrier]), &[write.as_fd()], deadline)?;
+        let mut message = Message::new(&[State::Barrier]);
+        self.transmit(&mut message, &[write.as_fd()], Some(deadline))
+            .map_err(|error| self.not_sent(&message, error))?;
         drop(write);
         // A hang-up is reported whatever events are asked for, see poll(2).
         deadline.wait(&read, PollFlags::empty()).map(drop).map_err(failed)
     }
 
+    /// Sends what is left of the message; without a deadline as far as that goes without waiting,
+    /// with `EAGAIN` if it is not all.
     fn transmit(
         &self,
         message: &mut Message,
         fds: &[BorrowedFd<'_>],
-        deadline: Deadline,
-    ) -> Result<()> {
-        let result = match &self.channel {
-            Channel::Unix(channel) => channel.send(&message.text, fds, deadline),
-            Channel::Vsock(_) if !fds.is_empty() => Err(Errno::OPNOTSUPP.into()),
-            Channel::Vsock(target) => {
-                let Message { text, connection } = &mut *message;
-                let connection = connection.get_or_insert_with(|| vsock::Connection::new(*target));
-                connection.send(text, deadline)
-            }
-        };
-        result.map_err(|error| self.not_sent(message, error))
-    }
-
-    /// `EAGAIN`: not all of it could be done without waiting.
-    fn advance(&self, message: &mut Message) -> io::Result<()> {
+        deadline: Option<Deadline>,
+    ) -> io::Result<()> {
+        let Message { text, connection } = message;
         match &self.channel {
-            Channel::Unix(channel) => channel.try_send(&message.text, &[]),
-            Channel::Vsock(target) => {
-                let Message { text, connection } = message;
-                let connection = connection.get_or_insert_with(|| vsock::Connection::new(*target));
-                connection.advance(text)
-            }
+            Channel::Unix(channel) => channel.send(text, fds, deadline),
+            Channel::Vsock(_) if !fds.is_empty() => Err(Errno::OPNOTSUPP.into()),
+            Channel::Vsock(target) => connection
+                .get_or_insert_with(|| vsock::Connection::new(*target))
+                .send(text, deadline),
         }
     }
 

@@ -34,22 +34,19 @@ impl Channel {
         Ok(Self { socket: socket()?, address })
     }
 
-    /// Sends a message, or fails with `EAGAIN` if the manager's queue is full.
-    pub(super) fn try_send(&self, text: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        Ok(retry_on_intr(|| self.send_by(self.socket.as_fd(), text, fds, SendFlags::DONTWAIT))?)
-    }
-
-    /// Sends a message, after waiting for room until the deadline.
+    /// Sends a message. Waits for room until the deadline; without one it fails with `EAGAIN` if
+    /// the manager's queue is full.
     pub(super) fn send(
         &self,
         text: &str,
         fds: &[BorrowedFd<'_>],
-        deadline: Deadline,
+        deadline: Option<Deadline>,
     ) -> io::Result<()> {
-        match self.try_send(text, fds) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
-        }
+        let now = || self.send_by(self.socket.as_fd(), text, fds, SendFlags::DONTWAIT);
+        let deadline = match (retry_on_intr(now), deadline) {
+            (Err(Errno::AGAIN), Some(deadline)) => deadline,
+            (result, _) => return Ok(result?),
+        };
         // poll(2) reports room at the other end only to a connected socket: the call itself waits,
         // and the send timeout bounds it. It is set on a socket for this message alone, so that no
         // other thread sets another.

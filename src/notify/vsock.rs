@@ -31,9 +31,8 @@ impl Connection {
         Self { target, style, socket: None, is_established: false, sent: 0 }
     }
 
-    /// Connects and sends as far as it goes without waiting. Fails with `EAGAIN` if that is not
-    /// all.
-    pub(super) fn advance(&mut self, text: &str) -> io::Result<()> {
+    /// Connects and sends as far as it goes without waiting.
+    fn advance(&mut self, text: &str) -> io::Result<()> {
         while !self.is_established {
             match self.connect() {
                 Ok(()) => self.is_established = true,
@@ -51,14 +50,17 @@ impl Connection {
         Ok(())
     }
 
-    /// Connects and sends, and waits for both until the deadline.
-    pub(super) fn send(&mut self, text: &str, deadline: Deadline) -> io::Result<()> {
+    /// Connects and sends, and waits for both until the deadline; without one as far as it goes
+    /// without waiting, and fails with `EAGAIN` if that is not all.
+    pub(super) fn send(&mut self, text: &str, deadline: Option<Deadline>) -> io::Result<()> {
         loop {
-            match (self.advance(text), &self.socket) {
-                (Err(error), Some(socket)) if error.kind() == io::ErrorKind::WouldBlock => {
+            match (self.advance(text), &self.socket, deadline) {
+                (Err(error), Some(socket), Some(deadline))
+                    if error.kind() == io::ErrorKind::WouldBlock =>
+                {
                     deadline.wait(socket, PollFlags::OUT)?;
                 }
-                (result, _) => return result,
+                (result, ..) => return result,
             }
         }
     }
