@@ -94,32 +94,3 @@ fn from_three(mut fds: VecDeque<OwnedFd>) -> io::Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use std::net::UdpSocket;
-    use std::process::Stdio;
-
-    use super::*;
-
-    #[test]
-    fn a_new_process_has_its_sockets_where_it_expects_them() {
-        let listen_fds = "echo $LISTEN_FDS $((LISTEN_PID == $$)); test -S /proc/$$/fd/42 && \
-                          test ! -e /proc/$$/fd/43 && echo 42";
-        let standard_input = "test -S /proc/$$/fd/0 && echo 0 ${LISTEN_FDS-none} >&2";
-        for (count, hand_over, script, output) in [
-            (40, HandOver::ListenFds, listen_fds, "40 1\n42\n"),
-            (1, HandOver::StandardInput, standard_input, "0 none\n"),
-        ] {
-            let socket = |_| Bound::from_fd(UdpSocket::bind("127.0.0.1:0").expect("bind"), "s");
-            let sockets: Vec<_> = (0..count).map(socket).collect();
-            let target = Target::find(&["sh", "-c", script], Vec::new()).expect("there is a shell");
-            let process = Target { hand_over, ..target }.spawn(&sockets, |command| {
-                command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            });
-            let finished = process.expect("it starts").wait_with_output().expect("it ends");
-            let printed = [finished.stdout, finished.stderr].concat();
-            assert_eq!(String::from_utf8_lossy(&printed), output, "{hand_over:?}");
-        }
-    }
-}

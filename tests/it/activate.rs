@@ -1,11 +1,12 @@
 //! The `activate` verb: what it binds, what it refuses, and what the command finds.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
+use socket_activate_echo::activator::{Bound, HandOver, Target};
 
 use crate::kit::{Dir, Process, VSOCK_PORT_IS_TAKEN, clean, has_tool, program, run};
 
@@ -339,4 +340,26 @@ fn what_was_handed_over_to_it_is_passed_on() {
     finished.expect_code(2).expect_stderr(&["only one"]);
     let datagram = ["--now", "-l", "udp:127.0.0.1:0", "--", us, "activate", "-a", "cat"];
     run(&mut activate(&datagram)).expect_code(2).expect_stderr(&["fd 3 (udp)", "no connections"]);
+}
+
+/// Of the library: what the tests of a daemon start.
+#[test]
+fn a_new_process_has_its_sockets_where_it_expects_them() {
+    let listen_fds = "echo $LISTEN_FDS $((LISTEN_PID == $$)); test -S /proc/$$/fd/42 && \
+                      test ! -e /proc/$$/fd/43 && echo 42";
+    let standard_input = "test -S /proc/$$/fd/0 && echo 0 ${LISTEN_FDS-none} >&2";
+    for (count, hand_over, script, output) in [
+        (40, HandOver::ListenFds, listen_fds, "40 1\n42\n"),
+        (1, HandOver::StandardInput, standard_input, "0 none\n"),
+    ] {
+        let socket = |_| Bound::from_fd(UdpSocket::bind("127.0.0.1:0").expect("bind"), "s");
+        let sockets: Vec<_> = (0..count).map(socket).collect();
+        let target = Target::find(&["sh", "-c", script], Vec::new()).expect("there is a shell");
+        let process = Target { hand_over, ..target }.spawn(&sockets, |command| {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        });
+        let finished = process.expect("it starts").wait_with_output().expect("it ends");
+        let printed = [finished.stdout, finished.stderr].concat();
+        assert_eq!(String::from_utf8_lossy(&printed), output, "{hand_over:?}");
+    }
 }
