@@ -153,16 +153,22 @@ fn unix_name(text: &str) -> Result<UnixName, ParseAddressError> {
 
 fn vsock(style: Style, rest: &str) -> Result<Address, ParseAddressError> {
     let (cid, port) = split_port(rest)?;
-    let cid = match cid {
-        "any" => Cid::ANY,
-        "local" => Cid::LOCAL,
-        "host" => Cid::HOST,
-        number => match number.parse() {
-            Ok(number) => Cid(number),
-            Err(_) => return fail(format!("`{cid}` is not a CID: a number, any, local or host")),
-        },
-    };
-    Ok(Address::Vsock(style, cid, vsock_port(port)?))
+    Ok(Address::Vsock(style, cid.parse()?, vsock_port(port)?))
+}
+
+impl FromStr for Cid {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "any" => Ok(Self::ANY),
+            "local" => Ok(Self::LOCAL),
+            "host" => Ok(Self::HOST),
+            number => number.parse().map(Self).or_else(|_| {
+                fail(format!("`{number}` is not a CID: a number, any, local or host"))
+            }),
+        }
+    }
 }
 
 fn vsock_port(text: &str) -> Result<u32, ParseAddressError> {

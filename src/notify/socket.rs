@@ -78,13 +78,9 @@ fn vsock(value: &OsStr) -> Result<NotifySocket, &'static str> {
     let &(_, style) = VSOCK_SCHEMES.iter().find(|(name, _)| *name == scheme).ok_or(FORMS)?;
     let (cid, port) = rest.split_once(':').ok_or(FORMS)?;
     let cid = match cid {
-        "" | "any" | "-1" => Cid::ANY,
+        "" | "-1" => Cid::ANY,
         "hypervisor" => Cid(0),
-        "local" => Cid::LOCAL,
-        "host" => Cid::HOST,
-        number => {
-            Cid(number.parse().map_err(|_| "has no CID: a number, local, host or hypervisor")?)
-        }
+        cid => cid.parse().map_err(|_| "has no CID: a number, local, host or hypervisor")?,
     };
     if cid == Cid::ANY {
         return Err("names any CID: there has to be one to send to, for example host");
