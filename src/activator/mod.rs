@@ -26,7 +26,6 @@ mod explain;
 mod hand_over;
 #[expect(clippy::disallowed_methods, reason = "a program is looked for in PATH")]
 mod target;
-#[expect(clippy::disallowed_types, reason = "the path of an open file in /proc has its number")]
 mod unix_file;
 
 pub use bind::{Bound, bind};

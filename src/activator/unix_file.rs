@@ -7,13 +7,13 @@
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::sys::descriptor;
 use crate::text::Escaped;
 
 /// The device and inode numbers of a file.
@@ -73,7 +73,7 @@ fn stale(path: &Path) -> Option<File> {
     let is_socket = file.metadata().is_ok_and(|file| file.file_type().is_socket());
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).ok()?;
     // Through the descriptor, because the path may lead to another file by now.
-    let this_file = SockAddr::unix(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let this_file = SockAddr::unix(descriptor::path_in_proc(&file)).ok()?;
     let answer = socket.connect(&this_file).err().and_then(|error| error.raw_os_error());
     (is_socket && answer == Some(libc::ECONNREFUSED)).then_some(file)
 }

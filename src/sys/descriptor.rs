@@ -1,7 +1,7 @@
 //! From the number of a file descriptor to its owner.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, FdFlags};
 
@@ -48,6 +48,6 @@ fn if_open<T>(
 }
 
 /// A path that leads to the open file: proc(5), /proc/self/fd.
-pub(crate) fn path_in_proc(file: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
+pub(crate) fn path_in_proc(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
