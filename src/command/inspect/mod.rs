@@ -14,7 +14,7 @@ mod table;
 use std::io::Write;
 
 use super::Outcome;
-use crate::activation::{Environment, Inherited};
+use crate::activation::{Environment, Inherited, InheritedFd};
 use crate::cli::InspectArgs;
 use crate::error::{Context, Error};
 use crate::text;
@@ -44,13 +44,16 @@ fn look() -> Report {
     let inherited = Inherited::take();
     let activator = surroundings::activator(&environment, inherited.as_ref().ok());
     let variables = environment::explain(&environment, &open);
-    let (serve, fds) = match inherited {
-        Ok(inherited) => {
-            let refused = inherited.fds.iter().find(|fd| fd.kind.service().is_none());
-            let serve = serve(refused.map(|fd| fd.refusal()).as_ref());
-            (serve, inherited.fds.iter().map(descriptors::describe).collect())
+    let (error, fds) = match inherited {
+        Ok(Inherited { fds }) => {
+            let refused = fds.iter().find(|fd| fd.kind.service().is_none());
+            (refused.map(InheritedFd::refusal), fds.iter().map(descriptors::describe).collect())
         }
-        Err(error) => (serve(Some(&error)), Vec::new()),
+        Err(error) => (Some(error), Vec::new()),
+    };
+    let serve = Serve {
+        exit_status: error.as_ref().map_or(0, |error| error.kind().exit_status()),
+        error: error.as_ref().map(Error::to_string),
     };
     Report {
         schema: SCHEMA,
@@ -60,12 +63,5 @@ fn look() -> Report {
         environment: variables,
         activator,
         confinement: surroundings::confinement(),
-    }
-}
-
-fn serve(error: Option<&Error>) -> Serve {
-    Serve {
-        exit_status: error.map_or(0, |error| error.kind().exit_status()),
-        error: error.map(Error::to_string),
     }
 }
