@@ -128,8 +128,8 @@ impl Socket {
                  tells of each)"
             );
         }
-        let why = format_args!("datagram from {peer}: {refusal}");
-        space.unanswered(self.source(), count, why);
+        let source = self.source();
+        space.unanswered(source, count, format_args!("datagram from {peer}: {refusal}"));
     }
 }
 
