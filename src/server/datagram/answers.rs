@@ -64,13 +64,13 @@ impl Answers {
         while slot < count {
             let mut run = Run::at(batch, slot, count, self.socket.has_segments);
             slot += run.count;
-            space.statistics.messages += run.datagrams(batch) as u64;
+            let datagrams = run.datagrams(batch);
+            space.statistics.messages += datagrams as u64;
             space.statistics.bytes += run.bytes(batch) as u64;
             self.trace(false, &run, batch, space);
-            match self.refusal(batch, &mut run) {
+            match self.refusal(batch, &mut run, datagrams) {
                 Some(refusal) => {
-                    let count = run.datagrams(batch);
-                    self.socket.refuse(batch.name(run.slot), count, &refusal, space);
+                    self.socket.refuse(batch.name(run.slot), datagrams, &refusal, space);
                 }
                 None => self.prepare(batch, run, space),
             }
@@ -80,7 +80,7 @@ impl Answers {
 
     /// Why the datagrams of the run are not answered; `None` if they are, and then it says with how
     /// many hops.
-    fn refusal(&mut self, batch: &Batch, run: &mut Run) -> Option<Refusal> {
+    fn refusal(&mut self, batch: &Batch, run: &mut Run, datagrams: usize) -> Option<Refusal> {
         if batch.is_truncated(run.slot) {
             return Some(Refusal::new(true, "it is longer than the limit"));
         }
@@ -95,8 +95,8 @@ impl Answers {
             Ok(hops) => run.control.hop_limit = hops,
             Err(refusal) => return Some(refusal),
         }
-        let first = run.replies(batch).next()?;
-        self.loops.refusal(first, run.datagrams(batch) as u32)
+        let first = Reply { data: run.first(batch), ..whole(batch, run) };
+        self.loops.refusal(first, datagrams as u32)
     }
 
     /// Puts the reply among those that are sent with one call, if nothing is in the way.

@@ -73,6 +73,11 @@ impl Run {
         self.slots().map(|slot| self.split(batch.data(slot)).count()).sum()
     }
 
+    /// The first of them.
+    pub(super) fn first<'a>(&self, batch: &'a Batch) -> &'a [u8] {
+        self.split(batch.data(self.slot)).next().unwrap_or_default()
+    }
+
     /// How many bytes they have.
     pub(super) fn bytes(&self, batch: &Batch) -> usize {
         self.slots().map(|slot| batch.data(slot).len()).sum()
