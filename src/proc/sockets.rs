@@ -64,7 +64,7 @@ fn ip_addr(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::{UnixDatagram, UnixListener};
 
     use proptest::prelude::*;
@@ -109,24 +109,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn sockets_of_this_process_are_found_with_their_process() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let tcp4 = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let tcp6 = TcpListener::bind("[::]:0").expect("bind");
-        let udp4 = UdpSocket::bind("0.0.0.0:0").expect("bind");
-        let stream = UnixListener::bind(dir.path().join("a b")).expect("bind");
-        // The path has a newline, and then a row of the kernel's table for the name `v`.
-        let row = dir.path().join("\n0: 2 0 10000 1 1 4711 ");
-        std::fs::create_dir(&row).expect("a directory");
-        let dgram = UnixDatagram::bind(row.join("v")).expect("bind");
-        for (fd, others) in [
-            (tcp4.as_fd(), &["0.0.0.0", "[::]"][..]),
-            (tcp6.as_fd(), &["[::1]", "127.0.0.1"]),
-            (udp4.as_fd(), &["127.0.0.1"]),
-            (stream.as_fd(), &[]),
-            (dgram.as_fd(), &[]),
-        ] {
+    /// Each socket is found by its address, and by the same port of the other hosts, with this
+    /// process.
+    fn are_found(sockets: &[(BorrowedFd<'_>, &[&str])]) {
+        for (fd, others) in sockets {
             let own = Address::of_socket(fd).expect("it has a name").expect("an address");
             let same_port = |host: &&str| {
                 let port = SockRef::from(&fd).local_addr().ok()?.as_socket()?.port();
@@ -139,6 +125,29 @@ mod tests {
                 assert!(holders(&found).contains(&std::process::id()), "{address}");
             }
         }
+    }
+
+    #[test]
+    fn sockets_of_the_internet_are_found_with_their_process() {
+        let tcp4 = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let tcp6 = TcpListener::bind("[::]:0").expect("bind");
+        let udp4 = UdpSocket::bind("0.0.0.0:0").expect("bind");
+        are_found(&[
+            (tcp4.as_fd(), &["0.0.0.0", "[::]"]),
+            (tcp6.as_fd(), &["[::1]", "127.0.0.1"]),
+            (udp4.as_fd(), &["127.0.0.1"]),
+        ]);
+    }
+
+    #[test]
+    fn unix_sockets_are_found_with_their_process() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let stream = UnixListener::bind(dir.path().join("a b")).expect("bind");
+        // The path has a newline, and then a row of the kernel's table for the name `v`.
+        let row = dir.path().join("\n0: 2 0 10000 1 1 4711 ");
+        std::fs::create_dir(&row).expect("a directory");
+        let dgram = UnixDatagram::bind(row.join("v")).expect("bind");
+        are_found(&[(stream.as_fd(), &[]), (dgram.as_fd(), &[])]);
         assert_eq!(sockets_at(&"unix:/v".parse().expect("an address")), []);
     }
 }

@@ -227,11 +227,16 @@ impl Batch {
 pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8]) -> io::Result<()> {
     let mut iovec = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
     let mut header = empty_header().msg_hdr;
-    header.msg_name = name.as_ptr().cast_mut().cast();
+    // An empty slice has no address, and QEMU's emulation would look at one of ancillary data.
+    let address = |bytes: &[u8]| match bytes {
+        [] => ptr::null_mut(),
+        bytes => bytes.as_ptr().cast_mut().cast(),
+    };
+    header.msg_name = address(name);
     header.msg_namelen = name.len() as libc::socklen_t;
     header.msg_iov = &raw mut iovec;
     header.msg_iovlen = 1;
-    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_control = address(control);
     header.msg_controllen = control.len() as _;
     // SAFETY: the header points at slices that live through the call, and sendmsg(2) only reads.
     let sent = unsafe {
