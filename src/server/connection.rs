@@ -182,8 +182,7 @@ impl Connection {
             if !may_be_more && self.phase == Phase::Open {
                 return Ok(Turn::Idle);
             }
-            // An empty message counts too, or a peer that sends nothing else would keep its turn.
-            echoed += len.max(1);
+            echoed += cost(len);
         }
         Ok(Turn::More)
     }
@@ -238,8 +237,8 @@ impl Connection {
     }
 
     fn splice(&mut self, pipe: &mut Pipe, space: &mut Workspace<'_>) -> io::Result<Turn> {
-        let mut moved = 0;
-        while moved < space.limits.turn_bytes {
+        let (mut moved, mut spent) = (0, 0);
+        while spent < space.limits.turn_bytes {
             let len = match pipe.fill(&self.fd) {
                 // This is the end, or an urgent byte: a receive can tell the one from the other.
                 Ok(0) => {
@@ -268,6 +267,7 @@ impl Connection {
                 return Ok(turn);
             }
             moved += len;
+            spent += cost(len);
         }
         Ok(Turn::More)
     }
@@ -297,7 +297,7 @@ impl Connection {
                 Received::Nothing | Received::Starved => return Ok(Turn::Waits),
                 Received::Data { len, .. } => {
                     space.dropped_bytes += len as u64;
-                    dropped += len.max(1);
+                    dropped += cost(len);
                 }
             }
         }
@@ -325,6 +325,12 @@ impl Connection {
     pub(super) fn splice_from_now_on(&mut self) {
         self.bulk = Bulk::Spliced;
     }
+}
+
+/// What a receive of `len` bytes takes of a turn: 4 KiB at least, or a peer that sends single bytes,
+/// or empty messages, as fast as they are echoed would keep its turn for a million of them.
+fn cost(len: usize) -> usize {
+    len.max(4096)
 }
 
 /// How a turn ends with a send that did not come to its end.

@@ -16,7 +16,8 @@ pub struct Limits {
     /// Bytes of one message over unix datagram, seqpacket and one-to-many SCTP sockets. Linux
     /// allocates the head of such a message in one piece, of at most 4 MiB.
     pub message_bytes_max: usize,
-    /// Bytes that one connection echoes before the others have their turn.
+    /// Bytes that one connection echoes before the others have their turn; each receive counts as
+    /// 4 KiB at least.
     pub turn_bytes: usize,
     /// Pipes for bulk data, for each worker; connections beyond them are served by copying.
     pub pipes_max: usize,

@@ -74,6 +74,24 @@ fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
     assert_eq!(reply, "hello");
 }
 
+/// Small messages are as much work as large ones, and the others have their turn in between.
+#[test]
+fn a_turn_ends_after_some_messages_however_short_they_are() {
+    let limits = Limits { turn_bytes: 4 * 4096, ..Limits::default() };
+    let (peer, ours) = socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::SEQPACKET, None)
+        .expect("a pair");
+    peer.set_nonblocking(true).expect("O_NONBLOCK");
+    for _ in 0..10 {
+        peer.send(b"x").expect("send");
+    }
+    with_worker(ours, &limits, |worker, _| {
+        connection_event(worker, EventFlags::IN);
+        let replies = std::iter::from_fn(|| (&peer).read(&mut [0]).ok());
+        assert_eq!(replies.count(), 4);
+        assert!(worker.connections.has_ready());
+    });
+}
+
 /// A pipe belongs to the connection that it was lent to, and its room returns however that ends.
 #[test]
 fn peers_that_reset_in_the_middle_of_a_splice_leave_the_pipes_to_the_others() {
