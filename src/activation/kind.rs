@@ -103,9 +103,14 @@ impl Kind {
     ///
     /// Those of fstat(2), fstatfs(2) and getsockopt(2).
     pub fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        // Most are sockets, so that is asked first; the file type tells why one is not.
+        let socket = SocketKind::of(fd).map(Self::Socket);
+        if socket.is_ok() {
+            return socket;
+        }
         let stat = rustix::fs::fstat(fd)?;
         let file = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Socket => return SocketKind::of(fd).map(Self::Socket),
+            FileType::Socket => return socket,
             FileType::Fifo => FileKind::Fifo,
             FileType::CharacterDevice => FileKind::CharacterDevice,
             FileType::BlockDevice => FileKind::BlockDevice,
@@ -145,10 +150,11 @@ impl SocketKind {
         let family = Family::from(socket.domain()?);
         let (r#type, protocol) = (socket.r#type()?, socket.protocol()?);
         let address = |addr| Address::from_sockaddr(&addr, r#type, protocol);
-        let peer = socket.peer_addr();
-        let role = if socket.is_listener()? {
+        let is_listener = socket.is_listener()?;
+        let peer = if is_listener { None } else { socket.peer_addr().ok() };
+        let role = if is_listener {
             Role::Listening
-        } else if peer.is_ok() || (r#type == Type::STREAM && was_connected(fd)) {
+        } else if peer.is_some() || (r#type == Type::STREAM && was_connected(fd)) {
             Role::Connected
         } else {
             Role::Unconnected
@@ -159,7 +165,7 @@ impl SocketKind {
             protocol,
             role,
             local: socket.local_addr().ok().and_then(address),
-            peer: peer.ok().and_then(address),
+            peer: peer.and_then(address),
             v6only: if family == Family::Inet6 { socket.only_v6().ok() } else { None },
         })
     }

@@ -39,7 +39,7 @@ struct Listener<'a> {
     has_failed: bool,
     /// Whether each connection inherits `SO_LINGER` from it.
     lingers: bool,
-    /// Whether each connection inherits `SO_PASSCRED` from it (systemd.socket(5), PassCredentials=).
+    /// Whether each unix stream inherits `SO_PASSCRED` from it (systemd.socket(5), PassCredentials=).
     passes_credentials: bool,
     /// How many in a row were gone before they could be accepted.
     failures: u32,
@@ -193,15 +193,17 @@ impl<'a> Listeners<'a> {
 
 impl<'a> Listener<'a> {
     fn new(shared: &'a ServedSocket, number: usize, extra: EventFlags) -> Self {
+        let protocol = Protocol::of(&shared.kind);
         Self {
             fd: shared.fd.as_fd(),
             source: shared.source,
-            protocol: Protocol::of(&shared.kind),
+            protocol,
             registration: Registration::new(Token::Listener(number as u32), extra),
             is_wanted: true,
             has_failed: false,
             lingers: socket_options::lingers_in_close(&shared.fd),
-            passes_credentials: sockopt::socket_passcred(&shared.fd).unwrap_or(false),
+            passes_credentials: protocol == Protocol::UnixStream
+                && sockopt::socket_passcred(&shared.fd).unwrap_or(false),
             failures: 0,
             has_told: false,
         }
@@ -259,7 +261,7 @@ impl<'a> Listener<'a> {
         if self.lingers {
             socket_options::do_not_linger_in_close(&fd);
         }
-        if self.passes_credentials && self.protocol == Protocol::UnixStream {
+        if self.passes_credentials {
             // With them each receive would have to be followed by one that finds nothing.
             let _ = sockopt::set_socket_passcred(&fd, false);
         }
