@@ -108,6 +108,60 @@ fn calls(log: &str) -> impl Iterator<Item = &str> {
     lines.filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('(').map(|call| call.0))
 }
 
+/// The first client waits for all of it: a new call needs a reason, and a row here. Other processors
+/// have other names for some of them.
+#[cfg(target_arch = "x86_64")]
+const START: &[&str] = &[
+    "fstat",      // Is standard error the journal, or a client?
+    "getpid",     // LISTEN_PID
+    "fcntl",      // close-on-exec
+    "getsockopt", // SO_DOMAIN
+    "getsockopt", // SO_TYPE
+    "getsockopt", // SO_PROTOCOL
+    "getsockopt", // SO_ACCEPTCONN
+    "getsockname",
+    "rt_sigprocmask",
+    "signalfd4",
+    "prlimit64", // RLIMIT_NOFILE
+    "epoll_create1",
+    "epoll_ctl",  // the signals
+    "getsockopt", // SO_LINGER
+    "ioctl",      // FIONBIO
+    "epoll_ctl",  // the listener
+];
+
+/// What checks LISTEN_PIDFDID, where the kernel has pidfs.
+#[cfg(target_arch = "x86_64")]
+const PIDFD: &[&str] = &["getpid", "pidfd_open", "fstatfs", "fstat", "close"];
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_system_calls_before_the_first_wait_are_known() {
+    if !has_tool("strace", "the system calls of a start") {
+        return;
+    }
+    let (active, log) = traced(Kind::Tcp4, "all");
+    messages(&connect(&active.address, &active.dir), &[64]);
+    let log = end_traced(active, &log);
+    // Before our first call there are those of the loader and of Rust's runtime.
+    let (_, serving) = log.rsplit_once(" execve(").expect("an execve");
+    // The allocator asks for memory as it likes, a limit is raised only where it is too low, and a
+    // debug build looks at what it closes.
+    const OTHERS: &[&str] = &[" brk(", " mmap(", " munmap(", "RLIMIT_NOFILE, {", "F_GETFD"];
+    let is_ours = |line: &&str| !OTHERS.iter().any(|other| line.contains(other));
+    let mut made: Vec<_> = serving
+        .lines()
+        .skip_while(|line| !line.contains(" fstat(2, "))
+        .filter(is_ours)
+        .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('(').map(|call| call.0))
+        .take_while(|call| !call.starts_with("epoll_wait") && !call.starts_with("epoll_pwait"))
+        .collect();
+    if made.get(1..=PIDFD.len()) == Some(PIDFD) {
+        made.drain(1..=PIDFD.len());
+    }
+    assert_eq!(made, START);
+}
+
 /// A server under strace, which writes the system calls `of` its to a file.
 fn traced(kind: Kind, of: &str) -> (Active, PathBuf) {
     let dir = Dir::new();
