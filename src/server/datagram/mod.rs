@@ -1,6 +1,7 @@
 //! One datagram socket: each datagram goes back to its sender, whole, from where it was sent to.
 
 mod answers;
+mod batch_size;
 mod kept;
 mod loops;
 mod patience;
@@ -18,6 +19,7 @@ use std::time::Instant;
 use rustix::net::RecvFlags;
 
 use self::answers::Answers;
+use self::batch_size::BatchSize;
 use self::patience::Patience;
 use self::socket::Socket;
 use super::poller::{Interest, Registration};
@@ -38,8 +40,7 @@ const ERRORS_MAX: usize = 64;
 pub(super) struct Datagram {
     answers: Answers,
     registration: Registration,
-    /// How many datagrams the next receive asks for: it follows the load.
-    batch_size: usize,
+    batch_size: BatchSize,
     /// How many receives in a row have failed.
     failures: u32,
     /// Whether only time can tell when there is something to do: the timer ends it.
@@ -66,7 +67,7 @@ impl Datagram {
         let mut datagram = Self {
             answers: Answers::new(Socket::prepare(socket)?, never_answered),
             registration,
-            batch_size: 1,
+            batch_size: BatchSize::default(),
             failures: 0,
             rests: false,
             retry: Backoff::default(),
@@ -141,11 +142,11 @@ impl Datagram {
         if self.interest() != Interest::Readable {
             return;
         }
-        let asked = self.batch_size.min(batch.slots());
+        let asked = self.batch_size.next(batch.slots());
         match batch.receive(self.answers.socket.as_fd(), asked) {
             Ok(count) => {
                 self.failures = 0;
-                self.batch_size = next_batch_size(asked, count, batch.slots());
+                self.batch_size.follow(asked, count);
                 self.answers.answer(batch, count, space);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -214,16 +215,5 @@ impl Datagram {
             log::warn!("recv on {name} keeps failing: {error}; trying again twice a second");
         }
         self.rests |= self.failures >= FAILURES_MAX;
-    }
-}
-
-/// Twice as many when the last receive was filled, half when it was mostly empty.
-fn next_batch_size(asked: usize, received: usize, slots: usize) -> usize {
-    if received == asked {
-        (asked * 2).min(slots)
-    } else if received * 2 < asked {
-        (asked / 2).max(1)
-    } else {
-        asked
     }
 }
