@@ -26,7 +26,7 @@ end
 
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s t -l start-sleep -d 'Wait this long before anything is received, to see what clients do meanwhile' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l connections-max -d 'Connections at the same time; more wait in the kernel\'s backlog [default: what the descriptor limit allows]' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l busy-poll -d 'Before sleeping, look for the next event for a while: `auto` while that has lately paid and never when idle, `off`, or always for this number of microseconds' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l busy-poll -d 'Look for the next event for a while before sleeping: `auto` while that has lately paid and nobody else needs the processor, `off`, or always for this number of microseconds. It answers a lone client two to four times as fast, for up to one whole processor while clients are active' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l workers -d 'Threads that share the listening sockets; `auto` is one for each processor' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s d -l debug -d 'Print a line for each receive and send: bytes, fd name, peer'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s s -l sdnotify -d 'Tell the service manager READY=1 through NOTIFY_SOCKET once the sockets are served'
@@ -40,7 +40,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" 
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s t -l start-sleep -d 'Wait this long before anything is received, to see what clients do meanwhile' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l connections-max -d 'Connections at the same time; more wait in the kernel\'s backlog [default: what the descriptor limit allows]' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l busy-poll -d 'Before sleeping, look for the next event for a while: `auto` while that has lately paid and never when idle, `off`, or always for this number of microseconds' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l busy-poll -d 'Look for the next event for a while before sleeping: `auto` while that has lately paid and nobody else needs the processor, `off`, or always for this number of microseconds. It answers a lone client two to four times as fast, for up to one whole processor while clients are active' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l workers -d 'Threads that share the listening sockets; `auto` is one for each processor' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s d -l debug -d 'Print a line for each receive and send: bytes, fd name, peer'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s s -l sdnotify -d 'Tell the service manager READY=1 through NOTIFY_SOCKET once the sockets are served'

@@ -64,8 +64,9 @@ pub struct ServeArgs {
     /// descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: Option<u32>,
-    /// Before sleeping, look for the next event for a while: `auto` while that has lately paid and
-    /// never when idle, `off`, or always for this number of microseconds
+    /// Look for the next event for a while before sleeping: `auto` while that has lately paid and
+    /// nobody else needs the processor, `off`, or always for this number of microseconds. It answers
+    /// a lone client two to four times as fast, for up to one whole processor while clients are active
     #[arg(long, value_name = "auto|off|MICROSECONDS", default_value = "auto")]
     pub busy_poll: BusyPoll,
     /// Threads that share the listening sockets; `auto` is one for each processor

@@ -8,9 +8,10 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
-use super::busy_poll::{BusyPoll, Spin};
+use super::busy_poll::{BusyPoll, Seen, Spin};
 use super::token::Token;
 use crate::error::{Context, Result};
+use crate::sys::usage;
 
 /// How many events one wait takes.
 const EVENTS_MAX: usize = 256;
@@ -65,25 +66,25 @@ impl Poller {
     }
 
     fn look_for_a_while(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
+        // What is there at once says nothing about looking.
+        if self.look()? > 0 {
+            return Ok(self.events.len());
+        }
         let start = Instant::now();
-        let mut before = start;
-        loop {
-            if self.look()? > 0 {
-                // One that was there at once says nothing about looking.
-                if before != start {
-                    self.spin.paid();
-                }
-                return Ok(self.events.len());
-            }
+        let Ok(switches) = usage::involuntary_switches() else { return Ok(0) };
+        for looks in 1.. {
             // Another process on this processor may be the very one that we wait for.
             rustix::thread::sched_yield();
+            let others_ran = usage::involuntary_switches().map_or(true, |now| now != switches);
+            let found = self.look()?;
             let now = Instant::now();
             let is_due = deadline.is_some_and(|deadline| deadline <= now);
-            if is_due || self.spin.gives_up(now - before, now - start) {
-                return Ok(0);
+            let seen = Seen { looks, time: now - start, found: found > 0, others_ran };
+            if !self.spin.goes_on(&seen) || is_due {
+                break;
             }
-            before = now;
         }
+        Ok(self.events.len())
     }
 
     fn sleep(&mut self, timeout: Option<&Timespec>) -> io::Result<usize> {

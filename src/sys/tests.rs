@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::control::{self, CONTROL_MAX, CREDENTIALS_SPACE, PacketInfo};
 use super::message::{self, Batch, ReplyTo};
-use super::{descriptor, option, signal, sockaddr};
+use super::{descriptor, option, signal, sockaddr, usage};
 
 fn null() -> OwnedFd {
     File::open("/dev/null").expect("open").into()
@@ -155,4 +155,11 @@ fn an_address_survives_its_bytes() {
         assert_eq!((cut.len(), i32::from(cut.family())), (0, libc::AF_UNSPEC));
         sockaddr::from_bytes(&[bytes, vec![0xff; 200]].concat());
     }
+}
+
+#[test]
+fn switches_are_counted() {
+    let before = usage::involuntary_switches().expect("getrusage(2)");
+    rustix::thread::sched_yield();
+    assert!(usage::involuntary_switches().expect("getrusage(2)") >= before);
 }

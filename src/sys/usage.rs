@@ -1,0 +1,22 @@
+//! What this thread has used: getrusage(2).
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use super::checked;
+
+/// How often the calling thread has lost the processor to somebody else while it could have gone on:
+/// to one with an earlier turn, or to anybody at all in sched_yield(2). Waiting does not count.
+///
+/// # Errors
+///
+/// Those of getrusage(2): that of a filter of system calls.
+pub(crate) fn involuntary_switches() -> io::Result<u64> {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a value of this function, of the type that the call writes.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+    checked(result)?;
+    // SAFETY: all of it is integers, which were zero before the call.
+    let usage = unsafe { usage.assume_init() };
+    Ok(usage.ru_nivcsw as u64)
+}
