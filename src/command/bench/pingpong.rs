@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::messages::Messages;
 use super::round::Round;
-use super::wait::TICK;
+use super::wait::{TICK, Wait};
 use crate::error::Result;
 
 /// A datagram without a reply after this is lost, however long a stream may take.
@@ -47,6 +47,9 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
             due: BinaryHeap::with_capacity(round.fds.len()),
         }),
     };
+    if load.schedule.is_some() {
+        Wait::be_on_time();
+    }
     load.start(round);
     let end = round.run(|round, now| load.turn(round, now))?;
     round.meter.sample.unfinished = load.unfinished(end);
@@ -91,9 +94,7 @@ impl PingPong {
             let Some(&Reverse((due, index))) = schedule.due.peek() else { break };
             let now = round.meter.now();
             if due > now {
-                // The last millisecond is polled: a timer that fires late would be counted as the
-                // server's latency.
-                return TICK.min(Duration::from_millis((due - now) / 1_000_000));
+                return TICK.min(Duration::from_nanos(due - now));
             }
             schedule.due.pop();
             self.begin(round, index, due);

@@ -1,9 +1,10 @@
 //! Waiting for sockets: one epoll instance, or for a single connection the receive call itself.
 
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use socket2::SockRef;
 
@@ -43,6 +44,13 @@ impl Wait {
         Ok(Self { epoll: None, events, busy })
     }
 
+    /// Timers end when they are due: the kernel adds 50 µs otherwise, to end several at once
+    /// (`PR_SET_TIMERSLACK` of prctl(2)).
+    pub(super) fn be_on_time() {
+        // Without it what is sent on a schedule is sent a little late, and counted so.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    }
+
     /// One epoll instance for all of them; with `busy` it is asked again and again.
     pub(super) fn on_all(fds: &[OwnedFd], busy: bool, trigger: Trigger) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create1")?;
@@ -79,9 +87,17 @@ impl Wait {
     /// The number of sockets that [`Self::event`] describes, after `timeout` at most.
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<usize> {
         let Some(epoll) = &self.epoll else { return Ok(1) };
-        let timeout = if self.busy { Duration::ZERO } else { timeout };
-        let timeout =
-            Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
+        let mut timeout = if self.busy { Duration::ZERO } else { timeout };
+        if !timeout.is_zero() && timeout < TICK {
+            // epoll_wait(2) counts in milliseconds.
+            let mut fds = [PollFd::new(epoll, PollFlags::IN)];
+            match poll(&mut fds, Some(&timespec(timeout))) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error).context("ppoll"),
+            }
+            timeout = Duration::ZERO;
+        }
+        let timeout = timespec(timeout);
         match epoll::wait(epoll.as_fd(), self.events.as_mut_slice(), Some(&timeout)) {
             Ok(count) => Ok(count),
             Err(Errno::INTR) => Ok(0),
@@ -103,6 +119,10 @@ impl Trigger {
             Self::Level => epoll::EventFlags::IN | epoll::EventFlags::OUT,
         }
     }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ }
 }
 
 fn event(flags: epoll::EventFlags, index: u64) -> epoll::Event {
