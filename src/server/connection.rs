@@ -158,7 +158,7 @@ impl Connection {
 
     fn copy_turn(&mut self, is_unclear: bool, space: &mut Workspace<'_>) -> io::Result<Turn> {
         let mut echoed = 0;
-        while echoed < space.limits.turn_bytes {
+        while echoed < space.turn_bytes {
             if self.phase == Phase::Finishing(0) {
                 return self.end(space);
             }
@@ -189,13 +189,11 @@ impl Connection {
 
     /// Receives into the buffer. A message is received whole, whatever else there is.
     fn receive(&self, space: &mut Workspace<'_>) -> io::Result<Received> {
-        let limits = space.limits;
+        let bytes = space.limits.stream_buffer_bytes.min(space.turn_bytes);
         let most = match self.phase {
-            _ if !self.protocol.is_stream() => limits.message_bytes_max,
-            Phase::Finishing(owed) => {
-                limits.stream_buffer_bytes.min(usize::try_from(owed).unwrap_or(usize::MAX))
-            }
-            _ => limits.stream_buffer_bytes,
+            _ if !self.protocol.is_stream() => space.limits.message_bytes_max,
+            Phase::Finishing(owed) => bytes.min(usize::try_from(owed).unwrap_or(usize::MAX)),
+            _ => bytes,
         };
         self.protocol.receive(self.fd.as_fd(), &mut space.buffer[..most])
     }
@@ -238,8 +236,8 @@ impl Connection {
 
     fn splice(&mut self, pipe: &mut Pipe, space: &mut Workspace<'_>) -> io::Result<Turn> {
         let (mut moved, mut spent) = (0, 0);
-        while spent < space.limits.turn_bytes {
-            let len = match pipe.fill(&self.fd) {
+        while spent < space.turn_bytes {
+            let len = match pipe.fill(&self.fd, space.turn_bytes) {
                 // This is the end, or an urgent byte: a receive can tell the one from the other.
                 Ok(0) => {
                     self.bulk = Bulk::Copied;
@@ -275,7 +273,7 @@ impl Connection {
     /// The server shuts down: from now on only what the kernel has received by now is echoed.
     pub(super) fn finish(&mut self, space: &Workspace<'_>) {
         // A family that does not say how much it has received is given one turn.
-        let turn = space.limits.turn_bytes as u64;
+        let turn = space.limits.round_bytes as u64;
         self.phase = Phase::Finishing(rustix::io::ioctl_fionread(&self.fd).unwrap_or(turn));
         self.bulk = Bulk::Never;
     }
@@ -290,7 +288,7 @@ impl Connection {
     /// Drops what still comes, until the peer has acknowledged everything.
     fn linger(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
         let mut dropped = 0;
-        while dropped < space.limits.turn_bytes {
+        while dropped < space.turn_bytes {
             match self.receive(space)? {
                 Received::End => return Ok(Turn::Ended),
                 Received::Nothing if self.unsent() == 0 => return Ok(Turn::Ended),

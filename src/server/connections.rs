@@ -39,6 +39,11 @@ impl Connections {
         self.table.len()
     }
 
+    /// How many have something to do that no event tells of.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// How long the event loop may wait.
     pub(super) fn next_due(&self) -> Wait {
         if self.ready.is_empty() { self.retry.due().into() } else { Wait::Not }
@@ -190,10 +195,5 @@ impl Connections {
     #[cfg(test)]
     pub(super) fn get(&mut self, number: u32) -> Option<&mut Connection> {
         self.table.get(number)
-    }
-
-    #[cfg(test)]
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
     }
 }

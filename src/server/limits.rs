@@ -16,9 +16,9 @@ pub struct Limits {
     /// Bytes of one message over unix datagram, seqpacket and one-to-many SCTP sockets. Linux
     /// allocates the head of such a message in one piece, of at most 4 MiB.
     pub message_bytes_max: usize,
-    /// Bytes that one connection echoes before the others have their turn; each receive counts as
-    /// 4 KiB at least.
-    pub turn_bytes: usize,
+    /// Bytes that the connections which have something to do echo in one round. Each has an equal
+    /// share of that, but 64 KiB at least if this is more; each receive counts as 4 KiB at least.
+    pub round_bytes: usize,
     /// Pipes for bulk data, for each worker; connections beyond them are served by copying.
     pub pipes_max: usize,
     /// Connections that are accepted from one listener before the others have their turn.
@@ -44,7 +44,7 @@ impl Default for Limits {
             connections_max: u32::MAX,
             stream_buffer_bytes: 256 * 1024,
             message_bytes_max: 4 * 1024 * 1024 + 128 * 1024,
-            turn_bytes: 1024 * 1024,
+            round_bytes: 256 * 1024,
             pipes_max: 32,
             turn_accepts: 64,
             batch_datagrams: 64,
@@ -56,14 +56,23 @@ impl Default for Limits {
     }
 }
 
+/// The least share that a connection has of a round. Bulk is level with a plain loop of such reads;
+/// shorter ones lose throughput, and longer ones make small peers wait (docs/benchmarks.md).
+const SHARE_MIN: usize = 64 * 1024;
+
 impl Limits {
+    /// Bytes that each of so many connections may echo in a round.
+    pub(super) fn share(&self, connections: usize) -> usize {
+        (self.round_bytes / connections.max(1)).max(SHARE_MIN.min(self.round_bytes))
+    }
+
     /// Checks that a server can work within them.
     pub(super) fn check(&self) -> Result<()> {
         for (name, value) in [
             ("connections_max", self.connections_max as usize),
             ("stream_buffer_bytes", self.stream_buffer_bytes),
             ("message_bytes_max", self.message_bytes_max),
-            ("turn_bytes", self.turn_bytes),
+            ("round_bytes", self.round_bytes),
             ("turn_accepts", self.turn_accepts),
             ("batch_datagrams", self.batch_datagrams),
         ] {
@@ -91,13 +100,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_round_is_shared_and_no_share_is_tiny() {
+        let limits = Limits { round_bytes: 1024 * 1024, ..Limits::default() };
+        for (connections, share) in
+            [(0, 1024), (1, 1024), (2, 512), (16, 64), (17, 64), (10_000, 64)]
+        {
+            assert_eq!(limits.share(connections), share * 1024, "{connections}");
+        }
+        assert_eq!(Limits { round_bytes: 1, ..limits }.share(3), 1);
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         Limits::default().check().expect("the defaults work");
         let changes: [fn(&mut Limits); 7] = [
             |limits| limits.connections_max = 0,
             |limits| limits.stream_buffer_bytes = 0,
             |limits| limits.message_bytes_max = 0,
-            |limits| limits.turn_bytes = 0,
+            |limits| limits.round_bytes = 0,
             |limits| limits.turn_accepts = 0,
             |limits| limits.batch_datagrams = 0,
             |limits| limits.batch_datagrams = usize::MAX,

@@ -54,10 +54,10 @@ impl Pipes {
 }
 
 impl Pipe {
-    /// Moves what the connection has received into the pipe.
-    pub(super) fn fill(&mut self, connection: impl AsFd) -> Result<usize, Errno> {
+    /// Moves what the connection has received into the pipe, at most `most` bytes.
+    pub(super) fn fill(&mut self, connection: impl AsFd, most: usize) -> Result<usize, Errno> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        let len = splice(connection, None, &self.writer, None, PIPE_BYTES, flags)?;
+        let len = splice(connection, None, &self.writer, None, most, flags)?;
         self.len += len;
         Ok(len)
     }

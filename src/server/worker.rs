@@ -75,6 +75,7 @@ impl<'a> Worker<'a> {
         while !self.is_done() {
             let until = self.next_due(observer);
             let count = self.space.poller.wait(until).context("wait for events")?;
+            self.space.turn_bytes = self.shared.limits.share(count.max(self.connections.ready()));
             for index in 0..count {
                 let (token, flags) = self.space.poller.event(index);
                 self.event(token, flags, observer);

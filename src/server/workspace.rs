@@ -17,6 +17,8 @@ pub(super) struct Workspace<'a> {
     pub(super) buffer: Vec<u8>,
     pub(super) pipes: Pipes,
     pub(super) limits: &'a Limits,
+    /// Bytes that a connection may echo in its turn: the fewer, the more of them wait for theirs.
+    pub(super) turn_bytes: usize,
     pub(super) statistics: Statistics,
     /// Bytes that came after a shutdown had begun, and were dropped.
     pub(super) dropped_bytes: u64,
@@ -34,6 +36,7 @@ impl<'a> Workspace<'a> {
             buffer: vec![0; limits.stream_buffer_bytes.max(limits.message_bytes_max)],
             pipes: Pipes::new(limits.pipes_max),
             limits,
+            turn_bytes: limits.share(1),
             statistics: Statistics::default(),
             dropped_bytes: 0,
             names: shared.names,

@@ -18,7 +18,7 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) connections_max: u32,
     pub(crate) stream_buffer_bytes: usize,
-    pub(crate) turn_bytes: usize,
+    pub(crate) round_bytes: usize,
     pub(crate) turn_accepts: usize,
     pub(crate) pipes_max: usize,
     pub(crate) batch_datagrams: usize,
@@ -33,7 +33,7 @@ pub(crate) const PLAIN: Settings = Settings {
     workers: 1,
     connections_max: u32::MAX,
     stream_buffer_bytes: 4096,
-    turn_bytes: 65_536,
+    round_bytes: 65_536,
     turn_accepts: 64,
     pipes_max: 0,
     batch_datagrams: 64,
@@ -182,13 +182,13 @@ fn settings() -> impl Strategy<Value = Settings> {
         select(vec![64_usize, 1, 3]),
     );
     (sizes, counts, proptest::bool::ANY).prop_map(|(sizes, counts, races)| {
-        let (stream_buffer_bytes, turn_bytes, kernel_buffer_bytes) = sizes;
+        let (stream_buffer_bytes, round_bytes, kernel_buffer_bytes) = sizes;
         let (workers, connections_max, turn_accepts, pipes_max, batch_datagrams) = counts;
         Settings {
             workers,
             connections_max,
             stream_buffer_bytes,
-            turn_bytes,
+            round_bytes,
             turn_accepts,
             pipes_max,
             batch_datagrams,

@@ -144,7 +144,7 @@ fn config(settings: &Settings) -> Config {
         connections_max: settings.connections_max,
         stream_buffer_bytes: settings.stream_buffer_bytes,
         message_bytes_max: 65_536,
-        turn_bytes: settings.turn_bytes,
+        round_bytes: settings.round_bytes,
         pipes_max: settings.pipes_max,
         turn_accepts: settings.turn_accepts,
         batch_datagrams: settings.batch_datagrams,

@@ -54,20 +54,20 @@ fn continue_ready(worker: &mut Worker<'_>) {
 #[test]
 fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
     let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
-    let limits = Limits { stream_buffer_bytes: 1, turn_bytes: 1, ..Limits::default() };
+    let limits = Limits { stream_buffer_bytes: 1, round_bytes: 1, ..Limits::default() };
     peer.write_all(b"hello").expect("send");
     with_worker(ours, &limits, |worker, _| {
         // Its turn ends before its bytes do, and events tell of it in the meantime.
         for _ in 0..3 {
             connection_event(worker, EventFlags::IN);
         }
-        assert!(worker.connections.has_ready());
+        assert!(worker.connections.ready() > 0);
         continue_ready(worker);
-        assert!(worker.connections.has_ready());
+        assert!(worker.connections.ready() > 0);
         for _ in 0..3 {
             continue_ready(worker);
         }
-        assert!(!worker.connections.has_ready());
+        assert_eq!(worker.connections.ready(), 0);
     });
     let mut reply = String::new();
     peer.read_to_string(&mut reply).expect("receive");
@@ -77,7 +77,7 @@ fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
 /// Small messages are as much work as large ones, and the others have their turn in between.
 #[test]
 fn a_turn_ends_after_some_messages_however_short_they_are() {
-    let limits = Limits { turn_bytes: 4 * 4096, ..Limits::default() };
+    let limits = Limits { round_bytes: 4 * 4096, ..Limits::default() };
     let (peer, ours) = socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::SEQPACKET, None)
         .expect("a pair");
     peer.set_nonblocking(true).expect("O_NONBLOCK");
@@ -88,7 +88,7 @@ fn a_turn_ends_after_some_messages_however_short_they_are() {
         connection_event(worker, EventFlags::IN);
         let replies = std::iter::from_fn(|| (&peer).read(&mut [0]).ok());
         assert_eq!(replies.count(), 4);
-        assert!(worker.connections.has_ready());
+        assert!(worker.connections.ready() > 0);
     });
 }
 
@@ -154,7 +154,7 @@ fn a_spliced_stream_goes_on_after_an_urgent_byte() {
         send(b"after", rustix::net::SendFlags::empty());
         peer.shutdown(std::net::Shutdown::Write).expect("shutdown");
         connection_event(worker, EventFlags::IN);
-        while worker.connections.has_ready() {
+        while worker.connections.ready() > 0 {
             continue_ready(worker);
         }
         assert_eq!(worker.connections.len(), 0, "the peer has sent its end");
