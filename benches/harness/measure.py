@@ -1,85 +1,101 @@
-"""One interleaved run of `bench --compare`, and what it says of us."""
+"""One row: a scenario, measured in turns until its figure stands still."""
 
-import json
 import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
-from .servers import CLIENT_CPU, SERVER_CPU, Servers, available
+from .polling import SURROUNDINGS, Unavailable
+from .servers import CLIENT_CPU, Servers, available
+from .turns import Interleaved, turn
 
-Pace = namedtuple("Pace", "rounds duration warmup cold_rounds")
-QUICK = Pace(rounds=5, duration=0.4, warmup=0.15, cold_rounds=100)
-FULL = Pace(rounds=7, duration=0.6, warmup=0.2, cold_rounds=400)
+# A row goes on for as long as the quartiles of its ratio are further apart than `WIDTH_MAX` of the
+# middle, up to `rounds_max` rounds.
+Pace = namedtuple("Pace", "rounds rounds_max duration warmup cold_rounds")
+QUICK = Pace(rounds=5, rounds_max=5, duration=0.3, warmup=0.1, cold_rounds=100)
+FULL = Pace(rounds=5, rounds_max=15, duration=0.5, warmup=0.15, cold_rounds=400)
+WIDTH_MAX = 0.10
 
-IDLE_CONNECTIONS = 9900
-IDLE_SERVERS = ["ours", "epoll", "tokio", "io_uring"]
+CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 
 
 def run(servers: Servers, scenario, pace: Pace, plots: Path) -> dict:
-    """Measures one scenario; `ratio` is ours to the best of those that it is against."""
-    names = ["ours"]
-    skipped = {}
-    for peer in scenario.peers:
-        if peer in ("socat", "ncat", "xinetd", "Accept-yes") and not available(peer):
-            skipped[peer] = "not installed"
-            continue
-        names.append(peer)
-    targets = []
-    for name in list(names):
+    """Measures one scenario: the figures of each server, and each goal with what was reached."""
+    row = {"key": scenario.key, "title": scenario.title, "cpu_limit": scenario.cpu_limit}
+    try:
+        CONGESTION.write_text(scenario.congestion)
+    except OSError as error:
+        why = ("set net.ipv4.tcp_allowed_congestion_control on the machine" if
+               scenario.congestion in AVAILABLE.read_text().split() else "the kernel has none")
+        return row | {"missing": f"{scenario.congestion}: {error.strerror}; {why}"}
+    turns = Interleaved(["ours", *scenario.peers], "ours")
+    for name in list(turns.rounds):
         try:
-            targets.append(f"{name}={servers.address(name, scenario.scheme)}")
+            start(servers, name, scenario)
         except RuntimeError as error:
-            names.remove(name)
-            skipped[name] = str(error)
-    flags = scenario.flags.split()
+            turns.skip(name, str(error))
+    try:
+        processes = [servers.pid(name, scenario.scheme) for name in turns.rounds]
+        with SURROUNDINGS[scenario.beside](processes):
+            measure(turns, servers, scenario, pace)
+    except Unavailable as error:
+        return row | {"missing": str(error)}
+    finally:
+        if scenario.beside:
+            for name in turns.rounds:
+                servers.end(name, scenario.scheme)
     if scenario.plot:
-        flags += ["--plot", str(plots / f"latency-{scenario.key}.svg")]
-    cpu = SERVER_CPU if scenario.one_core else CLIENT_CPU
-    command = [servers.ours, "bench", "--compare", "--json", "--cpu", str(cpu),
-               "-r", str(pace.rounds), "-d", str(pace.duration), "-w", str(pace.warmup),
-               *flags, *targets]
-    seen = subprocess.run(command, capture_output=True, text=True)
-    if not seen.stdout:
-        raise RuntimeError(f"{' '.join(command)}: {seen.stderr}")
-    document = json.loads(seen.stdout)
-    by_name = {server["name"]: server for server in document["servers"]}
-    best = max((name for name in scenario.against if name in by_name),
-               key=lambda name: (by_name[name]["ratio"] or {"median": 0})["median"])
-    return {
-        "key": scenario.key,
-        "title": scenario.title,
-        "flags": scenario.flags,
-        "goal": scenario.goal,
-        "best": best,
-        "ratio": inverse(by_name[best]["ratio"]),
-        "cpu_ratio": inverse(by_name.get("epoll", {}).get("cpu_ratio")),
-        "servers": by_name,
-        "skipped": skipped,
-    }
+        plot(servers, scenario, turns, plots)
+    cpu = turns.against(["epoll", "ours off"], lambda one: one["cpu_ns"])["ratio"]
+    goals = [{"at_least": goal.at_least, **turns.against(goal.against)} for goal in scenario.goals]
+    return row | {"rounds": turns.count(), "servers": turns.servers(), "goals": goals,
+                  "cpu_ratio": cpu, "skipped": turns.skipped}
 
 
-def inverse(spread):
-    """The ratios of us to them, from those of them to us; none if a round brought no reply, as a
-    machine under load can make it."""
-    if not spread or not all(spread.values()):
-        return None
-    return {"median": 1 / spread["median"], "min": 1 / spread["max"], "max": 1 / spread["min"]}
+def start(servers: Servers, name: str, scenario):
+    """A server that runs; a new one where something is to be done to it."""
+    if not available(name):
+        raise RuntimeError("not installed")
+    (servers.restart if scenario.beside else servers.address)(name, scenario.scheme)
 
 
-def idle(servers: Servers) -> dict:
-    """User memory for each idle connection."""
-    found = {}
-    for name in IDLE_SERVERS:
-        address = servers.restart(name, "tcp")
-        command = [servers.ours, "bench", "--json", "-m", "idle", "-d", "0.5",
-                   "-c", str(IDLE_CONNECTIONS), address]
-        seen = subprocess.run(command, capture_output=True, text=True)
-        server = json.loads(seen.stdout)["servers"][0] if seen.stdout else {}
-        found[name] = {
-            "bytes": (server.get("memory_bytes_per_connection") or {}).get("median"),
-            "answered": server.get("messages"),
-            "errors": server.get("errors"),
-            "stderr": seen.stderr.strip(),
-        }
-        servers.restart(name, "tcp")
-    return {"connections": IDLE_CONNECTIONS, "servers": found}
+def measure(turns: Interleaved, servers: Servers, scenario, pace: Pace):
+    server_cpus, client_cpus = scenario.cpus
+
+    def take(name: str) -> dict:
+        servers.pin(name, scenario.scheme, server_cpus)
+        command = load(servers, scenario, servers.address(name, scenario.scheme), pace)
+        return turn(command, client_cpus, lambda: servers.cpu_ns(name, scenario.scheme))
+
+    turns.run(pace.rounds, take)
+    while turns.count() < pace.rounds_max and width(turns, scenario) > WIDTH_MAX:
+        turns.run(pace.rounds, take)
+
+
+def width(turns: Interleaved, scenario) -> float:
+    """How far apart the quartiles of the first goal's ratio are."""
+    ratio = turns.against(scenario.goals[0].against)["ratio"]
+    return ratio["width"] if ratio else 0.0
+
+
+def load(servers: Servers, scenario, address: str, pace: Pace) -> list[str]:
+    """The command line of the client."""
+    program, *flags = scenario.load.split()
+    if program == "client":
+        words = [word.format(address) for word in flags]
+        return [str(servers.binaries / "client"), *words, str(pace.duration)]
+    times = ["-d", str(pace.duration), "-w", str(pace.warmup)]
+    return [servers.ours, "bench", "--json", *times, *flags, address]
+
+
+def plot(servers: Servers, scenario, turns: Interleaved, plots: Path):
+    """The distribution of the latencies, as `bench` sees them."""
+    targets = [f"{name}={servers.address(name, scenario.scheme)}" for name in turns.rounds]
+    size = scenario.load.split()[-1] if scenario.load.startswith("client") else "64"
+    flags = scenario.load.split()[1:] if scenario.load.startswith("bench") else ["-s", size]
+    command = [servers.ours, "bench", "--compare", "-r", "5", "-d", "0.4", "-w", "0.1", "--cpu",
+               str(CLIENT_CPU), *flags, "--plot", str(plots / f"latency-{scenario.key}.svg")]
+    seen = subprocess.run([*command, *targets], capture_output=True, text=True)
+    if seen.returncode != 0:
+        print(f"no plot of {scenario.key}: {seen.stderr}", file=sys.stderr)

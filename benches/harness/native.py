@@ -10,7 +10,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import report
+from . import machine, report
+from .bars import bars
 from .build import ROOT
 from .measure import FULL, QUICK
 
@@ -194,7 +195,7 @@ def measure(place: Place, addresses: dict, missing: dict, pace, folder: Path) ->
             (folder / f"{plot}.svg").write_text(place.run("cat", target).stdout)
         rows.append({"title": title, "servers": servers})
         print(f"{title}: " + ", ".join(
-            f"{name} {report.rate(server)} ({report.spread(server['ratio'])})"
+            f"{name} {rate(server)} ({report.spread(server['ratio'])})"
             for name, server in servers.items()), flush=True)
     return rows
 
@@ -213,6 +214,12 @@ def compare(place: Place, title: str, ways: dict, flags: list[str], missing: dic
         missing[f"{failed[0]}, {title}"] = reason(seen.stderr)
         print(f"{failed[0]}: {reason(seen.stderr)}", flush=True)
         del ways[failed[0]]
+
+
+def rate(server: dict) -> str:
+    messages = server["messages_per_second"]
+    unit, figure = ("messages", messages) if messages else ("bytes", server["bytes_per_second"])
+    return report.quantity(figure["median"], unit)
 
 
 def reason(stderr: str) -> str:
@@ -236,7 +243,7 @@ def run(options, binaries: Path):
                 place.run("podman", "rm", "--force", "--time=0", container(way))
             for process in processes:
                 end(process)
-    results = {"machine": report.machine(), "pace": pace._asdict(), "engine": versions,
+    results = {"machine": machine.machine(), "pace": pace._asdict(), "engine": versions,
                "missing": missing, "rows": rows}
     (folder / "native.json").write_text(json.dumps(results) + "\n")
     (folder / "native.svg").write_text(svg(results))
@@ -258,7 +265,7 @@ def markdown(results: dict) -> str:
     for row in results["rows"]:
         for name, server in row["servers"].items():
             p50, p99 = (server["latency_us"][p] for p in ("p50", "p99"))
-            body.append([row["title"], name, report.rate(server), report.spread(server["ratio"]),
+            body.append([row["title"], name, rate(server), report.spread(server["ratio"]),
                          f"{p50['median']:.0f}" if p50 else "–",
                          f"{p99['median']:.0f}" if p99 else "–",
                          str(server["lost"] + server["errors"])])
@@ -275,7 +282,7 @@ def svg(results: dict) -> str:
              "ratio": server["ratio"]}
             for row in results["rows"] for name, server in row["servers"].items()
             if name != "activated socket" and server["ratio"]]
-    return report.bars("Round trips or bytes a second, as a share of the activated socket's",
+    return bars("Round trips or bytes a second, as a share of the activated socket's",
                        rows, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
 
 

@@ -1,45 +1,24 @@
-"""The tables, in words for the terminal and as Markdown, and a plot of the ratios."""
+"""The tables, in words for the terminal and as Markdown."""
 
-import os
-import platform
-import subprocess
-from math import log
 from pathlib import Path
-from xml.sax.saxutils import escape
 
-COLUMNS = ["ours", "blocking", "epoll", "tokio", "io_uring", "cat", "two workers"]
-TIE = 0.03
-# The most CPU time of ours to that of the epoll loop, for each round trip.
-CPU_LIMIT = 1.05
+from .bars import TIE, bars
+from .machine import words
+from .scenarios import TABLES
+from .tail import RATE
+
+PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 COLD_LIMIT = 1.1
 IDLE_LIMIT = 64
 
 
-def machine() -> dict:
-    """What the figures were measured on."""
-    model = "unknown"
-    for text in Path("/proc/cpuinfo").read_text().splitlines():
-        if text.startswith("model name"):
-            model = text.split(":", 1)[1].strip()
-            break
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True,
-                            text=True, cwd=Path(__file__).parent).stdout.strip()
-    return {
-        "cpus": os.cpu_count(),
-        "model": model,
-        "kernel": platform.release(),
-        "congestion": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
-        "commit": commit,
-        "load": Path("/proc/loadavg").read_text().split()[0],
-    }
-
-
-def rate(server: dict) -> str:
-    """The figure of a server, in the unit of its scenario."""
-    if server["messages_per_second"]:
-        value = server["messages_per_second"]["median"]
-        return f"{value / 1e6:.2f} M/s" if value >= 1e6 else f"{value / 1e3:.1f} k/s"
-    return f"{server['bytes_per_second']['median'] / 1e6:.0f} MB/s"
+def quantity(rate: float | None, unit: str) -> str:
+    """Messages or bytes a second."""
+    if rate is None:
+        return "–"
+    if unit == "bytes":
+        return f"{rate / 1e6:.0f} MB/s"
+    return f"{rate / 1e6:.2f} M/s" if rate >= 1e6 else f"{rate / 1e3:.1f} k/s"
 
 
 def spread(ratio, digits: int = 2) -> str:
@@ -48,77 +27,70 @@ def spread(ratio, digits: int = 2) -> str:
     return f"{ratio['median']:.{digits}f} ({ratio['min']:.{digits}f}–{ratio['max']:.{digits}f})"
 
 
-def verdict(row: dict) -> str:
+def verdict(goal: dict) -> str:
     """Whether the goal is met; ties within 3% count for the goal of being level."""
-    if row["goal"] is None:
+    if goal["at_least"] is None:
         return ""
-    if row["ratio"] is None:
-        return "a round without a reply"
-    slack = TIE if row["goal"] == 1.0 else 0.0
-    return "met" if row["ratio"]["median"] >= row["goal"] - slack else "**short**"
+    if goal["ratio"] is None:
+        return f"≥ {goal['at_least']:g}: a round without a reply"
+    slack = TIE if goal["at_least"] == 1.0 else 0.0
+    met = round(goal["ratio"]["median"], 2) >= goal["at_least"] - slack
+    return f"≥ {goal['at_least']:g}: {'met' if met else '**short**'}"
 
 
 def cpu_verdict(row: dict) -> str:
-    """Whether the server's CPU time is within its limit."""
-    over = row["cpu_ratio"] is not None and row["cpu_ratio"]["median"] > CPU_LIMIT
-    return " **over**" if over else ""
+    """The server's CPU time to that of the epoll loop, and whether it is within its limit."""
+    ratio = row["cpu_ratio"]
+    limit = row["cpu_limit"]
+    over = ratio and limit and round(ratio["median"], 2) > limit
+    return spread(ratio) + (f" **over {limit:g}**" if over else "")
+
+
+def cpu_time(server: dict) -> str:
+    """Of the server: for each message, or for each KiB."""
+    if server["cpu_ns"] is None:
+        return "–"
+    if server["unit"] == "bytes":
+        return f"{server['cpu_ns']:.0f} ns/KiB"
+    return f"{server['cpu_ns'] / 1e3:.2f} µs"
 
 
 def troubles(server: dict) -> str:
     """Lost datagrams, errors and wrong replies of a server, if there are any."""
     total = server["lost"] + server["messages"]
-    words = []
-    if server["lost"]:
-        words.append(f"lost {100 * server['lost'] / max(total, 1):.1f}%")
-    words += [f"{server[word]} {word}" for word in ("errors", "wrong") if server[word]]
-    return ", ".join(words)
+    found = [f"lost {100 * server['lost'] / max(total, 1):.1f}%"] if server["lost"] else []
+    found += [f"{server[word]} {word}" for word in ("errors", "wrong") if server[word]]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def line(row: dict) -> str:
-    """One scenario for the terminal."""
-    figures = []
-    for name, server in row["servers"].items():
-        p50 = (server["latency_us"]["p50"] or {}).get("median")
-        p99 = (server["latency_us"]["p99"] or {}).get("median")
-        latency = f" p50/p99 {p50:.0f}/{p99:.0f}µs" if p50 else ""
-        cpu = server["server_cpu_ns_per_message"] or server["server_cpu_ns_per_mib"]
-        used = f" cpu {cpu['median'] / 1e3:.2f}µs" if cpu else ""
-        trouble = troubles(server)
-        figures.append(f"{name} {rate(server)}{latency}{used}{' [' + trouble + ']' if trouble else ''}")
-    goal = f" goal {row['goal']} {verdict(row)}" if row["goal"] else ""
-    return (f"{row['key']}: ours/{row['best']} {spread(row['ratio'])}{goal}; "
-            f"cpu ours/epoll {spread(row['cpu_ratio'])}\n    " + "\n    ".join(figures))
-
-
-def cold_line(cold: dict) -> str:
-    return "cold: " + ", ".join(f"{s['name']} {s['milliseconds']['median']:.2f} ms (ratio {spread(s['ratio'])})"
-                                for s in cold["servers"])
-
-
-def idle_line(idle: dict) -> str:
-    return "idle: " + ", ".join(f"{name} {server['bytes']} B, {server['answered']} answered"
-                                for name, server in idle["servers"].items())
+    """One row for the terminal."""
+    if "missing" in row:
+        return f"{row['title']}: not measured, {row['missing']}"
+    goals = "; ".join(f"× {goal['best']} {spread(goal['ratio'])} {verdict(goal)}"
+                      for goal in row["goals"])
+    servers = "\n".join(f"    {name} {quantity(server['rate'], server['unit'])}, CPU "
+                        f"{cpu_time(server)}{troubles(server)}"
+                        for name, server in row["servers"].items())
+    return (f"{row['title']}: {goals}; CPU to epoll {cpu_verdict(row)}; {row['rounds']} rounds\n"
+            f"{servers}")
 
 
 def markdown(results: dict) -> str:
     """All tables."""
-    info, pace = results["machine"], results["pace"]
-    text = (f"Measured on {info['cpus']} CPUs ({info['model']}), Linux {info['kernel']}, TCP "
-            f"{info['congestion']}, commit {info['commit']}; medians of {pace['rounds']} rounds of "
-            f"{pace['duration']} s, in turns. Load average before the run, which is other work: "
-            f"{info['load']}.\n\n")
-    text += main_table(results["rows"])
-    text += latency_table(results["rows"])
-    if results["debian"]:
-        text += debian_table(results["debian"])
-    if "cold" in results:
-        text += cold_table(results["cold"])
-    if "idle" in results:
-        text += idle_table(results["idle"])
-    if "sizes" in results:
-        text += sizes_table(results["sizes"])
-    if "correctness" in results:
-        text += correctness_table(results["correctness"])
+    text = words(results["machine"], results["pace"])
+    for name, (heading, scenarios) in TABLES.items():
+        keys = [scenario.key for scenario in scenarios]
+        rows = [row for row in results["rows"] if row["key"] in keys]
+        if rows:
+            text += f"### {heading}\n\n" + rates_table(rows)
+    if results["tail"]:
+        text += tail_table(results["tail"])
+    text += latency_table([row for row in results["rows"] if "missing" not in row])
+    for name, write in (("cold", cold_table), ("idle", idle_table), ("sizes", sizes_table),
+                        ("correctness", correctness_table)):
+        if name in results:
+            text += write(results[name])
     return text
 
 
@@ -140,54 +112,64 @@ def table(heading: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines) + "\n"
 
 
-def main_table(rows: list[dict]) -> str:
-    heading = ["scenario", *COLUMNS, "ours to the best of them", "at least", "",
-               "server CPU, ours to epoll"]
-    body = []
+def rates_table(rows: list[dict]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row.get("servers", {})))
+    heading = ["scenario", *names, "ours to the best of them", "goal", "CPU each: ours",
+               "of the best", "CPU, ours to epoll", "rounds"]
+    body, notes = [], {}
     for row in rows:
-        cells = [row["title"]]
-        for name in COLUMNS:
-            server = row["servers"].get(name)
-            trouble = troubles(server) if server else ""
-            cells.append((rate(server) + (f" ({trouble})" if trouble else "")) if server else "–")
-        goal = f"{row['goal']:g}" if row["goal"] is not None else ""
-        cells += [f"{spread(row['ratio'])} × {row['best']}", goal, verdict(row),
-                  spread(row["cpu_ratio"]) + cpu_verdict(row)]
-        body.append(cells)
-    return "### Throughput\n\n" + table(heading, body)
+        if "missing" in row:
+            notes[row["title"]] = row["missing"]
+            continue
+        servers = row["servers"]
+        best = row["goals"][0]["best"]
+        goals = [(f"{spread(goal['ratio'])} × {goal['best']}", verdict(goal))
+                 for goal in row["goals"] if goal["best"]]
+        body.append([
+            row["title"],
+            *(quantity(servers[name]["rate"], servers[name]["unit"]) + troubles(servers[name])
+              if name in servers else "–" for name in names),
+            "; ".join(ratio for ratio, _ in goals), "; ".join(filter(None, (v for _, v in goals))),
+            cpu_time(servers["ours"]), cpu_time(servers[best]) if best else "–",
+            cpu_verdict(row), str(row["rounds"])])
+        notes |= {f"{row['title']}, {name}": why for name, why in row["skipped"].items()}
+    note = "".join(f"- Not measured: {what}: {why}\n" for what, why in notes.items())
+    return table(heading, body) + (note + "\n" if note else "")
 
 
-def latency_table(rows: list[dict]) -> str:
-    heading = ["scenario", "server", "p50 µs", "p90", "p99", "p99.9", "max", "server CPU µs each"]
+def tail_table(rows: list[dict]) -> str:
+    heading = ["scenario", "server", *(f"{p} µs" for p in PERCENTILES),
+               "each bulk peer, MB/s", "most to least"]
     body = []
     for row in rows:
         for name, server in row["servers"].items():
-            latency = server["latency_us"]
-            if not latency["p50"]:
-                continue
-            cpu = server["server_cpu_ns_per_message"]
-            body.append([row["title"], name]
-                        + [f"{latency[p]['median']:.1f}" for p in
-                           ("p50", "p90", "p99", "p99.9", "max")]
-                        + [f"{cpu['median'] / 1e3:.2f}" if cpu else "–"])
-    return ("### Latency\n\n<details><summary>Percentiles of every scenario</summary>\n\n"
+            cells = [row["title"], name,
+                     *(f"{server['latency_us'][p]:.0f}" for p in PERCENTILES)]
+            shares = row["shares"] and row["shares"][name]
+            cells += [f"{shares['least'] / 1e6:.0f} to {shares['most'] / 1e6:.0f}",
+                      f"{shares['ratio']:.2f}"] if shares else ["", ""]
+            body.append(cells)
+    goals = "".join(f"- {tail_goal(row)}" for row in rows)
+    return (f"### Tail and fairness\n\nLatencies of small peers that send {RATE:,} messages of 64 B "
+            "a second in all, on a schedule, over TCP; medians of the rounds.\n\n"
+            + table(heading, body) + "Ours to the best of the others, where at most 1 is wanted:\n\n"
+            + goals + "\n")
+
+
+def tail_goal(row: dict) -> str:
+    """Ours to the best of the others, and how equal the shares are."""
+    goals = "; ".join(f"{p} {spread(goal['ratio'])} × {goal['best']}"
+                      for p, goal in row["goals"].items())
+    shares = f"; shares {row['shares']['ours']['ratio']:.2f}" if row["shares"] else ""
+    return f"{row['title']}: {goals}{shares} ({row['rounds']} rounds)\n"
+
+
+def latency_table(rows: list[dict]) -> str:
+    heading = ["scenario", "server", *(f"{p} µs" for p in PERCENTILES)]
+    body = [[row["title"], name, *(f"{server['latency_us'][p]:.1f}" for p in PERCENTILES)]
+            for row in rows for name, server in row["servers"].items() if server["latency_us"]]
+    return ("### Latency\n\n<details><summary>Percentiles of every row</summary>\n\n"
             + table(heading, body) + "</details>\n\n")
-
-
-def debian_table(rows: list[dict]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row["servers"]))
-    body = []
-    for row in rows:
-        cells = [row["title"]]
-        for name in names:
-            server = row["servers"].get(name)
-            trouble = troubles(server) if server else ""
-            cells.append((rate(server) + (f" ({trouble})" if trouble else "")) if server else "–")
-        body.append(cells + [f"{spread(row['ratio'])} × {row['best']}"])
-    skipped = {name: why for row in rows for name, why in row["skipped"].items()}
-    note = "".join(f"- Not measured: {name}, {why}.\n" for name, why in skipped.items())
-    return ("### Servers in Debian\n\n"
-            + table(["scenario", *names, "ours to the best of them"], body) + note + "\n")
 
 
 def cold_table(cold: dict) -> str:
@@ -204,10 +186,11 @@ def idle_table(idle: dict) -> str:
              f"{server['answered']} of {idle['connections']}" + (
                  f", {server['errors']} errors" if server["errors"] else "")]
             for name, server in idle["servers"].items()]
+    times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in idle["milliseconds"].items())
     return (f"### Idle connections\n\nUser memory of the server for each of {idle['connections']} "
             f"connections, and how many of them answered afterwards. The goal is {IDLE_LIMIT} B at "
-            "most.\n\n"
-            + table(["server", "for each connection", "answered"], body))
+            "most.\n\n" + table(["server", "for each connection", "answered"], body)
+            + f"CPU time in one second with connections that have said something before: {times}.\n\n")
 
 
 def sizes_table(sizes: dict) -> str:
@@ -229,56 +212,9 @@ def correctness_table(found: dict) -> str:
 
 def ratios_svg(results: dict) -> str:
     """A bar for each row: ours to the best of its rivals."""
-    rows = [row for row in results["rows"] if row["ratio"]]
+    rows = [{"title": row["title"], "best": goal["best"], "ratio": goal["ratio"],
+             "goal": goal["at_least"]}
+            for row in results["rows"] if "missing" not in row
+            for goal in row["goals"][:1] if goal["ratio"]]
     title = "Round trips or bytes a second, ours to the best of its rivals"
     return bars(title, rows, [0.5, 1, 2, 5, 10, 20, 50])
-
-
-def bars(title: str, rows: list[dict], ticks: list[float]) -> str:
-    """A bar from 1 to the ratio of each row, with the ends of its spread and its goal."""
-    width, left, step, top = 940, 400, 28, 60
-    bottom = top + step * len(rows)
-    height = bottom + 50
-
-    def x(value: float) -> float:
-        share = log(min(max(value, ticks[0]), ticks[-1]) / ticks[0]) / log(ticks[-1] / ticks[0])
-        return left + share * (width - left - 130)
-
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-             f'width="{width}" height="{height}" font-family="sans-serif" font-size="13">',
-             '<rect width="100%" height="100%" fill="white"/>',
-             f'<text x="16" y="28" font-size="16">{escape(title)}</text>']
-    for tick in ticks:
-        colour = "#444" if tick == 1 else "#ddd"
-        parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top - 8}" y2="{bottom}" '
-                     f'stroke="{colour}"/>')
-        parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 20}" text-anchor="middle">{tick}×'
-                     '</text>')
-    for at, row in enumerate(rows):
-        parts += bar(row, top + step * at, left, x)
-    note = "bar: median of the rounds; black: all rounds"
-    if any(row["goal"] for row in rows):
-        note += "; green: the goal"
-    parts.append(f'<text x="{left}" y="{height - 8}" fill="#555">{note}</text></svg>\n')
-    return "\n".join(parts)
-
-
-def bar(row: dict, y: float, left: float, x) -> list[str]:
-    ratio = row["ratio"]
-    start, end = sorted((x(1), x(ratio["median"])))
-    colour = "#0072b2" if ratio["median"] >= 1 - TIE else "#d55e00"
-    parts = [
-        f'<text x="{left - 12}" y="{y + 15}" text-anchor="end">{escape(row["title"])}</text>',
-        f'<rect x="{start:.1f}" y="{y + 3}" width="{max(end - start, 1):.1f}" height="15" '
-        f'fill="{colour}"/>',
-        f'<line x1="{x(ratio["min"]):.1f}" x2="{x(ratio["max"]):.1f}" y1="{y + 10.5}" '
-        f'y2="{y + 10.5}" stroke="black"/>',
-    ]
-    if row["goal"]:
-        goal = x(row["goal"])
-        parts.append(f'<line x1="{goal:.1f}" x2="{goal:.1f}" y1="{y}" y2="{y + 21}" '
-                     'stroke="#009e73" stroke-width="3"/>')
-    words = f'{ratio["median"]:.2f} × {row["best"]}'.strip(" ×") + ("" if row["best"] else " ×")
-    place = max(x(ratio["max"]), end, x(row["goal"] or 0)) + 8
-    parts.append(f'<text x="{place:.1f}" y="{y + 15}">{escape(words)}</text>')
-    return parts

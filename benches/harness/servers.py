@@ -1,4 +1,4 @@
-"""Starts and stops the servers, each pinned to the server's CPU."""
+"""Starts and stops the servers, says where each runs, and reads the CPU time of each."""
 
 import os
 import shutil
@@ -40,8 +40,11 @@ class Servers:
     def restart(self, name: str, scheme: str) -> str:
         """A server that nobody has used yet."""
         if (name, scheme) in self.running:
-            stop(self.running.pop((name, scheme))[1])
+            self.end(name, scheme)
         return self.address(name, scheme)
+
+    def end(self, name: str, scheme: str):
+        stop(self.running.pop((name, scheme))[1])
 
     def start(self, name: str, scheme: str) -> tuple[str, subprocess.Popen]:
         address = self.new_address(name, scheme)
@@ -58,11 +61,22 @@ class Servers:
             stop(process)
             raise RuntimeError(f"{' '.join(command)}: {seen.stdout}{seen.stderr}")
         # Only now: a server that asks at its start how many CPUs it may use sees all of them, as
-        # it would if it were not measured. Later threads and children inherit the CPU.
-        for thread in Path(f"/proc/{process.pid}/task").iterdir():
-            if name not in SEVERAL_CPUS:
-                os.sched_setaffinity(int(thread.name), {SERVER_CPU})
+        # it would if it were not measured.
+        if name not in SEVERAL_CPUS:
+            pin(process.pid, {SERVER_CPU})
         return address, process
+
+    def pin(self, name: str, scheme: str, cpus: set[int] | None):
+        """Where a running server and its children may run from now on; None is anywhere."""
+        if name not in SEVERAL_CPUS:
+            pin(self.pid(name, scheme), cpus or set(range(os.cpu_count())))
+
+    def pid(self, name: str, scheme: str) -> int:
+        return self.running[name, scheme][1].pid
+
+    def cpu_ns(self, name: str, scheme: str) -> int:
+        """The CPU time of the threads and children that a running server has now."""
+        return sum(map(thread_time, threads(self.pid(name, scheme))))
 
     def new_address(self, name: str, scheme: str) -> str:
         if scheme.startswith("unix"):
@@ -75,6 +89,9 @@ class Servers:
         match name:
             case "ours":
                 return [self.ours, "activate", "--now", "-l", address]
+            case "ours off":
+                return [self.ours, "activate", "--now", "-l", address, "--",
+                        self.ours, "serve", "--busy-poll", "off"]
             case "two workers":
                 return [self.ours, "activate", "--now", "-l", address, "--",
                         self.ours, "serve", "--workers", "2"]
@@ -119,9 +136,45 @@ service bench
         return str(path)
 
 
+def threads(pid: int) -> list[Path]:
+    """The threads of a process and of all its descendants, as folders of /proc."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found, rest = [], [pid]
+    while rest:
+        one = rest.pop()
+        found += Path(f"/proc/{one}/task").glob("*")
+        rest += children.pop(one, [])
+    return found
+
+
+def thread_time(thread: Path) -> int:
+    """Nanoseconds on a CPU; 0 of a thread that has just ended."""
+    try:
+        return int((thread / "schedstat").read_text().split()[0])
+    except OSError:
+        return 0
+
+
+def pin(pid: int, cpus: set[int]):
+    """Later threads and children inherit it."""
+    for thread in threads(pid):
+        try:
+            os.sched_setaffinity(int(thread.name), cpus)
+        except ProcessLookupError:
+            pass
+
+
 def available(name: str) -> bool:
-    """Whether a server from Debian's packages is installed."""
+    """Whether a server is installed; all but those from Debian's packages are built."""
     program = {"Accept-yes": "systemd-socket-activate"}.get(name, name)
+    if program not in ("systemd-socket-activate", "xinetd", "socat", "ncat"):
+        return True
     return shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is not None
 
 

@@ -1,14 +1,19 @@
-//! What the reference servers share: taking or binding their one socket.
+//! What the reference servers share: taking or binding their one socket. The plain client has its
+//! [`Connection`].
 //!
 //! They are the limits that the measured server is compared with, so each is as short as its kind
 //! of loop can be and still echo correctly: no shutdown, no limits, no messages, and a panic where
 //! a server would explain. `unsafe` is used freely, for the system calls themselves.
+
+mod connection;
 
 use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+
+pub use connection::Connection;
 
 /// The largest datagram, and what a stream is read with.
 pub const BUFFER: usize = 64 * 1024;
