@@ -147,6 +147,15 @@ impl Cgroups {
         self.0.lines().find_map(|line| line.strip_prefix("0::"))
     }
 
+    /// The path in the hierarchy that a controller has for itself or shares with others: version 1.
+    pub fn of_controller(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            controllers.split(',').any(|controller| controller == name).then_some(path)
+        })
+    }
+
     /// The path that under systemd ends with the unit's name. A container that has its own view of
     /// the groups sees just the root.
     pub fn of_unit(&self) -> Option<&str> {
@@ -217,6 +226,12 @@ mod tests {
         ] {
             let groups = Cgroups(text.to_owned());
             assert_eq!((groups.unified(), groups.of_unit()), (unified, of_unit), "{text}");
+        }
+        let groups = Cgroups("4:cpu,cpuacct:/a:b\n3:cpuset:/c\n0::/d\n".to_owned());
+        for (controller, path) in
+            [("cpu", Some("/a:b")), ("cpuacct", Some("/a:b")), ("cpuset", Some("/c")), ("io", None)]
+        {
+            assert_eq!(groups.of_controller(controller), path, "{controller}");
         }
     }
 

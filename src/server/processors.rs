@@ -20,19 +20,27 @@ pub(super) fn one_may_be_busy() -> bool {
 
 fn quotas_allow_one() -> bool {
     let groups = Cgroups::own();
-    let Some(path) = groups.unified() else { return true };
-    // A limit of any ancestor counts. A container sees its own group as the root.
-    let root = Path::new("/sys/fs/cgroup");
-    let group = root.join(path.trim_start_matches('/'));
-    group
-        .ancestors()
-        .take_while(|group| group.starts_with(root))
-        .all(|group| fs::read_to_string(group.join("cpu.max")).map_or(true, |max| allows_one(&max)))
+    let read = |group: &Path, file| fs::read_to_string(group.join(file)).unwrap_or_default();
+    let unified = |group: &Path| allows_one(&read(group, "cpu.max"));
+    // Version 1 has a file for each of the two numbers.
+    let version_1 = |group: &Path| {
+        allows_one(&(read(group, "cpu.cfs_quota_us") + &read(group, "cpu.cfs_period_us")))
+    };
+    all_allow(groups.unified(), "/sys/fs/cgroup", unified)
+        && all_allow(groups.of_controller("cpu"), "/sys/fs/cgroup/cpu", version_1)
 }
 
-/// Whether `cpu.max`, a quota and a period in microseconds, is at least one whole processor.
-fn allows_one(max: &str) -> bool {
-    let mut fields = max.split_whitespace().map(str::parse::<u64>);
+/// Whether a group and all its ancestors allow it: a limit of any of them counts. A container sees
+/// its own group as the root.
+fn all_allow(group: Option<&str>, root: &str, allows: impl Fn(&Path) -> bool) -> bool {
+    let Some(group) = group else { return true };
+    let path = Path::new(root).join(group.trim_start_matches('/'));
+    path.ancestors().take_while(|group| group.starts_with(root)).all(allows)
+}
+
+/// Whether a quota and a period in microseconds are at least one whole processor.
+fn allows_one(quota: &str) -> bool {
+    let mut fields = quota.split_whitespace().map(str::parse::<u64>);
     match (fields.next(), fields.next()) {
         (Some(Ok(quota)), Some(Ok(period))) => quota >= period,
         _ => true,
@@ -50,6 +58,8 @@ mod tests {
             ("100000 100000\n", true),
             ("200000 100000\n", true),
             ("99999 100000\n", false),
+            ("-1\n100000\n", true),
+            ("50000\n100000\n", false),
             ("", true),
         ] {
             assert_eq!(allows_one(max), allows, "{max:?}");
