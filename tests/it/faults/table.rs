@@ -105,6 +105,18 @@ pub(super) fn calls() -> impl Iterator<Item = &'static Call> {
 pub(super) const WITHOUT_ROWS: &[(&str, &[&str], &str)] = &[
     ("sched_yield", &["sched_yield"], "it cannot fail on Linux (sched_yield(2))"),
     (
+        "getrusage",
+        &["getrusage"],
+        "it fails only where a filter of system calls refuses it, and then the server sleeps \
+         without looking for the next event",
+    ),
+    (
+        "openat, read",
+        &["open", "openat", "read"],
+        "while it polls, the server looks for a CPU quota now and then; what cannot be read does \
+         not limit it",
+    ),
+    (
         "brk, mmap, munmap, mremap, madvise",
         &["brk", "mmap", "mmap2", "munmap", "mremap", "madvise"],
         "memory is bounded by limits, and in the steady state none is allocated; a program whose \
