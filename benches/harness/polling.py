@@ -33,25 +33,31 @@ def quota(processes: list[int]):
     """A group for each of the servers, that may run for half of each 100 ms."""
     made: list[tuple[Path, Path]] = []
     try:
-        for number, pid in enumerate(processes):
-            root = hierarchy()
-            group = root / f"{GROUP}-{os.getpid()}-{number}"
-            group.mkdir()
-            made.append((root, group))
-            if (group / "cpu.max").exists():
-                (group / "cpu.max").write_text(f"{PERIOD_US // 2} {PERIOD_US}")
-            else:
-                (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-                (group / "cpu.cfs_quota_us").write_text(str(PERIOD_US // 2))
-            (group / "cgroup.procs").write_text(str(pid))
+        try:
+            for number, pid in enumerate(processes):
+                limit(number, pid, made)
+        except OSError as error:
+            raise Unavailable(f"no group with a quota can be made: {error}") from error
         yield
-    except OSError as error:
-        raise Unavailable(f"no group with a quota can be made: {error}") from error
     finally:
         for root, group in made:
             for pid in (group / "cgroup.procs").read_text().split():
                 (root / "cgroup.procs").write_text(pid)
             group.rmdir()
+
+
+def limit(number: int, pid: int, made: list):
+    """Puts a process into a group of its own with half a CPU."""
+    root = hierarchy()
+    group = root / f"{GROUP}-{os.getpid()}-{number}"
+    group.mkdir()
+    made.append((root, group))
+    if (group / "cpu.max").exists():
+        (group / "cpu.max").write_text(f"{PERIOD_US // 2} {PERIOD_US}")
+    else:
+        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+        (group / "cpu.cfs_quota_us").write_text(str(PERIOD_US // 2))
+    (group / "cgroup.procs").write_text(str(pid))
 
 
 def hierarchy() -> Path:

@@ -143,7 +143,7 @@ def tail_table(rows: list[dict]) -> str:
     body = []
     for row in rows:
         for name, server in row["servers"].items():
-            cells = [row["title"], name,
+            cells = [row["title"], name + troubles(server),
                      *(f"{server['latency_us'][p]:.0f}" for p in PERCENTILES)]
             shares = row["shares"] and row["shares"][name]
             cells += [f"{shares['least'] / 1e6:.0f} to {shares['most'] / 1e6:.0f}",

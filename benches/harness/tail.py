@@ -58,6 +58,8 @@ def take(servers: Servers, name: str, count: int, beside: str, pace) -> dict:
         result = of_bench(small, process)
         if beside == "bulk":
             result["shares"] = first_line(other.args, other)["connections"]
+        if beside == "burst":
+            result["errors"] += first_line(other.args, other)["failed"]
     return result
 
 

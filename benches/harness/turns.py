@@ -66,7 +66,8 @@ def first_line(command: list[str], process) -> dict:
     line = process.stdout.readline()
     if not line:
         words = process.communicate()[1].strip().splitlines()
-        raise TurnFailed(f"{shlex.join(command[1:])}: {words[1] if len(words) > 1 else words}")
+        # A panic says where on its first line, and why on the second.
+        raise TurnFailed(f"{shlex.join(command[1:])}: {' '.join(words[:2]) or 'no output'}")
     return json.loads(line)
 
 

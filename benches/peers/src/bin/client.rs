@@ -58,6 +58,7 @@ fn finish(result: &str) {
 
 /// One message in flight on one connection or socket.
 fn pingpong(address: &str, size: usize, duration: Duration) {
+    assert!(size > 0, "a message of at least one byte");
     let mut connection = Connection::open(address, PATIENCE).expect("connect");
     if connection.is_datagram() {
         connection.set_timeout(LOST_AFTER).expect("a timeout");
@@ -71,15 +72,22 @@ fn pingpong(address: &str, size: usize, duration: Duration) {
     while now < begin + duration {
         // Each message differs from the one before it.
         message[0] = message[0].wrapping_add(1);
-        match connection.exchange(&message, &mut reply) {
-            Ok(()) => wrong += u64::from(reply != message),
-            Err(_) if connection.is_datagram() => lost += 1,
-            Err(error) => panic!("exchange: {error}"),
-        }
+        let exchanged = connection.exchange(&message, &mut reply);
         let end = Instant::now();
         all += 1;
-        if now >= begin {
-            latencies.push((end - now).as_nanos() as u64);
+        match exchanged {
+            Ok(()) => {
+                wrong += u64::from(reply != message);
+                if now >= begin {
+                    latencies.push((end - now).as_nanos() as u64);
+                }
+            }
+            // Its reply may still come: a new socket, so that it is not taken for the next one.
+            Err(_) if connection.is_datagram() => {
+                lost += 1;
+                connection = Connection::open(address, LOST_AFTER).expect("a socket");
+            }
+            Err(error) => panic!("exchange: {error}"),
         }
         now = end;
     }
@@ -161,8 +169,10 @@ fn read_back(mut from: Connection, stream: &Stream) -> (Connection, u64) {
     from.set_read_timeout(READER_LOOKS).expect("a timeout");
     let mut last = Instant::now();
     loop {
+        // The end first: what is written before it is in the count by then.
+        let done = stream.done.load(SeqCst);
         let missing = stream.written.load(SeqCst).saturating_sub(stream.received.load(SeqCst));
-        if stream.done.load(SeqCst) && missing == 0 {
+        if done && missing == 0 {
             return (from, 0);
         }
         match from.read(&mut buffer) {
