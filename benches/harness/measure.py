@@ -13,7 +13,7 @@ from .turns import Interleaved, turn
 # middle, up to `rounds_max` rounds.
 Pace = namedtuple("Pace", "rounds rounds_max duration warmup cold_rounds")
 QUICK = Pace(rounds=5, rounds_max=5, duration=0.3, warmup=0.1, cold_rounds=100)
-FULL = Pace(rounds=5, rounds_max=15, duration=0.5, warmup=0.15, cold_rounds=400)
+FULL = Pace(rounds=5, rounds_max=10, duration=0.5, warmup=0.15, cold_rounds=400)
 WIDTH_MAX = 0.10
 
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")

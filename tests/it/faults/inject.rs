@@ -1,6 +1,8 @@
 //! One row: a server, peers that talk to it, and strace, which lets one system call fail.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -112,6 +114,7 @@ pub(super) fn calls(is_debug: bool) -> Result<BTreeSet<(String, String)>, String
     for _ in 0..Load::PingPong.rounds() {
         row.more_rounds()?;
     }
+    fill_buffers(&server.addresses);
     let log = tracer.text();
     tracer.detach(&server);
     let mut calls = BTreeSet::new();
@@ -127,6 +130,19 @@ pub(super) fn calls(is_debug: bool) -> Result<BTreeSet<(String, String)>, String
         calls.insert((name.to_owned(), errno.unwrap_or_default().to_owned()));
     }
     Ok(calls)
+}
+
+/// Sends over TCP and reads nothing, until the server cannot send either.
+fn fill_buffers(addresses: &[Address]) {
+    let address = addresses.iter().map(ToString::to_string).find_map(|address| {
+        address.strip_prefix("tcp:").and_then(|rest| rest.parse::<SocketAddr>().ok())
+    });
+    let mut peer = TcpStream::connect(address.expect("a TCP address")).expect("connect");
+    peer.set_nonblocking(true).expect("O_NONBLOCK");
+    let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
+    while poll(&mut [PollFd::new(&peer, PollFlags::OUT)], Some(&patience)).expect("poll(2)") > 0 {
+        let _ = peer.write(&[b'x'; 65_536]).expect("send");
+    }
 }
 
 /// How a person can see the same.
