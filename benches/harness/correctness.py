@@ -58,9 +58,10 @@ def bench(servers: Servers, *arguments: str) -> str:
     if seen.returncode == 0:
         server = json.loads(seen.stdout)["servers"][0]
         return "yes" if not server["lost"] else f"lost {server['lost']}"
-    if not seen.stdout:
+    document = json.loads(seen.stdout or "{}")
+    if "servers" not in document:
         return f"no: {seen.stderr.strip().removeprefix('socket-activate-echo: ')[:60]}"
-    server = json.loads(seen.stdout)["servers"][0]
+    server = document["servers"][0]
     return f"no: {server['errors']} errors, {server['wrong']} wrong"
 
 
