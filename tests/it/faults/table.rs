@@ -107,8 +107,8 @@ pub(super) const WITHOUT_ROWS: &[(&str, &[&str], &str)] = &[
     (
         "getrusage",
         &["getrusage"],
-        "it fails only where a filter of system calls refuses it, and then the server sleeps \
-         without looking for the next event",
+        "it fails only where a filter of system calls refuses it, and then the server sleeps as if \
+         somebody else needed the processor",
     ),
     (
         "openat, read",
