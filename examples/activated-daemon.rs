@@ -4,34 +4,42 @@
 //!
 //! It tells each client which socket it came in through.
 
-use std::{io::Write, net::TcpListener, process::ExitCode};
+use std::{io::Write, net::TcpListener, process::ExitCode, thread, time::Duration};
 
-use socket_activate_echo::activation::{Family, Inherited, Service};
-use socket_activate_echo::error::{Error, ErrorKind, Result};
+use socket_activate_echo::{activation::Inherited, error::Result};
 
 #[expect(clippy::disallowed_methods, reason = "the library never writes there, a program may")]
+fn log(message: &str) {
+    // `eprintln!` would panic if nobody reads standard error any more.
+    let _ = writeln!(std::io::stderr(), "activated-daemon: {message}");
+}
+
 fn main() -> ExitCode {
     let Err(error) = run() else { return ExitCode::SUCCESS };
-    let _ = writeln!(std::io::stderr(), "activated-daemon: {error}");
+    log(&error.to_string());
     ExitCode::from(error.kind().exit_status())
 }
 
 fn run() -> Result<()> {
     for socket in Inherited::take()?.into_sockets()? {
-        let is_ip = matches!(socket.kind.family, Family::Inet | Family::Inet6);
-        if !is_ip || socket.service != Service::StreamListener {
-            let message = format!("{} is no TCP listener", socket.name);
-            return Err(Error::new(ErrorKind::Descriptor, message).remedy("use ListenStream=PORT"));
-        }
-        let listener = TcpListener::from(socket.fd);
-        let name = socket.name;
-        std::thread::spawn(move || {
-            for mut client in listener.incoming().flatten() {
-                let _ = writeln!(client, "welcome to {name}");
-            }
-        });
+        let name = socket.name.clone();
+        let listener = socket.into_tcp_listener()?;
+        thread::spawn(move || serve(&name, &listener));
     }
     loop {
-        std::thread::park();
+        thread::park();
+    }
+}
+
+fn serve(name: &str, listener: &TcpListener) {
+    loop {
+        match listener.accept() {
+            Ok((mut client, _)) => drop(writeln!(client, "welcome to {name}")),
+            // Without the pause, an error that lasts (EMFILE: no descriptor is left) would spin.
+            Err(error) => {
+                log(&format!("accept on {name}: {error}; trying again"));
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
     }
 }

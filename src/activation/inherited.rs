@@ -1,13 +1,17 @@
 //! Taking the descriptors: from numbers in the environment to owned, classified sockets.
 
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use socket2::Protocol;
 
 use super::env::{Environment, EnvironmentError, LISTEN_FDS_START, Process};
 use super::kind::{Kind, Service, file_system};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::proc::{self, ancestry};
 use crate::sys;
+use crate::text::Escaped;
 
 /// Everything that was handed over to this process.
 #[derive(Debug)]
@@ -68,17 +72,17 @@ impl Inherited {
         Ok(Self { fds: fds.collect::<Result<_>>()? })
     }
 
-    /// Every descriptor with how it is served.
+    /// All of them as sockets, each with what a daemon does with it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Descriptor`] for the first one that cannot be served.
+    /// [`ErrorKind::Descriptor`] for the first one that no [`Service`] fits.
     pub fn into_sockets(self) -> Result<Vec<InheritedSocket>> {
         self.fds.into_iter().map(InheritedFd::into_socket).collect()
     }
 }
 
-/// An inherited socket that can be served, and how.
+/// An inherited socket that a daemon can use.
 #[derive(Debug)]
 pub struct InheritedSocket {
     /// The socket.
@@ -87,8 +91,39 @@ pub struct InheritedSocket {
     pub name: String,
     /// What it is.
     pub kind: super::SocketKind,
-    /// How it is served.
+    /// What a daemon does with it.
     pub service: Service,
+}
+
+impl InheritedSocket {
+    /// The socket as the standard library's TCP listener, in blocking mode.
+    ///
+    /// A socket arrives with O_NONBLOCK set if the unit has `NonBlocking=yes`; accept(2) then fails
+    /// with `EAGAIN` whenever nobody waits, and a loop around it would take a whole processor. The
+    /// flag belongs to the open file description: it is cleared for all who hold the socket, and
+    /// any of them can set it again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Descriptor`] if it is no listening TCP or MPTCP socket; [`ErrorKind::Other`] if
+    /// fcntl(2) fails.
+    pub fn into_tcp_listener(self) -> Result<TcpListener> {
+        let Self { fd, name, kind, service } = self;
+        let is_tcp = kind
+            .protocol
+            .is_some_and(|protocol| protocol == Protocol::TCP || protocol == Protocol::MPTCP);
+        if service != Service::StreamListener || !is_tcp {
+            let name = Escaped::new(&name);
+            let message = format!("{name} is a {}, not a TCP listener", Kind::Socket(kind));
+            return Err(Error::new(ErrorKind::Descriptor, message).remedy(
+                "use ListenStream=PORT in the socket unit, or `activate -l tcp:HOST:PORT`",
+            ));
+        }
+        let listener = TcpListener::from(fd);
+        let blocking = listener.set_nonblocking(false);
+        blocking.context(format!("clear O_NONBLOCK on {}", Escaped::new(&name)))?;
+        Ok(listener)
+    }
 }
 
 impl InheritedFd {
@@ -112,11 +147,11 @@ impl InheritedFd {
         Ok(Self { fd, number, name, origin, kind })
     }
 
-    /// The descriptor as a socket with how it is served.
+    /// The descriptor as a socket, with what a daemon does with it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Descriptor`] if it cannot be served.
+    /// [`ErrorKind::Descriptor`] if no [`Service`] fits: [`InheritedFd::refusal`].
     pub fn into_socket(self) -> Result<InheritedSocket> {
         let refusal = self.refusal();
         match (self.kind.service(), self.fd, self.kind) {

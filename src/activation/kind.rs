@@ -76,18 +76,19 @@ pub enum FileKind {
     Other,
 }
 
-/// How a socket is served.
+/// What a daemon does with a socket, by its type and role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// Accept, then echo a sequence of bytes on each connection.
+    /// Accept connections. Each carries a sequence of bytes.
     StreamListener,
-    /// Accept, then echo message for message on each connection.
+    /// Accept connections. Each carries messages and keeps their boundaries.
     SeqpacketListener,
-    /// Echo each datagram to its sender.
+    /// Receive messages from any peer. A reply names the peer that it goes to.
     Datagram,
-    /// Echo a sequence of bytes on the one connection.
+    /// Use the one connection, which was accepted before; it carries a sequence of bytes.
     StreamConnection,
-    /// Echo message for message on the one connection.
+    /// Use the one connection, which was accepted before; it carries messages and keeps their
+    /// boundaries.
     SeqpacketConnection,
 }
 
@@ -125,7 +126,8 @@ impl Kind {
         Ok(Self::File(file))
     }
 
-    /// How it is served; `None` if it cannot be.
+    /// What a daemon does with it; `None` if it is nothing that a daemon takes connections or
+    /// messages from.
     pub fn service(&self) -> Option<Service> {
         match self {
             Self::Socket(socket) => socket.service(),
@@ -170,7 +172,7 @@ impl SocketKind {
         })
     }
 
-    /// How the socket is served; `None` if it cannot be.
+    /// What a daemon does with the socket; `None` if it is of no use to one.
     pub fn service(&self) -> Option<Service> {
         let kind = address::Kind::of_socket(self.family, self.r#type, self.protocol);
         match (self.r#type, self.role) {
@@ -206,7 +208,7 @@ fn was_connected(fd: BorrowedFd<'_>) -> bool {
 }
 
 impl Service {
-    /// Whether the service ends with its one connection, as `Accept=yes` has it.
+    /// Whether it is one connection, with which the daemon ends: `Accept=yes` of systemd.socket(5).
     pub fn is_one_connection(self) -> bool {
         matches!(self, Self::StreamConnection | Self::SeqpacketConnection)
     }

@@ -1,10 +1,15 @@
 //! The example of the activation library, run by both activators.
 
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use socket_activate_echo::activator::{Bound, Target};
 
 use crate::kit::{Process, clean, has_tool, program, program_path, run};
 
@@ -41,9 +46,9 @@ fn greeting(port: u16) -> String {
 }
 
 #[test]
-fn it_is_activated_by_ours_and_has_at_most_40_lines() {
+fn it_is_activated_by_ours_and_has_at_most_45_lines() {
     let source = include_str!("../../examples/activated-daemon.rs");
-    assert!(source.lines().count() <= 40);
+    assert!(source.lines().count() <= 45);
     let mut command = program();
     command.args(["activate", "-l", "tcp:127.0.0.1:0", "--fdname", "door", "--"]).arg(example());
     let process = Process::start(&mut command);
@@ -52,6 +57,36 @@ fn it_is_activated_by_ours_and_has_at_most_40_lines() {
     for _ in 0..3 {
         assert_eq!(greeting(port), "welcome to door\n");
     }
+}
+
+/// `NonBlocking=yes`, and a time without descriptors: accept(2) fails at once and would do so again.
+#[test]
+fn it_waits_for_clients_on_a_non_blocking_socket_and_outlasts_emfile() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = listener.local_addr().expect("an address").port();
+    listener.set_nonblocking(true).expect("set O_NONBLOCK");
+    let ours = listener.try_clone().expect("dup");
+    let daemon = Target::find(&[example()], vec![]).expect("find");
+    let daemon = daemon.spawn(&[Bound::from_fd(listener, "door")], |command| {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    });
+    let daemon = Process::of_child(daemon.expect("spawn"), "activated-daemon".to_owned());
+    assert_eq!(greeting(port), "welcome to door\n");
+    // The flag belongs to the open file description, which is ours too.
+    let flags = fcntl_getfl(ours.as_fd()).expect("F_GETFL");
+    assert!(!flags.contains(OFlags::NONBLOCK), "accept(2) does not wait");
+
+    let limit = |current| {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current, maximum };
+        prlimit(Some(daemon.pid()), Resource::Nofile, limit).expect("prlimit(2)")
+    };
+    // Those that it has: the standard streams and the listener.
+    let before = limit(Some(4));
+    let client = std::thread::spawn(move || greeting(port));
+    assert!(daemon.stderr_line("accept on door: Too many open files").is_some());
+    limit(before.current);
+    assert_eq!(client.join().expect("no panic"), "welcome to door\n");
 }
 
 #[test]
@@ -82,5 +117,5 @@ fn it_explains_what_is_wrong() {
     let mut command = program();
     command.args(["activate", "--now", "-l", "unix:@activated-daemon", "--fdname", "door"]);
     let finished = run(command.arg(example()));
-    finished.expect_code(4).expect_stderr(&["door is no TCP listener", "ListenStream="]);
+    finished.expect_code(4).expect_stderr(&["not a TCP listener", "ListenStream=PORT"]);
 }

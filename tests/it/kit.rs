@@ -148,7 +148,12 @@ impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
         let what = format!("{command:?}");
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+        Self::of_child(child, what)
+    }
+
+    /// A process that was started with pipes for both of its output streams.
+    pub(crate) fn of_child(mut child: Child, what: String) -> Self {
         let stdout = Capture::of(child.stdout.take().expect("a pipe"));
         let stderr = Capture::of(child.stderr.take().expect("a pipe"));
         let stdin = child.stdin.take();
