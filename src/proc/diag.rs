@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
 use super::Socket;
-use crate::address::UnixName;
+use crate::address::{Style, UnixName};
 #[cfg(feature = "cli")]
 use crate::sys::option::AcceptQueue;
 
@@ -15,6 +16,9 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `UDIAG_SHOW_NAME` and `UNIX_DIAG_NAME` of linux/unix_diag.h: what to show, and in which attribute.
 const SHOW_NAME: u32 = 1;
 const NAME: u16 = 0;
+/// `UDIAG_SHOW_VFS` and `UNIX_DIAG_VFS`: the file of a path.
+const SHOW_VFS: u32 = 2;
+const VFS: u16 = 1;
 /// `UDIAG_SHOW_RQLEN` and `UNIX_DIAG_RQLEN`: the lengths of the queues.
 #[cfg(feature = "cli")]
 const SHOW_RQLEN: u32 = 0x10;
@@ -26,23 +30,55 @@ const LISTENING: u8 = 10;
 const HEADER: usize = 16;
 const HEADERS: usize = HEADER + 16;
 
-/// The sockets of this network namespace that have the name, of whatever type; `None` if the kernel
-/// or a sandbox does not let us ask.
-pub(super) fn sockets_of(name: &UnixName) -> Option<Vec<Socket>> {
-    ask(None, SHOW_NAME, |message| named(message).filter(|(found, _)| found == name))
-        .map(|found| found.into_iter().map(|(_, socket)| socket).collect())
+/// A unix socket that has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    name: UnixName,
+    /// The numbers of the file that it was bound to, if that is a path.
+    file: Option<FileId>,
+    style: Style,
+    socket: Socket,
 }
 
-fn named(message: &[u8]) -> Option<(UnixName, Socket)> {
+/// The inode and device numbers of a file, as the kernel has them. A name need not be the path that
+/// leads to it from here.
+type FileId = (u32, u32);
+
+/// The sockets of this network namespace that have one of the names, of whatever type, each with
+/// the name that it was found by; `None` if the kernel or a sandbox does not let us ask.
+pub(super) fn sockets_of(names: &[UnixName]) -> Option<Vec<(&UnixName, Style, Socket)>> {
+    let files: Vec<_> = names.iter().map(file_of).collect();
+    let found = ask(None, SHOW_NAME | SHOW_VFS, named)?.into_iter().filter_map(|found| {
+        let is_it = |at: &usize| {
+            names[*at] == found.name || (files[*at].is_some() && files[*at] == found.file)
+        };
+        let at = (0..names.len()).find(is_it)?;
+        Some((&names[at], found.style, found.socket))
+    });
+    Some(found.collect())
+}
+
+fn file_of(name: &UnixName) -> Option<FileId> {
+    let UnixName::Path(path) = name else { return None };
+    let file = std::fs::metadata(path).ok()?;
+    // `MKDEV` of linux/kdev_t.h: 20 bits of the minor number, below the major number.
+    let device = rustix::fs::major(file.dev()) << 20 | rustix::fs::minor(file.dev());
+    Some((file.ino() as u32, device))
+}
+
+fn named(message: &[u8]) -> Option<Named> {
     let [_family, r#type, state, _padding] = *message.get(HEADER..)?.first_chunk()?;
     let inode = u32_at(message, HEADER + 4)?.into();
+    let styles = [Style::Stream, Style::Datagram, Style::Seqpacket];
+    let style = styles.into_iter().find(|style| style.socket_type() == i32::from(r#type).into())?;
     let name = match attribute(message, NAME)? {
         [0, name @ ..] => UnixName::Abstract(name.to_vec()),
         // The kernel counts the NUL that ends a path.
         [path @ .., 0] | path => UnixName::Path(OsString::from_vec(path.to_vec()).into()),
     };
-    let serves = state == LISTENING || i32::from(r#type) == libc::SOCK_DGRAM;
-    Some((name, Socket { serves, inode }))
+    let file = attribute(message, VFS).and_then(|file| Some((u32_at(file, 0)?, u32_at(file, 4)?)));
+    let serves = state == LISTENING || style == Style::Datagram;
+    Some(Named { name, file, style, socket: Socket { serves, inode } })
 }
 
 /// The accept queue of a listening socket; `None` if the kernel or a sandbox does not let us ask.
@@ -155,15 +191,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_is_read_as_it_is(name: Vec<u8>, inode: u32, queue: [u32; 2], listens: bool) {
+        fn any_name_is_read_as_it_is(
+            name: Vec<u8>,
+            inode: u32,
+            file: FileId,
+            queue: [u32; 2],
+            listens: bool,
+        ) {
             let lengths = [queue[0].to_ne_bytes(), queue[1].to_ne_bytes()].concat();
+            let vfs = [file.0.to_ne_bytes(), file.1.to_ne_bytes()].concat();
             let sun_path = [&[0], &name[..]].concat();
             let state = if listens { LISTENING } else { 7 };
-            let one = message(1, state, inode, &[(RQLEN, lengths), (NAME, sun_path)]);
+            let one = message(1, state, inode, &[(RQLEN, lengths), (NAME, sun_path), (VFS, vfs)]);
             let answer = [&one[..], &message(1, 1, 0, &[]), &one].concat();
             let found: Vec<_> = messages(&answer).filter_map(named).collect();
             let socket = Socket { serves: listens, inode: inode.into() };
-            let named = (UnixName::Abstract(name), socket);
+            let (name, style) = (UnixName::Abstract(name), Style::Stream);
+            let named = Named { name, file: Some(file), style, socket };
             prop_assert_eq!(found, [named.clone(), named]);
             let found = super::queue(&one).map(|found| [found.waiting, found.backlog]);
             prop_assert_eq!(found, Some(queue));

@@ -13,11 +13,11 @@ mod sockets;
 #[cfg(feature = "cli")]
 pub(crate) use diag::accept_queue;
 pub use process::{
-    Cgroups, Fields, Process, ancestry, cpu_nanoseconds, holders, own_descriptor_target,
+    Cgroups, Fields, Process, ancestry, argument, cpu_nanoseconds, holders, own_descriptor_target,
     own_descriptors, processes, security_label, sysctl,
 };
 pub(crate) use process::{describe, describe_chain};
-pub use sockets::sockets_at;
+pub use sockets::{served_alike, sockets_at};
 
 /// A socket of any process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

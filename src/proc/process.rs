@@ -46,6 +46,12 @@ pub fn ancestry(pid: u32) -> Vec<Process> {
     std::iter::successors(Process::of(pid), parent).take(DEPTH_MAX).collect()
 }
 
+/// An argument of the process's command line, which the process chooses freely: 0 is the program.
+pub fn argument(pid: u32, index: usize) -> Option<Vec<u8>> {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    arguments.split(|&byte| byte == 0).nth(index).map(<[u8]>::to_vec)
+}
+
 /// Which process has the id `pid`: `process 7 is sh`, or that there is none.
 pub(crate) fn describe(pid: u32) -> String {
     match Process::of(pid) {
@@ -214,6 +220,9 @@ mod tests {
         assert!(chain.len() > 1);
         assert_eq!(Process::parse(7, b"7 )(  S 5"), None);
         assert!(cpu_nanoseconds(std::process::id()) > Some(0));
+        let program = argument(std::process::id(), 0).expect("it has a command line");
+        assert!(String::from_utf8_lossy(&program).contains("socket_activate_echo"));
+        assert_eq!(argument(std::process::id(), 9999), None);
     }
 
     #[test]

@@ -1,34 +1,97 @@
 //! The sockets of this network namespace, by their addresses.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 
 use socket2::SockAddr;
 
 use super::{Socket, diag};
-use crate::address::{Address, Style};
+use crate::address::{Address, KINDS, Kind, Style, Transport, UnixName};
 
 /// The sockets that have `address`, or a wildcard address that includes it or is included in it.
 /// There are none of vsock and SCTP, which the kernel does not list, and none of unix(7) where it
-/// lacks sock_diag(7) for them. All types of unix sockets share the names.
+/// lacks sock_diag(7) for them. All types of unix sockets share the paths; each has abstract names
+/// of its own.
 pub fn sockets_at(address: &Address) -> Vec<Socket> {
+    if let Address::Unix(style, name) = address {
+        let found = diag::sockets_of(std::slice::from_ref(name)).unwrap_or_default();
+        let is_there = |found: &Style| found == style || matches!(name, UnixName::Path(_));
+        return found.into_iter().filter(|found| is_there(&found.1)).map(|found| found.2).collect();
+    }
+    let resolved = address.resolve().unwrap_or_default();
+    let wanted: Vec<_> = resolved.iter().filter_map(SockAddr::as_socket).collect();
+    let is_there = |held: SocketAddr| wanted.iter().any(|wanted| overlap(held, *wanted));
+    let listed = listed(address.kind()).into_iter();
+    listed.filter(|(held, _)| is_there(*held)).map(|(_, socket)| socket).collect()
+}
+
+/// The addresses of sockets that clients can reach and that somebody may have meant by `address`:
+/// of IP the same port, of unix(7) the same name of another type, or as a path in place of an
+/// abstract name and the other way round. `address` may be one of them. There are none of vsock.
+pub fn served_alike(address: &Address) -> Vec<Address> {
+    match address {
+        Address::Inet(_, _, port) => served_on_port(address.kind(), *port),
+        Address::Unix(_, name) => {
+            let names = alike(name);
+            let found = diag::sockets_of(&names).unwrap_or_default().into_iter();
+            let served = found.filter(|(_, _, socket)| socket.serves);
+            served.map(|(name, style, _)| Address::Unix(style, name.clone())).collect()
+        }
+        Address::Vsock(..) | Address::VsockMux(..) => Vec::new(),
+    }
+}
+
+/// Each table is read once, as that of `first` if it is its own: Multipath TCP is listed with TCP.
+fn served_on_port(first: &'static Kind, port: u16) -> Vec<Address> {
+    let mut kinds = vec![first];
+    for kind in &KINDS {
+        if kinds.iter().all(|other| other.proc_net != kind.proc_net) {
+            kinds.push(kind);
+        }
+    }
+    let mut found = Vec::new();
+    for kind in kinds {
+        let Transport::Inet(inet) = kind.transport else { continue };
+        for (at, socket) in listed(kind) {
+            if socket.serves && at.port() == port {
+                let at = SocketAddr::new(at.ip().to_canonical(), port);
+                found.push(Address::from_ip(inet, at));
+            }
+        }
+    }
+    found
+}
+
+/// The name itself, and what it is if a `@` is put in front of it, or left out.
+fn alike(name: &UnixName) -> Vec<UnixName> {
+    let mut names = vec![name.clone()];
+    match name {
+        UnixName::Path(path) => {
+            let parts = [Some(path.as_os_str()), path.file_name()].into_iter().flatten();
+            names.extend(parts.map(|part| UnixName::Abstract(part.as_bytes().to_vec())));
+        }
+        // It can be a path only without a NUL in it.
+        UnixName::Abstract(name) if !name.contains(&0) => {
+            names.push(UnixName::Path(OsStr::from_bytes(name).into()));
+        }
+        UnixName::Abstract(_) => {}
+    }
+    names
+}
+
+/// The sockets of a kind with their addresses; none if the kernel does not list it.
+fn listed(kind: &Kind) -> Vec<(SocketAddr, Socket)> {
     /// The states of linux/tcp_states.h, which UDP's tables use too.
     const LISTENING: &str = "0A";
     const UNCONNECTED: &str = "07";
-    if let Address::Unix(_, name) = address {
-        return diag::sockets_of(name).unwrap_or_default();
-    }
-    let Some(tables) = address.kind().proc_net else { return Vec::new() };
-    let serving = if address.style() == Style::Datagram { UNCONNECTED } else { LISTENING };
-    let resolved = address.resolve().unwrap_or_default();
-    let wanted: Vec<_> = resolved.iter().filter_map(SockAddr::as_socket).collect();
+    let serving = if kind.style == Style::Datagram { UNCONNECTED } else { LISTENING };
     let mut found = Vec::new();
-    for table in tables {
+    for table in kind.proc_net.into_iter().flatten() {
         // Nobody chooses a text in these tables.
         let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-        let rows = table.lines().filter_map(|row| parse(row, serving));
-        let at = rows.filter(|(held, _)| wanted.iter().any(|wanted| overlap(*held, *wanted)));
-        found.extend(at.map(|(_, socket)| socket));
+        found.extend(table.lines().filter_map(|row| parse(row, serving)));
     }
     found
 }
