@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Connection, Deadline, Failure, Symptom, mux, permission};
+use super::{Connection, Deadline, Failure, Symptom, mux, nearby, unix_path};
 use crate::address::{Address, Cid, Inet, Style, UnixName, domain_of};
 use crate::error::ErrorKind;
 
-/// Connects to `address`: to each address of a host name in turn, until one answers.
+/// Connects to `address`: to each address of a host name in turn, until one answers. UDP hears of a
+/// refusal only once something is sent: there the next one has its turn when an
+/// [`Exchange`](super::Exchange) is refused, and an address of this machine that has a socket comes
+/// first.
 ///
 /// A datagram socket is connected too, so that it hears of a refusal and of no other sender; a
 /// unix datagram socket is bound to a name that the kernel picks (autobind, unix(7)), without
@@ -24,14 +27,31 @@ use crate::error::ErrorKind;
 /// The failure of the last address that was tried. See [`Symptom`] for what it can be.
 pub fn connect(address: &Address, timeout: Duration) -> Result<Connection, Failure> {
     let deadline = Deadline::after(timeout);
-    let targets = resolve(address, deadline)?;
+    let mut targets = resolve(address, deadline)?;
+    if let (Address::Inet(inet, ..), Style::Datagram, 2..) =
+        (address, address.style(), targets.len())
+    {
+        let is_served = |ip| nearby::is_served(&Address::from_ip(*inet, ip));
+        targets.sort_by_cached_key(|target| !target.as_socket().is_some_and(is_served));
+    }
+    connect_to_one_of(address, &targets, deadline)
+}
+
+/// Connects to each target in turn, until one answers.
+pub(super) fn connect_to_one_of(
+    address: &Address,
+    mut targets: &[SockAddr],
+    deadline: Deadline,
+) -> Result<Connection, Failure> {
     let mut result =
         Err(Failure::new(Symptom::NotResolved, address, format!("resolve {address}: no address")));
-    for (index, target) in targets.iter().enumerate() {
-        result = connect_to(address, target, deadline.share(targets.len() - index));
-        if result.is_ok() {
+    while let [target, untried @ ..] = targets {
+        result = connect_to(address, target, deadline.share(targets.len()));
+        if let Ok(connection) = &mut result {
+            connection.untried = untried.to_vec();
             break;
         }
+        targets = untried;
     }
     result
 }
@@ -75,7 +95,7 @@ fn connect_to(
         if let (Symptom::PermissionDenied, Some(obstacle)) = (symptom, obstacle_to(address)) {
             message = format!("{message}: {obstacle}");
         }
-        Failure::new(symptom, address, message).because(error)
+        Failure::new(symptom, address, message).because(error).at(target)
     };
     require_loopback(address)?;
     let started = Instant::now();
@@ -90,8 +110,13 @@ fn connect_to(
         // Without the option the echo is as right, only slower.
         let _ = socket.set_tcp_nodelay(true);
     }
-    let mut connection =
-        Connection { socket, address: address.clone(), connect_time: Duration::ZERO };
+    let mut connection = Connection {
+        socket,
+        address: address.clone(),
+        connect_time: Duration::ZERO,
+        target: target.clone(),
+        untried: Vec::new(),
+    };
     if let Address::VsockMux(_, port) = address {
         mux::handshake(&connection, *port, deadline)?;
     }
@@ -102,7 +127,7 @@ fn connect_to(
 fn obstacle_to(address: &Address) -> Option<String> {
     match address {
         Address::Unix(_, UnixName::Path(path)) | Address::VsockMux(UnixName::Path(path), _) => {
-            permission::obstacle(path)
+            unix_path::obstacle(path)
         }
         _ => None,
     }
@@ -135,6 +160,10 @@ fn connect_unix(socket: &Socket, target: &SockAddr, deadline: Deadline) -> io::R
         socket.set_write_timeout(timeout)?;
         match socket.connect(target) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // That is how the send timeout ends.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             result => {
                 result?;
                 return socket.set_nonblocking(true);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags};
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use super::{Deadline, Failure, Symptom};
 use crate::address::{Address, Inet, Style};
@@ -30,6 +30,10 @@ pub struct Connection {
     pub address: Address,
     /// How long connect(2) took, for `vsock-mux` the handshake included; the resolver is not.
     pub connect_time: Duration,
+    /// The one of its addresses that it leads to.
+    pub(super) target: SockAddr,
+    /// Those that come after it, if that one turns out to refuse.
+    pub(super) untried: Vec<SockAddr>,
 }
 
 impl Connection {
@@ -40,10 +44,7 @@ impl Connection {
 
     /// The address in words: where a host name was asked for, with the address that it led to.
     pub fn peer(&self) -> String {
-        match self.socket.peer_addr() {
-            Ok(peer) => self.address.with_ip(&peer),
-            Err(_) => self.address.to_string(),
-        }
+        self.address.with_ip(&self.target)
     }
 
     /// The largest message that one packet carries; `None` for a stream, and where only the peer
@@ -51,8 +52,7 @@ impl Connection {
     pub fn message_max(&self) -> Option<usize> {
         match &self.address {
             Address::Inet(Inet::Udp | Inet::Udplite, ..) => {
-                let v4 = self.socket.peer_addr().is_ok_and(|peer| peer.is_ipv4());
-                Some(if v4 { UDP4_MAX } else { UDP6_MAX })
+                Some(if self.target.is_ipv4() { UDP4_MAX } else { UDP6_MAX })
             }
             Address::Unix(Style::Datagram | Style::Seqpacket, _) => {
                 let buffer = self.socket.send_buffer_size().unwrap_or(0);

@@ -1,60 +1,109 @@
 //! The likely cause of each symptom and the next command to run. The table in `failure` tells
 //! which is whose.
 
+use std::path::Path;
+
+use super::nearby::{self, Holder};
+use super::unix_path;
 use crate::address::{Address, Cid, DEMO_PORT, Host, Inet, Style, UnixName};
 use crate::text::Escaped;
 
 pub(super) fn refused(address: &Address) -> String {
+    if let Some(other) = elsewhere(address) {
+        return other;
+    }
     let (list, stale) = match address {
         Address::Inet(..) if address.style() == Style::Datagram => ("`ss -lnu`", ""),
         Address::Inet(..) => ("`ss -lnt`", ""),
         Address::Vsock(..) => ("`ss -ln --vsock`", ""),
         Address::Unix(_, UnixName::Path(_)) | Address::VsockMux(UnixName::Path(_), _) => {
-            ("`ss -lxn`", " (the file is left over from one that has ended)")
+            ("`ss -lxn`", " (a server that has ended left its socket file behind)")
         }
         Address::Unix(..) | Address::VsockMux(..) => ("`ss -lxn`", ""),
     };
-    let start = match address {
-        Address::VsockMux(..) => "start the virtual machine".to_owned(),
-        _ => start(address),
-    };
-    format!("nobody listens there{stale}: {start}; {list} shows who listens where")
-}
-
-pub(super) fn no_such_path(address: &Address) -> String {
-    format!(
-        "nobody has bound that path: {}; a name in the abstract namespace is written unix:@NAME",
-        start(address)
-    )
-}
-
-pub(super) fn permission_denied(address: &Address) -> String {
     match address {
-        Address::Unix(_, UnixName::Path(path)) | Address::VsockMux(UnixName::Path(path), _) => {
-            format!(
-                "SocketMode=, SocketUser= and DirectoryMode= of the .socket unit set the modes \
-                 that `namei -l {}` shows; where they allow it, SELinux does not: `ausearch -m \
-                 avc -ts recent`",
-                Escaped::new(path)
-            )
-        }
-        _ => "a packet filter, a seccomp profile or SELinux forbids it: see `nft list ruleset` \
-              and `ausearch -m avc -ts recent`"
-            .into(),
+        Address::VsockMux(..) => format!(
+            "nobody listens there{stale}: start the virtual machine; {list} shows who listens where"
+        ),
+        Address::Inet(..) if !nearby::is_local(address) => format!(
+            "nobody listens there, or a packet filter rejects it: start the server on that \
+             machine, where {list} shows who listens where"
+        ),
+        _ if is_demo(address) => start_demo(),
+        _ => format!(
+            "nobody listens there{stale}: {}; {list} shows who listens where",
+            start(address)
+        ),
     }
 }
 
-pub(super) fn wrong_type(address: &Address) -> String {
-    let others = match address {
-        Address::Unix(style, name) => [Style::Stream, Style::Datagram, Style::Seqpacket]
-            .into_iter()
-            .filter(|other| other != style)
-            .map(|other| Address::Unix(other, name.clone()).to_string())
-            .collect::<Vec<_>>()
-            .join(" or "),
-        _ => "another scheme".into(),
+pub(super) fn no_such_path(address: &Address) -> String {
+    if let Some(other) = elsewhere(address) {
+        return other;
+    }
+    match path(address).and_then(unix_path::missing_directory) {
+        Some(missing) => format!("{missing}: check the path"),
+        None if matches!(address, Address::VsockMux(..)) => {
+            "nobody has bound that path: start the virtual machine, whose hypervisor makes it"
+                .into()
+        }
+        None if is_demo(address) => start_demo(),
+        None => format!(
+            "nobody has bound that path: {}; a name in the abstract namespace is written unix:@NAME",
+            start(address)
+        ),
+    }
+}
+
+/// What listens close to the address, or what else is at its path. Then there is nothing to start.
+fn elsewhere(address: &Address) -> Option<String> {
+    if let Some(neighbour) = nearby::neighbour(address) {
+        return Some(format!("{neighbour} listens: use that"));
+    }
+    not_a_socket(address)
+}
+
+fn not_a_socket(address: &Address) -> Option<String> {
+    let what = path(address).and_then(unix_path::not_a_socket)?;
+    Some(format!("{what} is there, and not a socket: use another path, or remove it"))
+}
+
+pub(super) fn permission_denied(address: &Address) -> String {
+    if let Some(what) = not_a_socket(address) {
+        return what;
+    }
+    let Some(path) = path(address) else {
+        return "a packet filter, a seccomp profile or a security module such as SELinux forbids \
+                it: see `nft list ruleset` and `ausearch -m avc -ts recent`"
+            .into();
     };
-    format!("the socket there is of another type: try {others}, see `ss -lxn`")
+    let path = Escaped::new(path);
+    let units = "SocketMode=, SocketUser= and DirectoryMode= of the .socket unit set the modes";
+    let modes = match Holder::of(address) {
+        Holder::Systemd { .. } => format!("{units} that `namei -l {path}` shows"),
+        Holder::Activator(process) | Holder::Process(process) => {
+            format!("{process} holds the socket: set the modes that `namei -l {path}` shows")
+        }
+        Holder::Unknown => {
+            format!("`namei -l {path}` shows the modes; if systemd holds the socket, {units}")
+        }
+    };
+    format!("{modes}; where they allow it, SELinux may not: `ausearch -m avc -ts recent`")
+}
+
+pub(super) fn wrong_type(address: &Address) -> String {
+    let Address::Unix(style, name) = address else {
+        return "the socket there is of another type: try another scheme".into();
+    };
+    let of_the_same_name = |other: &Address| matches!(other, Address::Unix(_, n) if n == name);
+    if let Some(other) = nearby::neighbour(address).filter(of_the_same_name) {
+        return format!("the socket there is of another type: use {other}");
+    }
+    let others = [Style::Stream, Style::Datagram, Style::Seqpacket].into_iter();
+    let others = others.filter(|other| other != style);
+    let others: Vec<_> =
+        others.map(|other| Address::Unix(other, name.clone()).to_string()).collect();
+    format!("the socket there is of another type: try {}, see `ss -lxn`", others.join(" or "))
 }
 
 pub(super) fn not_resolved(address: &Address) -> String {
@@ -70,7 +119,13 @@ pub(super) fn not_resolved(address: &Address) -> String {
     .into()
 }
 
-pub(super) fn unreachable(_: &Address) -> String {
+pub(super) fn unreachable(address: &Address) -> String {
+    match address {
+        Address::Inet(_, Host::V6(ip, None), _) if ip.is_unicast_link_local() => {
+            return format!("a link-local address needs its interface: write [{ip}%eth0]");
+        }
+        _ => {}
+    }
     "no route leads there: see `ip route` and `ip address`; with --network=none there is none on \
      purpose, and only the sockets that were handed over reach the outside"
         .into()
@@ -116,18 +171,29 @@ pub(super) fn connect_timeout(address: &Address) -> String {
         Address::Vsock(..) => {
             "no virtual machine with that CID answers: check guest-cid= of the hypervisor, or \
              wait until it has booted, with --wait"
+                .into()
         }
-        Address::Unix(..) => {
-            "the backlog is full because the server does not accept: see `ss -lxn`, columns \
-             Recv-Q and Send-Q"
+        Address::Unix(..) => format!(
+            "the backlog is full because {} does not accept: see `ss -lxn`, columns Recv-Q and \
+             Send-Q",
+            match Holder::of(address) {
+                Holder::Process(process) => process,
+                _ => "the server".into(),
+            }
+        ),
+        Address::VsockMux(..) => {
+            "the multiplexer does not answer: is the virtual machine running?".into()
         }
-        Address::VsockMux(..) => "the multiplexer does not answer: is the virtual machine running?",
-        Address::Inet(..) => {
-            "a packet filter drops it, the host is down, or the backlog is full: see `ss -lnt`, \
-             columns Recv-Q and Send-Q"
-        }
+        Address::Inet(..) => match Holder::of(address) {
+            Holder::Process(process) => format!(
+                "{process} does not accept, so that the backlog is full, or a packet filter drops \
+                 it: see `ss -lnt`, columns Recv-Q and Send-Q"
+            ),
+            _ => "a packet filter may drop it, the host may be down, or the backlog full: see `ss \
+                  -lnt` there, columns Recv-Q and Send-Q"
+                .into(),
+        },
     }
-    .into()
 }
 
 pub(super) fn mux_refused(_: &Address) -> String {
@@ -146,51 +212,97 @@ pub(super) fn too_large(_: &Address) -> String {
 }
 
 pub(super) fn no_reply(address: &Address) -> String {
-    let datagram = match address {
-        Address::Inet(..) if address.style() == Style::Datagram => {
-            "; a packet filter may also drop the datagram or its reply"
-        }
-        Address::Unix(Style::Datagram, _) => {
-            "; a server in a container may also be kept from answering by SELinux"
-        }
-        _ => "",
+    let is_datagram = address.style() == Style::Datagram;
+    let filter = match address {
+        _ if !is_datagram => "",
+        Address::Unix(..) => "; a server in a container may also be kept from answering by SELinux",
+        _ => "; a packet filter may also drop the datagram or its reply",
     };
-    format!(
-        "something holds the socket, but no service answers yet: its image may still be being \
-         pulled, or it fails to start: see {}; a longer --timeout waits on{datagram}",
-        journal(address)
-    )
+    match Holder::of(address) {
+        Holder::Process(process) => format!(
+            "{process} holds the socket, but does not answer: see what it prints, on its terminal \
+             or in its log; a longer --timeout waits longer{filter}"
+        ),
+        Holder::Activator(process) => format!(
+            "{process} holds the socket, but the command that it starts does not answer: see its \
+             terminal, where the command prints too; a longer --timeout waits longer{filter}"
+        ),
+        // A unix datagram socket was connected to one that somebody has; silence over UDP proves
+        // nothing.
+        Holder::Unknown if is_datagram && !matches!(address, Address::Unix(..)) => format!(
+            "nothing came back, and {} does not tell whether anybody is there: no server may \
+             listen, a packet filter or a missing route may drop the datagram or its reply, or the \
+             service is still starting (its image may still be downloading): see `ss -lnu` on \
+             the server's machine, then {}; a longer --timeout waits longer",
+            if matches!(address, Address::Inet(..)) { "UDP" } else { "a vsock datagram" },
+            log(address, &Holder::Unknown)
+        ),
+        holder => format!(
+            "{} holds the socket, but no service answers yet: its image may still be downloading, \
+             or it fails to start: see {}; a longer --timeout waits longer{filter}",
+            if holder == Holder::Unknown { "something" } else { "systemd" },
+            log(address, &holder)
+        ),
+    }
 }
 
 pub(super) fn stalled(address: &Address) -> String {
     format!(
         "the server stopped in the middle: one that does not read while it writes blocks on a \
          message larger than the buffers, so try a smaller --size; see {}",
-        journal(address)
+        log(address, &Holder::of(address))
     )
 }
 
 pub(super) fn ended(address: &Address) -> String {
+    let holder = Holder::of(address);
+    let reset = match &holder {
+        Holder::Activator(_) | Holder::Process(_) => "",
+        Holder::Systemd { user: false } => {
+            "; a unit that hit its trigger limit needs `systemctl reset-failed`"
+        }
+        Holder::Systemd { user: true } | Holder::Unknown => {
+            "; a unit that hit its trigger limit needs `systemctl --user reset-failed`"
+        }
+    };
     format!(
-        "the server ended the connection, or ended itself without accepting it: see {}; a unit \
-         that hit its trigger limit needs `systemctl --user reset-failed`",
-        journal(address)
+        "the server ended the connection, or ended itself without accepting it: see {}{reset}",
+        log(address, &holder)
     )
 }
 
 pub(super) fn truncated(_: &Address) -> String {
-    "the server's receive buffer is smaller than the message: find the largest that comes back \
-     with --size"
+    "the server's receive buffer is probably smaller than the message: find the largest that comes \
+     back with --size"
         .into()
 }
 
-pub(super) fn no_echo(_: &Address) -> String {
-    "that server does not echo, or another one holds the address: see `ss -lntup` and `ss -lxp`"
-        .into()
+pub(super) fn no_echo(address: &Address) -> String {
+    match Holder::of(address) {
+        Holder::Process(process) => {
+            format!("that server does not echo: {process} holds the address")
+        }
+        Holder::Activator(process) => {
+            format!("the command that {process} starts does not echo")
+        }
+        _ => "that server does not echo, or another one holds the address: see `ss -lntup` and \
+              `ss -lxp`"
+            .into(),
+    }
 }
 
 pub(super) fn failed(address: &Address) -> String {
-    format!("see connect(2), send(2) and recv(2) for that error, and {}", journal(address))
+    let log = log(address, &Holder::of(address));
+    format!("see connect(2), send(2) and recv(2) for that error, and {log}")
+}
+
+fn path(address: &Address) -> Option<&Path> {
+    match address {
+        Address::Unix(_, UnixName::Path(path)) | Address::VsockMux(UnixName::Path(path), _) => {
+            Some(path)
+        }
+        _ => None,
+    }
 }
 
 /// Whether `activate` without `-l`, and the unit `echo@demo.socket`, would listen there.
@@ -205,22 +317,32 @@ fn is_demo(address: &Address) -> bool {
     }
 }
 
-fn start(address: &Address) -> String {
-    if is_demo(address) {
-        "start it with `systemctl --user start echo@demo.socket` or `socket-activate-echo activate`"
-            .into()
-    } else {
-        format!(
-            "start its .socket unit with `systemctl --user start NAME.socket`, or \
-             `socket-activate-echo activate -l {address}`"
-        )
-    }
+fn start_demo() -> String {
+    "nobody listens there: start it with `systemctl --user start echo@demo.socket` or \
+     `socket-activate-echo activate`"
+        .into()
 }
 
-fn journal(address: &Address) -> &'static str {
-    if is_demo(address) {
-        "`journalctl --user -xeu echo@demo.service`"
-    } else {
-        "the server's log, `journalctl --user -xeu NAME.service`"
+fn start(address: &Address) -> String {
+    format!(
+        "start its .socket unit with `systemctl --user start NAME.socket`, or \
+         `socket-activate-echo activate -l {address}`"
+    )
+}
+
+/// Where the server says what went wrong.
+fn log(address: &Address, holder: &Holder) -> String {
+    let unit = if is_demo(address) { "echo@demo" } else { "NAME" };
+    let user = if *holder == (Holder::Systemd { user: false }) { "" } else { "--user " };
+    let journal = format!("`journalctl {user}-xeu {unit}.service`");
+    match holder {
+        Holder::Systemd { .. } => journal,
+        Holder::Activator(process) => {
+            format!("the terminal of {process}, where the command that it starts prints too")
+        }
+        Holder::Process(process) => {
+            format!("what {process} prints, on its terminal or in its log")
+        }
+        Holder::Unknown => format!("the server's log (if systemd started it: {journal})"),
     }
 }

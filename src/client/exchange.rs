@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::connect::connect_to_one_of;
 use super::{Connection, Deadline, Failure, Message, Symptom};
 use crate::address::Style;
 use crate::error::ErrorKind;
@@ -45,7 +46,11 @@ impl Exchange {
     /// # Errors
     ///
     /// A [`Failure`] that says how the reply differs, or why there is none.
-    pub fn verify(&self, message: Message<'_>, begun: impl Fn()) -> Result<Times, Failure> {
+    pub fn verify(&mut self, message: Message<'_>, begun: impl Fn()) -> Result<Times, Failure> {
+        self.until_not_refused(|exchange| exchange.try_verify(message, &begun))
+    }
+
+    fn try_verify(&self, message: Message<'_>, begun: impl Fn()) -> Result<Times, Failure> {
         let size = message.size;
         let part = |sent| message.part(sent as u64, self.compared_at_once(size - sent));
         let (length, times) = self.round_trip((None, size), part, |offset, got| {
@@ -74,15 +79,43 @@ impl Exchange {
     /// # Errors
     ///
     /// The [`Failure`] if nothing comes back, or not all of a stream.
-    pub fn echo(&self, bytes: &[u8], sent: Option<usize>) -> Result<(Vec<u8>, Times), Failure> {
-        let mut echo = Vec::with_capacity(bytes.len() + 1);
-        let take = |_, got: &[u8]| {
-            echo.extend_from_slice(got);
-            Ok(())
-        };
-        let unsent = |sent| &bytes[sent..];
-        let (_, times) = self.round_trip((sent, bytes.len()), unsent, take)?;
-        Ok((echo, times))
+    pub fn echo(
+        &mut self,
+        bytes: &[u8],
+        mut sent: Option<usize>,
+    ) -> Result<(Vec<u8>, Times), Failure> {
+        self.until_not_refused(|exchange| {
+            let mut echo = Vec::with_capacity(bytes.len() + 1);
+            let take = |_, got: &[u8]| {
+                echo.extend_from_slice(got);
+                Ok(())
+            };
+            let unsent = |sent| &bytes[sent..];
+            // What was sent to an address that refuses is sent to the next one again.
+            let (_, times) = exchange.round_trip((sent.take(), bytes.len()), unsent, take)?;
+            Ok((echo, times))
+        })
+    }
+
+    /// Attempts the first exchange at each address of a host name in turn: only now a datagram
+    /// socket hears that nobody is there.
+    fn until_not_refused<T>(
+        &mut self,
+        mut attempt: impl FnMut(&Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        loop {
+            let result = attempt(self);
+            let untried = std::mem::take(&mut self.connection.untried);
+            match &result {
+                Err(failure)
+                    if failure.symptom.kind() == ErrorKind::Connect
+                        && self.connection.style() == Style::Datagram
+                        && !untried.is_empty() => {}
+                _ => return result,
+            }
+            let deadline = Deadline::after(self.timeout);
+            self.connection = connect_to_one_of(&self.connection.address, &untried, deadline)?;
+        }
     }
 
     /// Sends a message of `size` bytes, of which some may be `sent` and `part` has the next ones,
@@ -165,7 +198,7 @@ impl Exchange {
 
     fn failure(&self, symptom: Symptom, words: impl Display) -> Failure {
         let address = &self.connection.address;
-        Failure::new(symptom, address, format!("{address}: {words}"))
+        Failure::new(symptom, address, format!("{address}: {words}")).at(&self.connection.target)
     }
 
     fn surplus(&self, length: usize) -> Failure {
@@ -186,9 +219,51 @@ impl Exchange {
             // A datagram socket hears of it only now.
             symptom if symptom.kind() == ErrorKind::Connect => {
                 let message = format!("send to {}", self.connection.peer());
-                Failure::new(symptom, address, message).because(error)
+                Failure::new(symptom, address, message).because(error).at(&self.connection.target)
             }
             symptom => self.failure(symptom, came).because(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::address::Address;
+    use crate::client::Pattern;
+
+    /// As of a name with two addresses, where the kernel's table does not tell which one is served.
+    #[test]
+    fn a_datagram_that_is_refused_goes_to_the_next_address() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = server.local_addr().unwrap();
+        let address: Address = format!("udp:localhost:{}", at.port()).parse().unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            for replies in [1, 1, 0] {
+                let (length, sender) = server.recv_from(&mut buffer).unwrap();
+                if replies > 0 {
+                    server.send_to(&buffer[..length], sender).unwrap();
+                }
+            }
+        });
+        let refuses = std::net::SocketAddr::new([127, 0, 0, 77].into(), at.port());
+        let targets = [refuses, refuses, at].map(socket2::SockAddr::from);
+        let timeout = Duration::from_secs(30);
+        let connection = connect_to_one_of(&address, &targets, Deadline::after(timeout)).unwrap();
+        let mut exchange = Exchange { connection, timeout };
+        let pattern = Pattern::random(64);
+        exchange.verify(pattern.message(0, 64), || ()).unwrap();
+        assert_eq!(exchange.connection.target.as_socket(), Some(at));
+        assert_eq!(exchange.echo(b"hello", None).unwrap().0, b"hello");
+        // The last one's refusal is the failure, with its address.
+        let connection =
+            connect_to_one_of(&address, &targets[..2], Deadline::after(timeout)).unwrap();
+        let failure = Exchange { connection, timeout }.echo(b"hello", None).unwrap_err();
+        assert_eq!(failure.symptom, Symptom::Refused, "{failure}");
+        let remedy = format!("udp:{at} listens: use that");
+        assert_eq!(failure.remedy(), remedy);
     }
 }

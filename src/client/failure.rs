@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 
+use socket2::SockAddr;
+
 use super::diagnosis as say;
-use crate::address::Address;
+use crate::address::{Address, Host};
 use crate::error::{Error, ErrorKind};
 
 /// What was seen to go wrong. The name is stable: it is the verdict of a row and of the JSON.
@@ -20,7 +22,7 @@ pub enum Symptom {
     WrongType,
     /// The host name has no address, or the scope names no interface.
     NotResolved,
-    /// No route, no such local address: `ENETUNREACH`, `EHOSTUNREACH`, `EADDRNOTAVAIL`.
+    /// No route, no such local address: `ENETUNREACH`, `EHOSTUNREACH`, `EADDRNOTAVAIL`, `EINVAL`.
     Unreachable,
     /// The kernel has no vsock transport that leads to the CID.
     NoTransport,
@@ -99,7 +101,8 @@ impl Symptom {
     }
 
     /// The likely cause at `address` and the next command to run, as a clause that follows the
-    /// failure's own text.
+    /// failure's own text. It depends on what the kernel says now: who holds the address, and what
+    /// listens close to it.
     pub fn remedy(self, address: &Address) -> String {
         self.row().3(address)
     }
@@ -118,6 +121,8 @@ impl Symptom {
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EADDRNOTAVAIL) => {
                 Self::Unreachable
             }
+            // A route of type blackhole, or a link-local address without its interface.
+            Some(libc::EINVAL) if matches!(address, Address::Inet(..)) => Self::Unreachable,
             Some(
                 libc::EAFNOSUPPORT
                 | libc::EPROTONOSUPPORT
@@ -158,6 +163,8 @@ pub struct Failure {
     pub symptom: Symptom,
     /// Where it was seen.
     pub address: Box<Address>,
+    /// The one of its addresses that was tried, if that is a host name.
+    tried: Option<Box<Address>>,
     /// What was attempted, what was seen and what the kernel answered, without the remedy.
     error: Error,
 }
@@ -166,7 +173,17 @@ impl Failure {
     /// A failure at `address` without an error of the kernel.
     pub fn new(symptom: Symptom, address: &Address, message: impl Into<String>) -> Self {
         let error = Error::new(symptom.kind(), message);
-        Self { symptom, address: Box::new(address.clone()), error }
+        Self { symptom, address: Box::new(address.clone()), tried: None, error }
+    }
+
+    /// Adds where it was seen, if it was asked for a host name.
+    pub(super) fn at(mut self, target: &SockAddr) -> Self {
+        if let (Address::Inet(inet, Host::Name(_), _), Some(ip)) =
+            (&*self.address, target.as_socket())
+        {
+            self.tried = Some(Box::new(Address::from_ip(*inet, ip)));
+        }
+        self
     }
 
     /// Adds what the kernel answered.
@@ -183,7 +200,7 @@ impl Failure {
 
     /// The likely cause and the next command to run.
     pub fn remedy(&self) -> String {
-        self.symptom.remedy(&self.address)
+        self.symptom.remedy(self.tried.as_ref().unwrap_or(&self.address))
     }
 }
 
@@ -216,6 +233,8 @@ mod tests {
             ("sctp:127.0.0.1:1", libc::EPROTONOSUPPORT, Symptom::Unsupported),
             ("unix:/x", libc::EAGAIN, Symptom::ConnectTimeout),
             ("tcp:[::1]:1", libc::EADDRNOTAVAIL, Symptom::Unreachable),
+            ("tcp:[fe80::1]:1", libc::EINVAL, Symptom::Unreachable),
+            ("unix:/s", libc::EINVAL, Symptom::Failed),
             ("tcp:127.0.0.1:1", libc::EMFILE, Symptom::Failed),
         ] {
             let address: Address = address.parse().unwrap();
@@ -232,6 +251,12 @@ mod tests {
             ("unix:@s", Symptom::NoSuchPath, "activate -l unix:@s"),
             ("unix:/s", Symptom::PermissionDenied, "namei -l /s"),
             ("unix:/s", Symptom::WrongType, "unix-dgram:/s or unix-seqpacket:/s"),
+            ("tcp:[fe80::1]:1", Symptom::Unreachable, "write [fe80::1%eth0]"),
+            ("vsock-mux:/none:1", Symptom::NoSuchPath, "start the virtual machine"),
+            ("tcp:192.0.2.1:1", Symptom::Refused, "start the server on that machine"),
+            ("udp:192.0.2.1:1", Symptom::NoReply, "UDP does not tell"),
+            ("udp:192.0.2.1:1", Symptom::NoReply, "if systemd started it: `journalctl --user"),
+            ("vsock:20:1", Symptom::NoReply, "something holds the socket"),
             ("vsock:local:1", Symptom::NoTransport, "modprobe vsock_loopback"),
             ("vsock:20:1", Symptom::NoTransport, "vhost_vsock"),
             ("sctp:127.0.0.1:1", Symptom::Unsupported, "modprobe sctp"),

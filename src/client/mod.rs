@@ -12,8 +12,10 @@ mod diagnosis;
 mod exchange;
 mod failure;
 mod mux;
+#[expect(clippy::disallowed_methods, reason = "only a local address can be bound")]
+mod nearby;
 mod pattern;
-mod permission;
+mod unix_path;
 
 pub use connect::connect;
 pub use connection::Connection;

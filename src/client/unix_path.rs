@@ -1,7 +1,10 @@
-//! What denies a client the way to a unix socket: a directory, or the socket file itself.
+//! What is at the path of a unix socket if no client gets through: who denies it the way, and what
+//! else is there.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::fs::FileType;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -11,21 +14,21 @@ use crate::text::Escaped;
 /// words. `None` if the modes allow it, so that something else does not: a security module.
 pub(super) fn obstacle(path: &Path) -> Option<String> {
     let absolute = std::path::absolute(path).ok()?;
-    let mut directories: Vec<_> = absolute.ancestors().skip(1).collect();
-    directories.reverse();
-    let steps = directories
+    let what = if not_a_socket(path).is_some() { "" } else { "socket " };
+    let steps = directories(&absolute)
         .into_iter()
-        .map(|directory| (directory, Access::EXEC_OK, "search permission on directory"))
-        .chain([(absolute.as_path(), Access::WRITE_OK, "write permission on socket")]);
+        .map(|directory| (directory, Access::EXEC_OK, "search permission on directory "))
+        .chain([(absolute, Access::WRITE_OK, "write permission on ")]);
     for (step, access, permission) in steps {
         // The effective ids count, as they do for connect(2).
-        if accessat(CWD, step, access, AtFlags::EACCESS).is_ok() {
+        if accessat(CWD, &step, access, AtFlags::EACCESS).is_ok() {
             continue;
         }
-        let metadata = std::fs::symlink_metadata(step).ok()?;
+        let metadata = std::fs::symlink_metadata(&step).ok()?;
         return Some(format!(
-            "{permission} {} is denied to uid {} (mode {:04o}, owner {}:{})",
-            Escaped::new(step),
+            "{permission}{}{} is denied to uid {} (mode {:04o}, owner {}:{})",
+            if access == Access::WRITE_OK { what } else { "" },
+            Escaped::new(&step),
             rustix::process::geteuid().as_raw(),
             metadata.permissions().mode() & 0o7777,
             metadata.uid(),
@@ -33,4 +36,47 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
         ));
     }
     None
+}
+
+/// What is at `path`, if it is not a socket; `None` also if nothing is there, or this process may
+/// not look.
+pub(super) fn not_a_socket(path: &Path) -> Option<&'static str> {
+    match std::fs::metadata(path) {
+        Ok(file) => kind(file.file_type()),
+        Err(_) => {
+            let link = std::fs::symlink_metadata(path).ok()?;
+            link.is_symlink().then_some("a symbolic link that leads to no file")
+        }
+    }
+}
+
+fn kind(file: FileType) -> Option<&'static str> {
+    Some(match file {
+        file if file.is_socket() => return None,
+        file if file.is_file() => "a regular file",
+        file if file.is_dir() => "a directory",
+        file if file.is_fifo() => "a FIFO",
+        _ => "a device",
+    })
+}
+
+/// Which directory on the way to `path` is not there, or is none, in words.
+pub(super) fn missing_directory(path: &Path) -> Option<String> {
+    directories(&std::path::absolute(path).ok()?).iter().find_map(|directory| {
+        let name = Escaped::new(directory);
+        match std::fs::metadata(directory) {
+            Ok(file) if !file.is_dir() => Some(format!("{name} is not a directory")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Some(format!("the directory {name} does not exist"))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// The directories that lead to an absolute path, from the root on.
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let mut directories: Vec<_> = path.ancestors().skip(1).map(Path::to_owned).collect();
+    directories.reverse();
+    directories
 }

@@ -110,7 +110,7 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let message = pattern.at(0, size);
     // Nobody reads yet: of a stream that is as much as fits.
     let sent = connection.try_send(message).context(format!("send to {bound}"))?;
-    let exchange = Exchange { connection, timeout: args.timeout };
+    let mut exchange = Exchange { connection, timeout: args.timeout };
     let started = Instant::now();
     let mut child = server.program.spawn(&[socket], |_| {})?;
     let result = exchange.echo(message, Some(sent));

@@ -25,7 +25,7 @@ pub(super) fn run(args: &ProbeArgs) -> Outcome {
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let connection = Notice::start(address, timeout)
         .until_somebody_listens(args.wait, |timeout| connect(address, timeout))?;
-    let exchange = Exchange { connection, timeout };
+    let mut exchange = Exchange { connection, timeout };
     let (mut status, mut first) = (0, true);
     let mut sent = Vec::new();
     loop {

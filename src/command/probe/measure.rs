@@ -56,7 +56,7 @@ impl Task {
         measured: &mut Measured,
     ) -> Result<Option<&'static str>, Failure> {
         let notice = Notice::start(address, self.timeout);
-        let (exchange, pattern) = notice.until_somebody_listens(self.wait, |timeout| {
+        let (mut exchange, pattern) = notice.until_somebody_listens(self.wait, |timeout| {
             *measured = Measured::default();
             self.first_reply(connect(address, timeout)?, &notice, measured)
         })?;
@@ -77,7 +77,7 @@ impl Task {
     ) -> Result<(Exchange, Pattern), Failure> {
         measured.connect = Some(connection.connect_time);
         connection.reserve(self.size)?;
-        let exchange = Exchange { connection, timeout: self.timeout };
+        let mut exchange = Exchange { connection, timeout: self.timeout };
         let pattern = Pattern::random(exchange.compared_at_once(self.size));
         notice.phase(Phase::Reply { first: true }, Instant::now());
         let times = exchange.verify(pattern.message(0, self.size), || notice.rest())?;

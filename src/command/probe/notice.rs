@@ -117,13 +117,22 @@ fn text(address: &Address, phase: Phase, elapsed: Duration, limit: Duration) -> 
             }
         ),
         Phase::Listener(symptom) => format!(
-            "{address}: nobody listens yet ({symptom}), retrying for {elapsed} s, up to {limit} s"
+            "{address}: cannot be reached yet ({symptom}), retrying for {elapsed} s, up to {limit} s"
         ),
-        Phase::Reply { first: true } => format!(
-            "{address}: {}, waiting for the first reply for {elapsed} s, up to {limit} s: the \
-             service may be starting, or its image being pulled",
-            if address.style() == Style::Datagram { "sent" } else { "connected" }
-        ),
+        Phase::Reply { first: true } => {
+            let is_datagram = address.style() == Style::Datagram;
+            let done = if is_datagram { "sent" } else { "connected" };
+            // Only a unix datagram socket knows that somebody has the address.
+            let or = match address {
+                Address::Unix(..) => "its image may be downloading",
+                _ if is_datagram => "no server may be there",
+                _ => "its image may be downloading",
+            };
+            format!(
+                "{address}: {done}, waiting for the first reply for {elapsed} s, up to {limit} s: \
+                 the service may be starting, or {or}"
+            )
+        }
         Phase::Reply { first: false } => {
             format!("{address}: waiting for the next reply for {elapsed} s, up to {limit} s")
         }
@@ -145,7 +154,13 @@ mod tests {
                 "udp:127.0.0.1:3000",
                 Phase::Reply { first: true },
                 "udp:127.0.0.1:3000: sent, waiting for the first reply for 1 s, up to 30 s: the \
-                 service may be starting, or its image being pulled",
+                 service may be starting, or no server may be there",
+            ),
+            (
+                "unix-dgram:/s",
+                Phase::Reply { first: true },
+                "unix-dgram:/s: sent, waiting for the first reply for 1 s, up to 30 s: the \
+                 service may be starting, or its image may be downloading",
             ),
             (
                 "unix:/s",

@@ -1,6 +1,7 @@
 //! `probe` against servers that are right, wrong, slow or absent.
 
 mod faults;
+mod nearby;
 mod servers;
 
 use std::os::fd::OwnedFd;
@@ -176,7 +177,7 @@ fn wait_retries_until_something_listens() {
     let path = dir.path("s");
     let address = format!("unix:{}", path.display());
     let process = Process::start(kit::program().args(["probe", "--wait", &address]));
-    let line = process.stderr_line("nobody listens yet").expect("a notice");
+    let line = process.stderr_line("cannot be reached yet").expect("a notice");
     assert!(line.contains("(no-such-path), retrying for 1 s, up to 30 s"), "{line}");
     servers::stream(&path, servers::echo);
     process.finish().expect_code(0);

@@ -1,0 +1,127 @@
+//! What the tables of the kernel say about an address that failed: who holds it, and what is served
+//! beside it. They are those of this network namespace. Where they cannot be read, nothing is known.
+
+use socket2::{SockAddr, Socket, Type};
+
+use crate::address::{Address, Host, domain_of};
+use crate::proc::{self, Process};
+
+/// Who has the socket of an address open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nobody, or somebody that this process may not see.
+    Unknown,
+    /// A service manager, alone or with the service.
+    Systemd {
+        /// Whether it is that of a user, and not that of the system.
+        user: bool,
+    },
+    /// A program that listens for another one, which it starts: its name and id.
+    Activator(String),
+    /// Another process: its name and id.
+    Process(String),
+}
+
+impl Holder {
+    pub(super) fn of(address: &Address) -> Self {
+        let socket = match address {
+            Address::VsockMux(name, _) => Address::Unix(address.style(), name.clone()),
+            address if is_local(address) => address.clone(),
+            _ => return Self::Unknown,
+        };
+        let mut sockets = proc::sockets_at(&socket);
+        sockets.retain(|socket| socket.serves);
+        Self::among(proc::holders(&sockets).into_iter().filter_map(Process::of).collect())
+    }
+
+    fn among(mut processes: Vec<Process>) -> Self {
+        if let Some(manager) = processes.iter().find(|process| process.name == "systemd") {
+            return Self::Systemd { user: manager.pid != 1 };
+        }
+        // The workers of a server come after the one that started them.
+        processes.sort_by_key(|process| process.pid);
+        match &processes[..] {
+            [] => Self::Unknown,
+            [process, others @ ..] => {
+                // The kernel keeps 15 bytes of a name, which is too little for these.
+                let (name, is_activator) = match process.name.as_str() {
+                    "systemd-socket-" => ("systemd-socket-activate", true),
+                    "socket-activate" => {
+                        let verb = proc::argument(process.pid, 1);
+                        ("socket-activate-echo", verb.as_deref() == Some(b"activate"))
+                    }
+                    name => (name, false),
+                };
+                let others = if others.is_empty() { "" } else { ", and others" };
+                let shown = format!("{name} (pid {}{others})", process.pid);
+                if is_activator { Self::Activator(shown) } else { Self::Process(shown) }
+            }
+        }
+    }
+}
+
+/// What a client can reach that is close to `address`, which it cannot: it listens at another host
+/// of this machine, over another protocol, or is another type of unix socket.
+pub(super) fn neighbour(address: &Address) -> Option<Address> {
+    if !is_local(address) {
+        return None;
+    }
+    let found = proc::served_alike(address).into_iter();
+    let others = found.filter_map(|found| beside(address, found)).filter(|found| found != address);
+    // One thing differs rather than two: of IP it is rather the host than the protocol, of unix(7)
+    // rather the type than the name.
+    let difference = |other: &Address| match (address, other) {
+        (Address::Inet(inet, host, _), Address::Inet(other, other_host, _)) => {
+            2 * u8::from(inet != other) + u8::from(host != other_host)
+        }
+        (Address::Unix(style, name), Address::Unix(other, other_name)) => {
+            2 * u8::from(name != other_name) + u8::from(style != other)
+        }
+        _ => u8::MAX,
+    };
+    others.min_by_key(difference)
+}
+
+/// `found` as a client reaches it; `None` if that takes more than the table tells.
+fn beside(address: &Address, found: Address) -> Option<Address> {
+    match (address, &found) {
+        // The table has no scope.
+        (_, Address::Inet(_, Host::V6(ip, _), _)) if ip.is_unicast_link_local() => None,
+        // A wildcard takes the host that was asked for, in its own IP version: whether [::] has
+        // IPv4 too is not told.
+        (Address::Inet(_, host @ Host::V4(_), port), Address::Inet(inet, Host::V4(ip), _))
+            if ip.is_unspecified() =>
+        {
+            Some(Address::Inet(*inet, host.clone(), *port))
+        }
+        (Address::Inet(_, host @ Host::V6(..), port), Address::Inet(inet, Host::V6(ip, _), _))
+            if ip.is_unspecified() =>
+        {
+            Some(Address::Inet(*inet, host.clone(), *port))
+        }
+        _ => Some(found.to_client()),
+    }
+}
+
+/// Whether the tables of this machine have the sockets of the address. A host name has to be
+/// resolved before.
+pub(super) fn is_local(address: &Address) -> bool {
+    match address {
+        Address::Inet(_, Host::Name(_), _) | Address::Vsock(..) | Address::VsockMux(..) => false,
+        Address::Unix(..) => true,
+        Address::Inet(..) => address.resolve().is_ok_and(|found| found.iter().all(is_own)),
+    }
+}
+
+/// Only an address of this machine can be bound. No packet is sent.
+fn is_own(target: &SockAddr) -> bool {
+    let Some(mut ip) = target.as_socket() else { return false };
+    ip.set_port(0);
+    let socket = Socket::new(domain_of(target), Type::DGRAM, None);
+    socket.and_then(|socket| socket.bind(&ip.into())).is_ok()
+}
+
+/// Whether a socket of this machine can be reached there.
+pub(super) fn is_served(address: &Address) -> bool {
+    is_local(address) && proc::sockets_at(address).iter().any(|socket| socket.serves)
+}
