@@ -59,19 +59,17 @@ fn print_rows(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layout = Layout::new(addresses, colour);
     writeln!(stdout, "{}", layout.header())?;
-    let mut status = 0;
+    let mut reports = Vec::with_capacity(addresses.len());
     for address in addresses {
         let report = task.run(address, origin);
         writeln!(stdout, "{}", layout.row(&report))?;
         stdout.flush()?;
-        if status == 0 {
-            status = report.exit_status;
-        }
-        if let Some(error) = &report.error {
-            logging::report(error);
-        }
+        reports.push(report);
     }
-    Ok(status)
+    for line in report::failures(&reports) {
+        logging::report(&Error::new(ErrorKind::Connect, line));
+    }
+    Ok(report::document(&reports, task.size).exit_status)
 }
 
 fn print_document(task: Task, addresses: &[Address], origin: Origin) -> io::Result<u8> {

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::address::Address;
 use crate::client::Failure;
-use crate::error::Error;
 
 /// The JSON document. New fields may come without a new `schema`.
 #[derive(Debug, Serialize)]
@@ -40,9 +39,6 @@ pub(super) struct Report {
     message: Option<String>,
     /// The likely cause and the next command to run.
     remedy: Option<String>,
-    /// The failure with its remedy, for the line on standard error.
-    #[serde(skip)]
-    pub(super) error: Option<Error>,
 }
 
 /// The times of one address, as far as it came.
@@ -82,7 +78,6 @@ impl Report {
             round_trip_max_ns: trips.last().copied().map(nanoseconds),
             message: None,
             remedy: None,
-            error: None,
         };
         match verdict {
             Verdict::Echoed(note) => report.message = note.map(str::to_owned),
@@ -94,7 +89,6 @@ impl Report {
                 report.exit_status = failure.symptom.kind().exit_status();
                 report.message = Some(failure.to_string());
                 report.remedy = Some(failure.remedy());
-                report.error = Some(failure.into());
             }
         }
         report
@@ -106,6 +100,28 @@ pub(super) fn document(reports: &[Report], message_size: usize) -> Document<'_> 
     let failed = reports.iter().find(|report| report.exit_status != 0);
     let exit_status = failed.map_or(0, |report| report.exit_status);
     Document { schema: 1, exit_status, message_size, results: reports }
+}
+
+/// The lines for standard error: each failure with its remedy, or those that have one in common
+/// together, and then the remedy once. An address within it differs, and is left out.
+pub(super) fn failures(reports: &[Report]) -> Vec<String> {
+    let mut groups: Vec<(String, Vec<(&str, &str)>)> = Vec::new();
+    for report in reports {
+        let (Some(message), Some(remedy)) = (&report.message, &report.remedy) else { continue };
+        let shared = remedy.replace(&format!("-l {}`", report.address), "-l ADDRESS`");
+        match groups.iter_mut().find(|(of, _)| *of == shared) {
+            Some((_, failures)) => failures.push((message, remedy)),
+            None => groups.push((shared, vec![(message, remedy)])),
+        }
+    }
+    let lines = groups.into_iter().flat_map(|(shared, failures)| match failures[..] {
+        [(message, remedy)] => vec![format!("{message}; {remedy}")],
+        _ => {
+            let advice = format!("for these {}: {shared}", failures.len());
+            failures.iter().map(|(message, _)| (*message).to_owned()).chain([advice]).collect()
+        }
+    });
+    lines.collect()
 }
 
 /// How rows are laid out.
@@ -138,7 +154,7 @@ impl Layout {
         .map(|ns| ns.map_or("-".to_owned(), |ns| human(Duration::from_nanos(ns))));
         let mut verdict = self.painted(report.verdict);
         // A failure's message is a line of its own.
-        if let (None, Some(message)) = (&report.error, &report.message) {
+        if let (None, Some(message)) = (&report.remedy, &report.message) {
             verdict += &format!(" ({message})");
         }
         self.line(&report.address, &columns, &verdict)
@@ -234,6 +250,27 @@ mod tests {
                 "round_trip_max_ns": 1_250_000, "message": null, "remedy": null,
             })
         );
+    }
+
+    #[test]
+    fn advice_that_several_failures_share_comes_once() {
+        let report = |message: &str, remedy: &str| Report {
+            message: Some(message.to_owned()),
+            remedy: Some(remedy.to_owned()),
+            ..Report::new(&"unix:/s".parse().unwrap(), Measured::default(), Verdict::Echoed(None))
+        };
+        let [echoed, _, skipped] = reports();
+        let reports = [
+            report("a: refused", "run `activate -l unix:/s`"),
+            echoed,
+            report("b: denied", "let it"),
+            skipped,
+            report("c: refused", "run `activate -l unix:/s`"),
+        ];
+        let start = "for these 2: run `activate -l ADDRESS`";
+        let lines = ["a: refused", "c: refused", start, "b: denied; let it"];
+        assert_eq!(failures(&reports), lines);
+        assert!(failures(&[]).is_empty());
     }
 
     #[test]
