@@ -60,23 +60,18 @@ fn elsewhere(address: &Address) -> Option<String> {
     if let Some(neighbour) = nearby::neighbour(address) {
         return Some(format!("{neighbour} listens: use that"));
     }
-    not_a_socket(address)
-}
-
-fn not_a_socket(address: &Address) -> Option<String> {
-    let what = path(address).and_then(unix_path::not_a_socket)?;
-    Some(format!("{what} is there, and not a socket: use another path, or remove it"))
+    path(address).and_then(unix_path::not_a_socket)
 }
 
 pub(super) fn permission_denied(address: &Address) -> String {
-    if let Some(what) = not_a_socket(address) {
-        return what;
-    }
     let Some(path) = path(address) else {
         return "a packet filter, a seccomp profile or a security module such as SELinux forbids \
                 it: see `nft list ruleset` and `ausearch -m avc -ts recent`"
             .into();
     };
+    if let Some(what) = unix_path::not_a_socket(path) {
+        return what;
+    }
     let path = Escaped::new(path);
     let units = "SocketMode=, SocketUser= and DirectoryMode= of the .socket unit set the modes";
     let modes = match Holder::of(address) {

@@ -125,3 +125,40 @@ fn is_own(target: &SockAddr) -> bool {
 pub(super) fn is_served(address: &Address) -> bool {
     is_local(address) && proc::sockets_at(address).iter().any(|socket| socket.serves)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manager_is_named_before_its_service_and_the_first_process_before_others() {
+        let user = Holder::Systemd { user: true };
+        let process = |text: &str| Holder::Process(text.to_owned());
+        let activator = "systemd-socket-activate (pid 4)".to_owned();
+        for (processes, holder) in [
+            (&[][..], Holder::Unknown),
+            (&[(9, "serve"), (1, "systemd")], Holder::Systemd { user: false }),
+            (&[(800, "systemd")], user),
+            (&[(4, "systemd-socket-")], Holder::Activator(activator)),
+            (&[(1, "catatonit")], process("catatonit (pid 1)")),
+            (&[(9, "worker"), (8, "main")], process("main (pid 8, and others)")),
+        ] {
+            let of = |&(pid, name): &(u32, &str)| Process { pid, parent: 0, name: name.into() };
+            assert_eq!(Holder::among(processes.iter().map(of).collect()), holder);
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_bound_here_is_local() {
+        for (address, expected) in [
+            ("tcp:127.0.0.1:1", true),
+            ("udp:127.9.9.9:1", true),
+            ("unix:/s", true),
+            ("tcp:192.0.2.1:1", false),
+            ("tcp:localhost:1", false),
+            ("vsock:3:1", false),
+        ] {
+            assert_eq!(is_local(&address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! What is at the path of a unix socket if no client gets through: who denies it the way, and what
 //! else is there.
 
-use std::fs::FileType;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -38,26 +37,21 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
     None
 }
 
-/// What is at `path`, if it is not a socket; `None` also if nothing is there, or this process may
-/// not look.
-pub(super) fn not_a_socket(path: &Path) -> Option<&'static str> {
-    match std::fs::metadata(path) {
-        Ok(file) => kind(file.file_type()),
-        Err(_) => {
-            let link = std::fs::symlink_metadata(path).ok()?;
-            link.is_symlink().then_some("a symbolic link that leads to no file")
-        }
-    }
-}
-
-fn kind(file: FileType) -> Option<&'static str> {
-    Some(match file {
+/// What is at `path`, if it is not a socket, and what to do; `None` also if nothing is there, or this
+/// process may not look.
+pub(super) fn not_a_socket(path: &Path) -> Option<String> {
+    let file = std::fs::metadata(path).or_else(|_| std::fs::symlink_metadata(path)).ok()?;
+    // Nobody should remove a folder or /dev/null for a socket.
+    let (what, is_removable) = match file.file_type() {
         file if file.is_socket() => return None,
-        file if file.is_file() => "a regular file",
-        file if file.is_dir() => "a directory",
-        file if file.is_fifo() => "a FIFO",
-        _ => "a device",
-    })
+        file if file.is_file() => ("a regular file", true),
+        file if file.is_fifo() => ("a FIFO", true),
+        file if file.is_symlink() => ("a symbolic link that leads to no file", true),
+        file if file.is_dir() => ("a directory", false),
+        _ => ("a device", false),
+    };
+    let remove = if is_removable { ", or remove it" } else { "" };
+    Some(format!("{what} is there, and not a socket: use another path{remove}"))
 }
 
 /// Which directory on the way to `path` is not there, or is none, in words.

@@ -143,7 +143,7 @@ fn what_is_no_socket_is_named() {
         .expect("mknod");
     for (name, what) in [
         ("file", "a regular file is there, and not a socket: use another path, or remove it"),
-        ("folder", "a directory is there"),
+        ("folder", "a directory is there, and not a socket: use another path\n"),
         ("fifo", "a FIFO is there"),
         ("link", "a symbolic link that leads to no file is there"),
         ("file/s", "/file is not a directory: check the path"),
