@@ -14,6 +14,11 @@ fuzz_target!(|text: &str| {
             let client = address.to_client();
             assert_eq!((client.style(), client.scheme()), (address.style(), address.scheme()));
         }
-        Err(error) => check_shown(&error.to_string()),
+        Err(error) => {
+            check_shown(&error.to_string());
+            if let Some(meant) = error.meant() {
+                assert_eq!(meant.to_string().parse().as_ref(), Ok(meant));
+            }
+        }
     }
 });

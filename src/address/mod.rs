@@ -11,6 +11,7 @@
 
 mod demo;
 mod kind;
+mod near;
 mod parse;
 mod resolve;
 mod socket;

@@ -4,86 +4,106 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
-use super::{Address, Cid, Host, Inet, KINDS, Kind, Style, Transport, UnixName};
+use super::{Address, Cid, Host, Inet, KINDS, Kind, Style, Transport, UnixName, near};
 use crate::text::{self, Escaped};
 
-/// Why a text is not an address.
+/// Why a text is not an address, and what to write in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseAddressError(String);
+pub struct ParseAddressError {
+    what: String,
+    rule: Option<String>,
+    meant: Option<Box<Address>>,
+}
+
+impl ParseAddressError {
+    /// The address that was probably meant.
+    pub fn meant(&self) -> Option<&Address> {
+        self.meant.as_deref()
+    }
+}
 
 impl fmt::Display for ParseAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Escaped::new(&self.0).fmt(f)
+        Escaped::new(&self.what).fmt(f)?;
+        match (&self.meant, &self.rule) {
+            (Some(meant), _) => write!(f, ": write {meant}"),
+            (None, Some(rule)) => write!(f, ": {}", Escaped::new(rule)),
+            (None, None) => Ok(()),
+        }
     }
 }
 
 impl std::error::Error for ParseAddressError {}
 
-fn fail<T>(message: impl Into<String>) -> Result<T, ParseAddressError> {
-    Err(ParseAddressError(message.into()))
+/// What is wrong.
+fn fail<T>(what: impl Into<String>) -> Result<T, ParseAddressError> {
+    Err(ParseAddressError { what: what.into(), rule: None, meant: None })
+}
+
+/// What is wrong, and what the grammar has in its place.
+fn fail_by<T>(rule: impl Into<String>, what: impl Into<String>) -> Result<T, ParseAddressError> {
+    Err(ParseAddressError { what: what.into(), rule: Some(rule.into()), meant: None })
 }
 
 impl FromStr for Address {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Some((scheme, rest)) = text.split_once(':') else {
-            return fail(no_scheme(text));
-        };
-        let Some(kind) = Kind::of_scheme(scheme) else {
-            return fail(unknown_scheme(scheme, text));
-        };
-        match kind.transport {
+        parse(text).map_err(|error| {
+            let meant = near::guess(text).and_then(|guess| parse(&guess).ok());
+            ParseAddressError { meant: meant.map(Box::new), ..error }
+        })
+    }
+}
+
+fn parse(text: &str) -> Result<Address, ParseAddressError> {
+    let kind = text.split_once(':').map(|(scheme, rest)| (scheme, rest, Kind::of_scheme(scheme)));
+    match kind {
+        Some((_, rest, Some(kind))) => match kind.transport {
             Transport::Inet(protocol) => inet(protocol, rest),
-            Transport::Unix(style) => Ok(Self::Unix(style, unix_name(rest)?)),
+            Transport::Unix(style) => Ok(Address::Unix(style, unix_name(rest)?)),
             Transport::Vsock(style) => vsock(style, rest),
             Transport::VsockMux => {
-                let (path, port) = split_port(rest)?;
-                Ok(Self::VsockMux(unix_name(path)?, vsock_port(port)?))
+                let (path, port) = split_port(rest, "path")?;
+                Ok(Address::VsockMux(unix_name(path)?, vsock_port(port)?))
             }
+        },
+        // A scheme is a word.
+        Some((scheme, ..))
+            if !scheme.is_empty()
+                && !scheme.contains(['.', '/', '@', '[', '*'])
+                && scheme != "localhost" =>
+        {
+            fail_by(schemes(), format!("`{scheme}` is not a scheme"))
         }
+        _ => fail_by(schemes(), format!("`{text}` has no scheme")),
     }
-}
-
-fn no_scheme(text: &str) -> String {
-    if text.starts_with(['/', '@', '.']) {
-        format!(
-            "`{text}` has no scheme: write unix:{text}, unix-dgram:{text} or unix-seqpacket:{text}"
-        )
-    } else if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        format!(
-            "`{text}` has no scheme: write tcp:[::]:{text} for every address, or tcp:127.0.0.1:{text}"
-        )
-    } else {
-        format!("`{text}` has no scheme: write one of {}", schemes())
-    }
-}
-
-fn unknown_scheme(scheme: &str, text: &str) -> String {
-    if scheme.contains('.') || text.starts_with('[') || scheme == "localhost" {
-        return format!("`{text}` has no scheme: write tcp:{text} or udp:{text}");
-    }
-    format!("`{scheme}` is not a scheme: write one of {}", schemes())
 }
 
 fn schemes() -> String {
     let forms: Vec<_> = KINDS.iter().map(|kind| format!("{}:{}", kind.scheme, kind.form)).collect();
-    forms.join(", ")
+    format!("write one of {}", forms.join(", "))
 }
 
 fn inet(inet: Inet, rest: &str) -> Result<Address, ParseAddressError> {
-    let (host, port) = split_port(rest)?;
-    let port = port
-        .parse()
-        .or_else(|_| fail(format!("`{port}` is not a port: it is a number from 0 to 65535")))?;
+    let (host, port) = split_port(rest, "host")?;
+    let port = port.parse().or_else(|_| {
+        fail_by("it is a number from 0 to 65535", format!("`{port}` is not a port"))
+    })?;
     Ok(Address::Inet(inet, parse_host(host)?, port))
 }
 
-fn split_port(rest: &str) -> Result<(&str, &str), ParseAddressError> {
-    rest.rsplit_once(':').map_or_else(
-        || fail(format!("`{rest}` has no port: a colon and a number belong at the end")),
-        Ok,
-    )
+/// The port at the end, and what is in front of it: `first`, as messages call it.
+fn split_port<'a>(rest: &'a str, first: &str) -> Result<(&'a str, &'a str), ParseAddressError> {
+    let form = format!("a {first}, a colon and a number are expected");
+    match rest.rsplit_once(':') {
+        Some(("", _)) => fail_by(form, format!("`{rest}` has no {first}")),
+        Some(parts) => Ok(parts),
+        None if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()) => {
+            fail_by(form, format!("`{rest}` has no {first}"))
+        }
+        None => fail_by(form, format!("`{rest}` has no port")),
+    }
 }
 
 fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
@@ -102,18 +122,17 @@ fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
         };
     }
     if text.contains([':', '[', ']']) {
-        return fail(format!(
-            "`{text}` is not a host: an IPv6 address is written in brackets, [::1]"
-        ));
+        let rule = "an IPv6 address is written in brackets, [::1]";
+        return fail_by(rule, format!("`{text}` is not a host"));
     }
     if let Ok(ip) = text.parse() {
         return Ok(Host::V4(ip));
     }
-    // Four numbers that are not an IPv4 address would otherwise be looked up as a name.
-    if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return fail(format!(
-            "`{text}` is not a host: write a name, an IPv4 address or [an IPv6 address]"
-        ));
+    // Four numbers that are not an IPv4 address would otherwise be looked up as a name, and so would
+    // what others write for every address.
+    if text == "*" || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        let rule = "write a name, an IPv4 address or [an IPv6 address]";
+        return fail_by(rule, format!("`{text}` is not a host"));
     }
     if text.contains(is_in_no_name) {
         return fail(format!("`{text}` is not a host name"));
@@ -136,23 +155,20 @@ fn unix_name(text: &str) -> Result<UnixName, ParseAddressError> {
         return fail("a unix socket needs a path or an @name");
     }
     if name.len() > UnixName::LEN_MAX {
-        return fail(format!(
-            "`{text}` has {} bytes: the name of a unix socket has at most {}",
-            name.len(),
-            UnixName::LEN_MAX
-        ));
+        let rule = format!("the name of a unix socket has at most {}", UnixName::LEN_MAX);
+        return fail_by(rule, format!("`{text}` has {} bytes", name.len()));
     }
     if is_abstract {
         return Ok(UnixName::Abstract(name));
     }
     if name.contains(&0) {
-        return fail(format!("`{text}` has a NUL byte: only an @name may have one"));
+        return fail_by("only an @name may have one", format!("`{text}` has a NUL byte"));
     }
     Ok(UnixName::Path(std::ffi::OsString::from_vec(name).into()))
 }
 
 fn vsock(style: Style, rest: &str) -> Result<Address, ParseAddressError> {
-    let (cid, port) = split_port(rest)?;
+    let (cid, port) = split_port(rest, "CID")?;
     Ok(Address::Vsock(style, cid.parse()?, vsock_port(port)?))
 }
 
@@ -165,15 +181,15 @@ impl FromStr for Cid {
             "local" => Ok(Self::LOCAL),
             "host" => Ok(Self::HOST),
             number => number.parse().map(Self).or_else(|_| {
-                fail(format!("`{number}` is not a CID: a number, any, local or host"))
+                fail_by("it is a number, any, local or host", format!("`{number}` is not a CID"))
             }),
         }
     }
 }
 
 fn vsock_port(text: &str) -> Result<u32, ParseAddressError> {
-    text.parse()
-        .or_else(|_| fail(format!("`{text}` is not a vsock port: a number below 4294967296")))
+    let rule = "it is a number below 4294967296";
+    text.parse().or_else(|_| fail_by(rule, format!("`{text}` is not a vsock port")))
 }
 
 /// Writes `name` so that [`unescape`] returns it and no byte of it can confuse a terminal: as
@@ -234,21 +250,22 @@ mod tests {
         let long = format!("unix:/{}", "x".repeat(107));
         for (text, part) in [
             ("", "has no scheme"),
-            ("3000", "tcp:[::]:3000"),
-            ("/tmp/s", "unix:/tmp/s"),
-            ("127.0.0.1:3000", "tcp:127.0.0.1:3000"),
-            ("localhost:3000", "tcp:localhost:3000"),
-            ("[::1]:3000", "tcp:[::1]:3000"),
-            ("http:x", "`http` is not a scheme"),
+            ("nothing", "has no scheme: write one of tcp:HOST:PORT, "),
+            ("x y:z:3000", "`x y` is not a scheme: write one of "),
+            ("http:x", "`http` is not a scheme: write tcp:x:80"),
+            ("tcp:3000", "`3000` has no host: write tcp:127.0.0.1:3000"),
+            ("tcp:", "`` has no port: a host, a colon and a number are expected"),
+            ("tcp:host", "`host` has no port: a host, a colon and a number are expected"),
             ("tcp:127.0.0.1", "no port"),
             ("tcp:127.0.0.1:", "is not a port"),
             ("tcp:127.0.0.1:65536", "0 to 65535"),
             ("tcp:127.0.0.256:1", "is not a host"),
-            ("tcp:::1:3000", "brackets"),
+            ("tcp:::1:3000", "`::1` is not a host: write tcp:[::1]:3000"),
+            ("tcp:::g:3000", "brackets"),
             ("tcp:[::1:3000", "brackets"),
             ("tcp:[::g]:3000", "not an IPv6 address"),
             ("tcp:[fe80::1%]:1", "scope"),
-            ("tcp::3000", "is not a host"),
+            ("tcp::3000", "`:3000` has no host: write tcp:[::]:3000"),
             ("tcp:a b:3000", "not a host name"),
             ("tcp:a\u{1b}c:3000", "`a\\x1bc` is not a host name"),
             ("tcp:a\u{202e}c:3000", "`a\\xe2\\x80\\xaec` is not a host name"),
@@ -262,13 +279,111 @@ mod tests {
             ("unix:/a\\x+1", "backslash"),
             ("unix:/a\\x00", "NUL byte"),
             (&long, "at most 107"),
-            ("vsock:3000", "has no port"),
+            ("vsock:3000", "`3000` has no CID: write vsock:any:3000"),
+            ("vsock-mux:3000", "`3000` has no path"),
             ("vsock:here:3000", "is not a CID"),
             ("vsock:any:x", "vsock port"),
             ("vsock-mux:/tmp/v.sock", "no port"),
         ] {
             let error = text.parse::<Address>().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    /// What people write who know another program, and the address that it is here.
+    const NEAR: &[(&str, &str)] = &[
+        ("80", "tcp:127.0.0.1:80"),
+        (":80", "tcp:[::]:80"),
+        ("*:4000", "tcp:[::]:4000"),
+        ("0.0.0.0:80", "tcp:0.0.0.0:80"),
+        ("127.0.0.1:80", "tcp:127.0.0.1:80"),
+        ("localhost:80", "tcp:localhost:80"),
+        ("echo-server:80", "tcp:echo-server:80"),
+        ("[::1]:80", "tcp:[::1]:80"),
+        ("::1:80", "tcp:[::1]:80"),
+        ("[fe80::1%eth0]:80", "tcp:[fe80::1%eth0]:80"),
+        ("tcp:4000", "tcp:127.0.0.1:4000"),
+        ("udp:4000", "udp:127.0.0.1:4000"),
+        ("tcp::4000", "tcp:[::]:4000"),
+        ("tcp:*:4000", "tcp:[::]:4000"),
+        ("tcp:::1:4000", "tcp:[::1]:4000"),
+        ("tcp::::4000", "tcp:[::]:4000"),
+        ("tcp://host:80/", "tcp:host:80"),
+        ("tcp://[::1]:80", "tcp:[::1]:80"),
+        ("http://localhost:3000/", "tcp:localhost:3000"),
+        ("http://localhost/a:b/c", "tcp:localhost:80"),
+        ("https://[::1]/", "tcp:[::1]:443"),
+        ("HTTP://host", "tcp:host:80"),
+        // socat
+        ("tcp4:127.0.0.1:80", "tcp:127.0.0.1:80"),
+        ("tcp6:[::1]:80", "tcp:[::1]:80"),
+        ("udp4:127.0.0.1:80", "udp:127.0.0.1:80"),
+        ("udp6:[::1]:80", "udp:[::1]:80"),
+        ("tcp4:80", "tcp:127.0.0.1:80"),
+        ("tcp6:80", "tcp:[::1]:80"),
+        ("TCP:host:80", "tcp:host:80"),
+        ("TCP4:host:80", "tcp:host:80"),
+        ("TCP4-LISTEN:80,fork,reuseaddr", "tcp:127.0.0.1:80"),
+        ("TCP-CONNECT:host:80", "tcp:host:80"),
+        ("UDP4-SENDTO:host:80", "udp:host:80"),
+        ("SCTP-CONNECT:host:80", "sctp:host:80"),
+        ("UDP-LITE:host:80", "udplite:host:80"),
+        ("UNIX-CONNECT:/p", "unix:/p"),
+        ("UNIX-LISTEN:/p,fork", "unix:/p"),
+        ("UNIX:/p", "unix:/p"),
+        ("UNIX-SENDTO:/p", "unix-dgram:/p"),
+        ("UNIX-RECVFROM:/p", "unix-dgram:/p"),
+        ("ABSTRACT-CONNECT:n", "unix:@n"),
+        ("abstract:n", "unix:@n"),
+        ("ABSTRACT-SENDTO:n", "unix-dgram:@n"),
+        ("VSOCK-CONNECT:1:3000", "vsock:local:3000"),
+        ("VSOCK-CONNECT:20:3000", "vsock:20:3000"),
+        ("VSOCK-LISTEN:3000", "vsock:any:3000"),
+        // systemd
+        ("vsock::4000", "vsock:any:4000"),
+        ("vsock:4000", "vsock:any:4000"),
+        ("vsock:-1:4000", "vsock:any:4000"),
+        ("vsock:*:4000", "vsock:any:4000"),
+        ("vsock-stream:2:4000", "vsock:host:4000"),
+        ("/tmp/s", "unix:/tmp/s"),
+        ("/tmp/a:b", "unix:/tmp/a:b"),
+        ("./s", "unix:./s"),
+        ("@name", "unix:@name"),
+        // Go and others
+        ("unixgram:/p", "unix-dgram:/p"),
+        ("unix-datagram:/p", "unix-dgram:/p"),
+        ("unix-stream:/p", "unix:/p"),
+        ("unixpacket:/p", "unix-seqpacket:/p"),
+        ("UNIX://p", "unix:p"),
+        ("unixgram:///p", "unix-dgram:/p"),
+        // Slips
+        ("tpc:127.0.0.1:80", "tcp:127.0.0.1:80"),
+        ("tcpp:127.0.0.1:80", "tcp:127.0.0.1:80"),
+        ("unx:/p", "unix:/p"),
+        ("unix-dgran:/p", "unix-dgram:/p"),
+        ("vsok:any:80", "vsock:any:80"),
+        // What a terminal obeys stays escaped.
+        ("/\u{1b}[31m", "unix:/\\x1b[31m"),
+        ("UNIX:/\u{202e}", "unix:/\\xe2\\x80\\xae"),
+    ];
+
+    #[test]
+    fn what_other_programs_take_is_told_as_one_address() {
+        for &(typed, meant) in NEAR {
+            let error = typed.parse::<Address>().expect_err(typed);
+            let expected: Address = meant.parse().unwrap_or_else(|e| panic!("{meant}: {e}"));
+            assert_eq!(error.meant(), Some(&expected), "{typed}: {error}");
+            assert!(error.to_string().ends_with(&format!(": write {meant}")), "{typed}: {error}");
+        }
+        for typed in
+            ["", "probe", "a:b:c:80", "x:/y", "tcp:host", "unix:", "80808", "vsock:-2:1", "http:"]
+        {
+            let error = typed.parse::<Address>().expect_err(typed);
+            assert_eq!(error.meant(), None, "{typed}: {error}");
+        }
+        // These are addresses already.
+        for text in ["vsock:4294967295:4000", "unix:///tmp/s"] {
+            text.parse::<Address>().unwrap_or_else(|error| panic!("{text}: {error}"));
         }
     }
 
@@ -309,7 +424,11 @@ mod tests {
 
         #[test]
         fn parse_never_panics_and_what_it_takes_round_trips(text in "\\PC{0,40}") {
-            if let Ok(address) = text.parse::<Address>() {
+            let address = match text.parse::<Address>() {
+                Ok(address) => Some(address),
+                Err(error) => error.meant().cloned(),
+            };
+            if let Some(address) = address {
                 prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address));
             }
         }
