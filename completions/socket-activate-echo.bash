@@ -1,6 +1,17 @@
 _socket__activate__echo() {
     local i cur prev opts cmd
     COMPREPLY=()
+
+    # Nothing but the path of a socket can be completed in an address.
+    local word="${COMP_LINE:0:COMP_POINT}"
+    word="${word##*[[:space:]]}"
+    if [[ "${word}" == *:* ]] ; then
+        if [[ "${word}" =~ ^([^:]*=)?(tcp|udp|vsock|vsock-dgram|vsock-seqpacket|mptcp|sctp|sctp-seqpacket|udplite): ]] ; then
+            compopt +o bashdefault +o default
+        fi
+        return 0
+    fi
+
     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
         cur="$2"
     else
@@ -59,7 +70,7 @@ _socket__activate__echo() {
 
     case "${cmd}" in
         socket__activate__echo)
-            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --busy-poll --workers --help --version serve activate probe bench inspect help"
+            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --busy-poll --workers --generate --help --version serve activate probe bench inspect help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -83,6 +94,13 @@ _socket__activate__echo() {
                     ;;
                 --workers)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --generate)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
                     return 0
                     ;;
                 *)

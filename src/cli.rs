@@ -3,8 +3,10 @@
 mod bench;
 mod help;
 mod probe;
+mod tip;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -14,13 +16,16 @@ use crate::server::BusyPoll;
 
 pub use bench::{BenchArgs, BenchMode};
 pub use probe::ProbeArgs;
+pub use tip::tip;
 
-/// An echo server that takes its sockets from systemd socket activation.
+/// An echo server that takes its sockets from systemd socket activation
 ///
 /// Without a verb it is `serve`: it echoes on every socket that was handed over.
 #[derive(Debug, Parser)]
 #[command(name = "socket-activate-echo", version, args_conflicts_with_subcommands = true)]
-#[command(max_term_width = 100, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs", after_help = help::program(), after_long_help = help::program_long())]
+#[command(max_term_width = 80, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+#[command(override_usage = "socket-activate-echo [VERB] [OPTIONS]")]
+#[command(after_help = help::SUMMARY, after_long_help = help::program())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -28,48 +33,83 @@ pub struct Cli {
     /// Without a verb: the flags of `serve`.
     #[command(flatten)]
     pub serve: ServeArgs,
+    /// Write the man pages and completions below DIR
+    ///
+    /// DIR is a folder like ~/.local/share or /usr/local/share. The paths that were written are
+    /// printed, and what else each shell needs to find them.
+    #[arg(long, value_name = "DIR", exclusive = true, value_hint = ValueHint::DirPath)]
+    pub generate: Option<PathBuf>,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Echo on the sockets that were handed over
-    #[command(after_help = help::SERVE_EXAMPLES, after_long_help = help::serve())]
+    #[command(override_usage = "socket-activate-echo [serve] [OPTIONS]")]
+    #[command(after_help = help::SUMMARY_WITHOUT_ADDRESSES, after_long_help = help::serve())]
     Serve(ServeArgs),
     /// Bind sockets and, on the first traffic, run a command with them
-    #[command(after_help = help::activate(), after_long_help = help::activate_long())]
+    #[command(
+        override_usage = "socket-activate-echo activate [-l ADDR]... [OPTIONS] [--] [COMMAND...]"
+    )]
+    #[command(after_help = help::SUMMARY, after_long_help = help::activate())]
     Activate(ActivateArgs),
     /// Send to echo servers, verify what comes back, and say what is wrong
+    #[command(override_usage = "socket-activate-echo probe [OPTIONS] [ADDR...]")]
+    #[command(after_help = help::SUMMARY, after_long_help = help::probe())]
     Probe(ProbeArgs),
     /// Put load on echo servers and report throughput and latency
+    #[command(override_usage = "socket-activate-echo bench [OPTIONS] [[NAME=]ADDR...]")]
+    #[command(after_help = help::SUMMARY, after_long_help = help::bench())]
     Bench(BenchArgs),
     /// Explain the file descriptors that were handed over
-    #[command(after_help = help::INSPECT_EXAMPLES, after_long_help = help::inspect())]
+    #[command(override_usage = "socket-activate-echo inspect [--json]")]
+    #[command(after_help = help::SUMMARY_WITHOUT_ADDRESSES, after_long_help = help::inspect())]
     Inspect(InspectArgs),
 }
+
+// The first paragraph of each flag is its line in `-h` and in the completions. What is rarely
+// needed is left out of `-h`, which fits a screen of 24 lines.
 
 /// The flags of `serve`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArgs {
-    /// Print a line for each receive and send: bytes, fd name, peer
+    /// Log a line for each receive and send
+    ///
+    /// The line has the number of bytes, the fd name and the peer.
     #[arg(short, long)]
     pub debug: bool,
-    /// Tell the service manager READY=1 through NOTIFY_SOCKET once the sockets are served
+    /// Send READY=1 to the service manager
+    ///
+    /// It is sent to NOTIFY_SOCKET when all sockets are served, for a service of Type=notify.
     #[arg(short, long)]
     pub sdnotify: bool,
-    /// Wait this long before anything is received, to see what clients do meanwhile
+    /// Wait before the first receive [default: 0]
+    ///
+    /// It shows what clients do while a service starts slowly.
     #[arg(short = 't', long, value_name = "SECONDS", default_value = "0", value_parser = seconds, hide_default_value = true)]
     pub start_sleep: Duration,
-    /// Connections at the same time; more wait in the kernel's backlog [default: what the
-    /// descriptor limit allows]
+    /// Serve at most N connections at the same time
+    ///
+    /// More wait in the kernel's backlog. [default: as many as the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: Option<u32>,
-    /// Look for the next event for a while before sleeping: `auto` while that has lately paid and
-    /// nobody else needs the processor, `off`, or always for this number of microseconds. It answers
-    /// a lone client two to four times as fast, for up to one whole processor while clients are active
-    #[arg(long, value_name = "auto|off|MICROSECONDS", default_value = "auto")]
+    /// `auto`: poll while recent polling found work; never when idle
+    ///
+    /// Polling looks for the next event again and again before the thread sleeps. It answers a
+    /// single client two to four times as fast, and uses up to one whole processor while clients
+    /// are active. `auto` also sleeps while another thread needs the processor. `off` always
+    /// sleeps at once; a number polls for that many microseconds before each sleep.
+    #[arg(
+        long,
+        value_name = "auto|off|MICROSECONDS",
+        default_value = "auto",
+        hide_short_help = true
+    )]
     pub busy_poll: BusyPoll,
-    /// Threads that share the listening sockets; `auto` is one for each processor
+    /// Serve with N threads
+    ///
+    /// The threads share the listening sockets. `auto` is one thread for each processor.
     #[arg(long, value_name = "N|auto", default_value = "1", value_parser = workers)]
     pub workers: Workers,
 }
@@ -92,34 +132,46 @@ impl Default for Workers {
 /// The flags of `activate`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ActivateArgs {
-    /// Bind this address; may be repeated [default: the demo set, see below]. A unix socket
-    /// file that a process left behind is replaced; a living one, or another file, never is
+    /// Bind this address; may be repeated
+    ///
+    /// A unix socket file that no process uses any more is replaced. One that is in use is not,
+    /// and neither is any other file. [default: the demo set, see below]
     #[arg(short, long = "listen", value_name = "ADDR")]
     pub listen: Vec<Address>,
-    /// Name of the sockets in LISTEN_FDNAMES: one for all, or one for each -l in turn, also
-    /// joined by colons [default: the scheme of ADDR; with --accept: connection]
+    /// Name of the sockets in LISTEN_FDNAMES
+    ///
+    /// One name for all sockets, or one for each -l in the same order: repeat the flag, or join
+    /// the names with colons. [default: the scheme of ADDR; with --accept: connection]
     #[arg(long = "fdname", value_name = "NAME")]
     pub fdnames: Vec<String>,
-    /// Accept connections here and run one COMMAND for each, as Accept=yes does
+    /// Run one COMMAND for each connection
+    ///
+    /// Connections are accepted here, as systemd does with Accept=yes.
     #[arg(short, long, conflicts_with = "now")]
     pub accept: bool,
-    /// With --accept: connections at the same time; more wait in the kernel's backlog
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    /// With --accept: at most N connections at the same time
+    ///
+    /// More wait in the kernel's backlog.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
     pub connections_max: u32,
-    /// Hand the socket over as standard input and output, as inetd does
+    /// Pass the socket as standard input and output
+    ///
+    /// COMMAND is then started as inetd does it.
     #[arg(long)]
     pub inetd: bool,
-    /// Run COMMAND at once instead of on the first traffic
+    /// Run COMMAND at once, not on the first traffic
     #[arg(long)]
     pub now: bool,
-    /// Set an environment variable of COMMAND; may be repeated. A bare NAME has to be set in ours,
-    /// which COMMAND inherits as a whole
+    /// Set a variable in COMMAND's environment
+    ///
+    /// May be repeated. COMMAND inherits our whole environment. NAME without a value checks that
+    /// the variable is set there.
     #[arg(short = 'E', long = "setenv", value_name = "NAME[=VALUE]")]
     pub setenv: Vec<OsString>,
-    /// Connections that may wait to be accepted, for listen(2)
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..))]
+    /// Length of the queue of connections to accept, for listen(2)
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..), hide_short_help = true)]
     pub backlog: i32,
-    /// What to run with the sockets, with its arguments [default: this program's `serve`]
+    /// What to run with the sockets [default: this program's `serve`]
     #[arg(trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }

@@ -1,10 +1,19 @@
 //! What follows the flags in `--help`, and in the manual: sections that begin with a title and a
-//! colon. Indented lines are kept as they are, the rest is running text.
+//! colon. Indented lines are kept as they are, the rest is running text. No line has more than 80
+//! columns.
 
 use std::path::Path;
 
 use crate::address::{KINDS, demo_set};
 use crate::error::ErrorKind;
+
+/// The end of `-h`.
+pub(super) const SUMMARY: &str =
+    "--help has all flags, examples, the forms of ADDR and the exit statuses";
+
+/// The same for the verbs that take no address.
+pub(super) const SUMMARY_WITHOUT_ADDRESSES: &str =
+    "--help has all flags, examples and the exit statuses";
 
 const PROGRAM_EXAMPLES: &str = "\
 Examples:
@@ -13,115 +22,141 @@ Examples:
     socket-activate-echo probe
   Under systemd's own activator:
     systemd-socket-activate -l 4000 socket-activate-echo
-  In a container without a network, through the socket that was handed over:
+  In a container that has this socket and no network:
     systemd-socket-activate -l 4000 podman run --rm --network=none \\
-        ghcr.io/eriksjolund/socket-activate-echo";
+        localhost/socket-activate-echo
+  The manual pages and the completions for your shell:
+    socket-activate-echo --generate ~/.local/share";
 
-pub(super) const SERVE_EXAMPLES: &str = "\
+const SERVE_EXAMPLES: &str = "\
 Examples:
   A line for each receive and send:
     systemd-socket-activate -l 4000 socket-activate-echo serve --debug
   A service of Type=notify that takes three seconds to start:
-    ExecStart=/usr/local/bin/socket-activate-echo serve --sdnotify --start-sleep 3";
+    ExecStart=/usr/local/bin/socket-activate-echo serve --sdnotify -t 3";
 
 const SERVE_DESCRIPTION: &str = "\
 Sockets:
-Listening stream and seqpacket sockets, datagram sockets, connected sockets (Accept=yes) and a socket
-on standard input (StandardInput=socket, inetd) are served, of the families unix, IPv4, IPv6 and
-vsock, in any mix. Anything else that was handed over is refused by name. `inspect` in the place of
-`serve` explains what was handed over.
+`serve` takes listening stream and seqpacket sockets, datagram sockets,
+connections (Accept=yes), and a socket on standard input (StandardInput=socket,
+inetd), of the families unix, IPv4, IPv6 and vsock, in any mix. It refuses
+anything else, and says which descriptor it is. Put `inspect` in the place of
+`serve` to see what was handed over.
 
 Signals:
-SIGTERM and SIGINT end it with exit status 0, after what was already received is sent back. The last
-line of the log counts what was served.
+SIGTERM and SIGINT end it with exit status 0, after it has sent back what it
+had received. The last line of the log counts what was served.
 
 Environment:
-  LISTEN_PID, LISTEN_PIDFDID  the process that the sockets are for
-  LISTEN_FDS                  how many there are, from file descriptor 3 on
-  LISTEN_FDNAMES              their names, joined by colons
-  NOTIFY_SOCKET               where --sdnotify sends READY=1
-  WATCHDOG_USEC, WATCHDOG_PID how often the service manager wants to hear from the event loop";
+  LISTEN_PID, LISTEN_PIDFDID   the process that the sockets are for
+  LISTEN_FDS                   how many there are, from descriptor 3 on
+  LISTEN_FDNAMES               their names, joined by colons
+  NOTIFY_SOCKET                where --sdnotify sends READY=1
+  WATCHDOG_USEC, WATCHDOG_PID  how often to send WATCHDOG=1, and who";
 
 const ACTIVATE_EXAMPLES: &str = "\
 Examples:
   The demo set, served by this program from the first traffic on:
     socket-activate-echo activate
-  Any program that takes its sockets as sd_listen_fds(3) says:
-    socket-activate-echo activate -l tcp:127.0.0.1:4000 -l unix:/tmp/s --fdname web:admin PROGRAM
-  One process a connection, as Accept=yes and inetd have it:
-    socket-activate-echo activate -l tcp:127.0.0.1:4000 --accept --inetd cat
+  Any program that takes its sockets with sd_listen_fds(3):
+    socket-activate-echo activate -l tcp:127.0.0.1:4000 -l unix:/tmp/s \\
+        --fdname web:admin PROGRAM
+  One process for each connection, as with Accept=yes and inetd:
+    socket-activate-echo activate -l tcp:127.0.0.1:80 --accept --inetd cat
   What a service would be handed over:
-    socket-activate-echo activate --now -l udp:127.0.0.1:4000 socket-activate-echo inspect";
+    socket-activate-echo activate --now -l udp:127.0.0.1:4000 \\
+        socket-activate-echo inspect";
 
 const ACTIVATE_ENVIRONMENT: &str = "\
 Environment:
-COMMAND runs in place of this process, with the same process id, and finds LISTEN_PID, LISTEN_FDS
-and LISTEN_FDNAMES; with --accept one process for each connection also finds REMOTE_ADDR and
-REMOTE_PORT. Sockets that were handed over to this process itself are passed on, before those of -l.
-HOME is where the unix sockets of the demo set are; a socket file stays when COMMAND ends, and the
-next start replaces it.";
+COMMAND replaces this process, so it has the same process id. It finds
+LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES set. With --accept, each connection
+has a process of its own, which also finds REMOTE_ADDR and REMOTE_PORT. Sockets
+that were handed over to this process are passed on, before those of -l.
 
-pub(super) const PROBE_EXAMPLES: &str = "\
+The unix sockets of the demo set are files in the folder HOME. A socket file
+remains when COMMAND ends; the next start replaces it.";
+
+const PROBE_EXAMPLES: &str = "\
 Examples:
   The demo set, a row for each socket:
     socket-activate-echo probe
-  The shortest and the median of a thousand round trips over one connection:
+  The shortest and the median of 1000 round trips over one connection:
     socket-activate-echo probe --count 1000 tcp:127.0.0.1:3000
   256 MiB there and back, every byte verified:
     socket-activate-echo probe --size 268435456 unix:/run/echo.sock
   A virtual machine that is still booting:
     socket-activate-echo probe --wait --timeout 120 vsock:20:3000
-  Lines from the terminal, through the multiplexer of Firecracker or Cloud Hypervisor:
+  Lines from the terminal, through the vsock socket of Firecracker:
     socket-activate-echo probe --interactive vsock-mux:/run/vm.vsock:3000";
 
 const PROBE_DESCRIPTION: &str = "\
 Output:
-A row has the time of connect(2), the time to the first byte of the first reply, the shortest and
-the median round trip, and the verdict: echoed, skipped, or the name of the failure. What is wrong
-follows on standard error, with its likely cause and the next command to run. After a second of
-waiting it says there for what, and why it may take time.
+A row has the time of connect(2), the time to the first byte of the first reply,
+the shortest and the median round trip, and the verdict: echoed, skipped, or the
+name of the failure. What is wrong follows on standard error, with its likely
+cause and the next command to run. After a second of waiting, a line there says
+what is waited for, and why it may take time.
 
-A socket of the demo set that this kernel cannot have, such as vsock without its loopback transport,
-or whose packets cannot carry --size, is skipped and counts as no failure. An address that you name
-is never skipped. The exit status is that of the first address that failed.
+A socket of the demo set is skipped if this kernel cannot have it, such as vsock
+without its loopback transport, or if its packets cannot carry --size. That
+counts as no failure. An address that you name is never skipped. The exit status
+is that of the first address that failed.
 
 JSON:
---json prints one object with schema (1), exit_status, message_size, and results: an array in the
-order of the addresses. Each has address, verdict, exit_status, messages_echoed, connect_ns,
-first_reply_ns, round_trip_min_ns, round_trip_median_ns, round_trip_max_ns (nanoseconds, null where
-it did not come to it), message and remedy (text or null).
+--json prints one object with schema (1), exit_status, message_size, and
+results: an array in the order of the addresses. Each result has address,
+verdict, exit_status, messages_echoed, connect_ns, first_reply_ns,
+round_trip_min_ns, round_trip_median_ns, round_trip_max_ns (nanoseconds, or null
+if not measured), message and remedy (text or null).
 
 Environment:
-  HOME      where the unix sockets of the demo set are
+  HOME      the folder of the unix sockets of the demo set
   NO_COLOR  if set, the verdicts have no colour on a terminal either";
 
-pub(super) const INSPECT_EXAMPLES: &str = "\
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  Latency of one connection:
+    socket-activate-echo bench tcp:127.0.0.1:3000
+  Throughput of 50 connections, and a picture of the latencies:
+    socket-activate-echo bench -c 50 --plot latency.svg tcp:127.0.0.1:3000
+  Bytes a second, each one verified:
+    socket-activate-echo bench -m bulk --verify unix:/run/echo.sock
+  Packets a second of UDP, with few system calls:
+    socket-activate-echo bench -m flood --gso udp:127.0.0.1:3000
+  The latency of 1000 requests a second, stalls included:
+    socket-activate-echo bench -c 10 --rate 1000 tcp:127.0.0.1:3000
+  How long the first client of an activated service waits:
+    socket-activate-echo bench -m cold
+  Two servers, in turns:
+    socket-activate-echo bench --compare host=tcp:127.0.0.1:3000 \\
+        container=tcp:127.0.0.1:4000";
+
+const INSPECT_EXAMPLES: &str = "\
 Examples:
   What systemd's own activator hands over:
-    systemd-socket-activate -l 4000 --fdname=web socket-activate-echo inspect
+    systemd-socket-activate -l 4000 socket-activate-echo inspect
   What a container finds, as JSON:
     systemd-socket-activate -l 4000 podman run --rm --network=none \\
-        ghcr.io/eriksjolund/socket-activate-echo /socket-activate-echo inspect --json";
+        localhost/socket-activate-echo \\
+        /socket-activate-echo inspect --json
+  A unit, for one start:
+    systemctl edit --runtime NAME.service
+  There, write these lines below [Service]:
+    Type=oneshot
+    ExecStart=
+    ExecStart=/usr/local/bin/socket-activate-echo inspect";
 
 const INSPECT_OUTPUT: &str = "\
 Output:
-Each descriptor with its name, what the kernel says it is, its addresses, the options that matter,
-and whether and how `serve` would serve it; each variable of the environment beside what
-sd_listen_fds(3) expects; and the chain of parents that handed it over. Nothing is accepted or
-received: a client that is waiting goes on waiting. The exit status is the one that `serve` would
-end with.";
-
-const INSPECT_UNIT: &str = "
-  A unit, for one start:
-    systemctl edit --runtime NAME.service, with Type=oneshot, an empty ExecStart= and then
-    ExecStart=/usr/local/bin/socket-activate-echo inspect";
+Each descriptor: its name, what the kernel says it is, its addresses, the
+options that matter, and whether and how `serve` would serve it. Each variable
+of the environment, with what sd_listen_fds(3) expects. The chain of parents
+that handed it over. Nothing is accepted or received, so a client that waits
+goes on waiting. The exit status is the one that `serve` would end with.";
 
 pub(super) fn program() -> String {
-    sections(&[PROGRAM_EXAMPLES, &exit_statuses()])
-}
-
-pub(super) fn program_long() -> String {
-    sections(&[PROGRAM_EXAMPLES, &addresses(true), &exit_statuses()])
+    sections(&[PROGRAM_EXAMPLES, &addresses(true)])
 }
 
 pub(super) fn serve() -> String {
@@ -129,23 +164,24 @@ pub(super) fn serve() -> String {
 }
 
 pub(super) fn activate() -> String {
-    sections(&[ACTIVATE_EXAMPLES, &demo()])
-}
-
-pub(super) fn activate_long() -> String {
-    sections(&[&addresses(false), &demo(), ACTIVATE_ENVIRONMENT, ACTIVATE_EXAMPLES])
+    sections(&[ACTIVATE_EXAMPLES, &addresses(false), &demo(), ACTIVATE_ENVIRONMENT])
 }
 
 pub(super) fn probe() -> String {
-    sections(&[&addresses(true), PROBE_DESCRIPTION, PROBE_EXAMPLES])
+    sections(&[PROBE_EXAMPLES, &addresses(true), PROBE_DESCRIPTION])
+}
+
+pub(super) fn bench() -> String {
+    sections(&[BENCH_EXAMPLES, &addresses(true)])
 }
 
 pub(super) fn inspect() -> String {
-    sections(&[INSPECT_OUTPUT, INSPECT_EXAMPLES]) + INSPECT_UNIT
+    sections(&[INSPECT_OUTPUT, INSPECT_EXAMPLES])
 }
 
+/// What one verb has to say, and what all have in common.
 fn sections(parts: &[&str]) -> String {
-    parts.join("\n\n")
+    format!("{}\n\n{}", parts.join("\n\n"), exit_statuses())
 }
 
 fn addresses(for_clients: bool) -> String {
@@ -164,7 +200,7 @@ fn demo() -> String {
     for (address, fd_name) in demo_set(Path::new("$HOME")) {
         text.push_str(&format!("\n  {:<45}  fd name {fd_name}", address.to_string()));
     }
-    text.push_str("\nA machine without vsock or IPv6 is told so, and has the rest.");
+    text.push_str("\nOn a machine without vsock or IPv6, a message says so and the rest is bound.");
     text
 }
 

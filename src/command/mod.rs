@@ -4,6 +4,7 @@
 
 mod activate;
 mod bench;
+mod generate;
 mod inspect;
 mod logging;
 mod manager;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, ServeArgs, Verb};
+use crate::cli::{self, Cli, ServeArgs, Verb};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a verb that ran to its end reports: the exit status. A verb that has already told the user
@@ -43,6 +44,9 @@ fn run() -> Outcome {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if let Some(folder) = &cli.generate {
+        return generate::run(folder);
+    }
     match cli.verb {
         None => serve::run(&cli.serve),
         Some(Verb::Serve(args)) => serve::run(&args),
@@ -60,12 +64,17 @@ fn usage(error: &clap::Error) -> Outcome {
         let _ = error.print();
         return Ok(0);
     }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let tip = cli::tip(error, &arguments);
     let text = error.render().to_string();
     let lines: Vec<_> = text
         .lines()
         .take_while(|line| !line.starts_with("Usage:"))
         .map(|line| line.trim().trim_start_matches("error: "))
         .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        // Ours is about what was meant, clap's about how it is spelt.
+        .filter(|line| tip.is_none() || !line.starts_with("tip: "))
         .collect();
-    Err(Error::new(ErrorKind::Usage, lines.join("; ")).remedy("see --help"))
+    let remedy = tip.unwrap_or_else(|| "see --help".to_owned());
+    Err(Error::new(ErrorKind::Usage, lines.join("; ")).remedy(remedy))
 }

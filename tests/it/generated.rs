@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
+use socket_activate_echo::address::{KINDS, Kind, Transport};
 use socket_activate_echo::cli::Cli;
-use socket_activate_echo::error::ErrorKind;
 
 use crate::kit::{self, Dir};
 use crate::programs;
@@ -27,7 +27,7 @@ fn root() -> &'static Path {
 }
 
 /// Every generated file: its path in the repository and what it has to contain.
-fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     files.insert("docs/clients.md".into(), programs::page().into_bytes());
     let mut program = Cli::command();
@@ -53,35 +53,82 @@ fn completions(shell: Shell) -> Vec<u8> {
     // clap_complete 4.6 writes the hyphens of the program's name in two ways in its script for
     // bash, so that no flag of a verb is offered.
     let text = String::from_utf8(text).expect("text");
-    text.replace(&PROGRAM.replace('-', "__subcmd__"), &PROGRAM.replace('-', "__")).into_bytes()
+    let text = text.replace(&PROGRAM.replace('-', "__subcmd__"), &PROGRAM.replace('-', "__"));
+    // Behind two colons, zsh offers no flags after the first address.
+    let text =
+        text.replace("'*::addresses ", "'*:addresses ").replace("'*::targets ", "'*:targets ");
+    let begin = "    COMPREPLY=()\n";
+    let text = text.replacen(begin, &format!("{begin}{}", bash_addresses()), 1);
+    let text = if shell == Shell::Fish { text + &fish_addresses() } else { text };
+    text.into_bytes()
+}
+
+/// What begins an address in which nothing is a path, for a regular expression.
+fn without_path() -> String {
+    let has_no_path =
+        |kind: &&Kind| matches!(kind.transport, Transport::Inet(_) | Transport::Vsock(_));
+    let schemes: Vec<_> = KINDS.iter().filter(has_no_path).map(|kind| kind.scheme).collect();
+    format!("^([^:]*=)?({}):", schemes.join("|"))
+}
+
+/// fish takes what follows a colon for a file.
+fn fish_addresses() -> String {
+    let condition = format!(
+        "string match --quiet --regex \"{}\" -- (commandline --current-token --cut-at-cursor)",
+        without_path()
+    );
+    ["-f", "-s l -l listen -r -f"]
+        .map(|what| format!("complete -c {PROGRAM} -n '{condition}' {what}\n"))
+        .concat()
+}
+
+/// readline breaks words at colons (COMP_WORDBREAKS), so what follows the one of an address looks
+/// like a word of its own, and flags would be offered in its place.
+fn bash_addresses() -> String {
+    format!(
+        r#"
+    # Nothing but the path of a socket can be completed in an address.
+    local word="${{COMP_LINE:0:COMP_POINT}}"
+    word="${{word##*[[:space:]]}}"
+    if [[ "${{word}}" == *:* ]] ; then
+        if [[ "${{word}}" =~ {} ]] ; then
+            compopt +o bashdefault +o default
+        fi
+        return 0
+    fi
+
+"#,
+        without_path()
+    )
 }
 
 /// A man page: what clap_mangen makes of the flags, and the sections at the end of `--help`.
 fn page(command: &Command, name: &str, verbs: &[String]) -> Vec<u8> {
-    let help = command.get_after_long_help().or_else(|| command.get_after_help());
-    let sections = help.map(ToString::to_string).unwrap_or_default();
-    let command = command.clone().display_name(name.to_owned());
+    let sections = command.get_after_long_help().expect("sections").to_string();
+    // clap_mangen takes what is hidden from `-h` to be hidden from the page.
+    let command = command.clone().mut_args(|argument| argument.hide_short_help(false));
+    let command = command.display_name(name.to_owned());
     let man = Man::new(command.clone());
     // clap_mangen leaves an empty date out, and the source would take its place.
     let title = name.to_uppercase();
     let source = concat!("socket\\-activate\\-echo ", env!("CARGO_PKG_VERSION"));
     let mut text =
-        format!(".TH \"{}\" \"1\" \"\" \"{source}\" \"User Commands\"\n", escape(&title))
-            .into_bytes();
+        format!(".TH \"{}\" \"1\" \"\" \"{source}\" \"Commands\"\n", escape(&title)).into_bytes();
     // Names of programs and files are not to be hyphenated.
     text.extend(b".nh\n.ad l\n");
     man.render_name_section(&mut text).expect("a name");
-    man.render_synopsis_section(&mut text).expect("a synopsis");
+    text.extend(synopsis(&command).bytes());
     man.render_description_section(&mut text).expect("a description");
-    man.render_options_section(&mut text).expect("options");
+    text.extend(options(&man).bytes());
     if command.has_subcommands() {
-        text.extend(section("VERBS", &verb_list(&command)).bytes());
+        text.extend(verb_list(&command).bytes());
     }
-    for (title, body) in split_sections(&sections) {
+    let mut sections = split_sections(&sections);
+    // The order of man-pages(7), for what that knows.
+    let order = ["Exit status", "Environment", "Examples"];
+    sections.sort_by_key(|(title, _)| order.iter().position(|known| title == known));
+    for (title, body) in sections {
         text.extend(section(&title.to_uppercase(), &body).bytes());
-    }
-    if !sections.contains("Exit status:") {
-        text.extend(section("EXIT STATUS", &exit_statuses()).bytes());
     }
     text.extend(see_also(name, verbs).bytes());
     text
@@ -89,18 +136,54 @@ fn page(command: &Command, name: &str, verbs: &[String]) -> Vec<u8> {
 
 fn verb_list(command: &Command) -> String {
     let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help");
-    let lines = verbs.map(|verb| {
-        format!("  {:<9} {}\n", verb.get_name(), verb.get_about().expect("it has a summary"))
+    let entries = verbs.map(|verb| {
+        let about = verb.get_about().expect("it has a summary").to_string();
+        format!(".TP 10\n\\fB{}\\fR\n{}\n", verb.get_name(), escape(&about))
     });
-    lines.collect()
+    format!(".SH \"VERBS\"\n{}", entries.collect::<String>())
 }
 
-fn exit_statuses() -> String {
-    let mut text = String::from("    0  success\n");
-    for (kind, meaning) in ErrorKind::ALL {
-        text.push_str(&format!("  {:>3}  {meaning}\n", kind.exit_status()));
+/// Each flag with its value, which clap_mangen leaves out.
+fn synopsis(command: &Command) -> String {
+    let name = escape(command.get_bin_name().unwrap_or(PROGRAM));
+    let mut roff = String::from(".SH SYNOPSIS\n");
+    let mut line = |parts: &[String]| {
+        roff.push_str(&format!(".HP 4\n\\fB{name}\\fR {}\n", parts.join("\n")));
+    };
+    let arguments = command.get_arguments().filter(|argument| !is_alone(argument));
+    line(&arguments.map(form).collect::<Vec<_>>());
+    if command.has_subcommands() {
+        line(&["\\fIVERB\\fR [\\fIOPTIONS\\fR] [\\fIARGUMENTS\\fR]".to_owned()]);
     }
-    text
+    if command.get_arguments().any(|argument| argument.get_id() == "generate") {
+        line(&["\\fB\\-\\-generate\\fR \\fIDIR\\fR".to_owned()]);
+    }
+    roff
+}
+
+/// Whether a flag has no place beside the others.
+fn is_alone(argument: &Arg) -> bool {
+    ["help", "version", "generate"].contains(&argument.get_id().as_str())
+}
+
+/// `[-l ADDR]...`, in which nothing breaks at a space.
+fn form(argument: &Arg) -> String {
+    let short = argument.get_short().map(|short| format!("\\fB\\-{short}\\fR"));
+    let long = argument.get_long().map(|long| format!("\\fB{}\\fR", escape(&format!("--{long}"))));
+    let takes_value = argument.get_action().takes_values();
+    let value = argument.get_value_names().filter(|_| takes_value).map(|names| names.join(" "));
+    let value = value.map(|value| format!("\\fI{}\\fR", escape(&value)));
+    let words: Vec<_> = short.or(long).into_iter().chain(value).collect();
+    let repeated = matches!(argument.get_action(), ArgAction::Append);
+    format!("[{}]{}", words.join("\\ "), if repeated { "...\\&" } else { "" })
+}
+
+/// The flags, without angle brackets: what stands for something is in italics.
+fn options(man: &Man) -> String {
+    let mut roff = Vec::new();
+    man.render_options_section(&mut roff).expect("options");
+    let roff = String::from_utf8(roff).expect("text");
+    roff.replace("\\fI<", "\\fI").replace(">\\fR", "\\fR")
 }
 
 /// The sections of a help text: a title ends with a colon, alone on its line, not indented.
@@ -211,8 +294,8 @@ fn the_committed_copies_are_fresh() {
 }
 
 #[test]
-fn man_pages_have_no_error_for_groff() {
-    let test = "man_pages_have_no_error_for_groff";
+fn man_pages_have_no_error_for_groff_and_no_long_line() {
+    let test = "man_pages_have_no_error_for_groff_and_no_long_line";
     if !kit::has_tool("groff", test) {
         return;
     }
@@ -222,9 +305,15 @@ fn man_pages_have_no_error_for_groff() {
         let file = dir.path("page");
         std::fs::write(&file, text).expect("write");
         let mut groff = kit::clean("groff");
-        groff.args(["-man", "-Tutf8", "-ww", "-z"]).arg(file);
+        groff.args(["-man", "-Tutf8", "-ww", "-z"]).arg(&file);
         let finished = kit::run(&mut groff).expect_code(0);
         assert_eq!(finished.stderr, "", "{}", path.display());
+        // As man(1) shows it in a terminal of 80 columns.
+        let mut groff = kit::clean("groff");
+        groff.args(["-man", "-Tutf8", "-rLL=78n", "-P-cbou"]).arg(&file);
+        let shown = kit::run(&mut groff).expect_code(0).stdout;
+        let long: Vec<_> = shown.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{}: {long:#?}", path.display());
     }
 }
 

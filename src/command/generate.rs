@@ -1,0 +1,100 @@
+//! `--generate`: the manual pages and completions, as packages install them, for who has built the
+//! program.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::Outcome;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::text::Escaped;
+
+/// A page of docs/man.
+macro_rules! man {
+    ($name:literal) => {
+        (concat!("man/man1/", $name, ".1"), include_str!(concat!("../../docs/man/", $name, ".1")))
+    };
+}
+/// Where each file goes below a folder like /usr/share, and its text. tests/it/generate.rs compares
+/// them with what is generated.
+const FILES: &[(&str, &str)] = &[
+    man!("socket-activate-echo"),
+    man!("socket-activate-echo-activate"),
+    man!("socket-activate-echo-bench"),
+    man!("socket-activate-echo-inspect"),
+    man!("socket-activate-echo-probe"),
+    man!("socket-activate-echo-serve"),
+    (BASH, include_str!("../../completions/socket-activate-echo.bash")),
+    (ZSH, include_str!("../../completions/_socket-activate-echo")),
+    (FISH, include_str!("../../completions/socket-activate-echo.fish")),
+];
+
+const BASH: &str = "bash-completion/completions/socket-activate-echo";
+const ZSH: &str = "zsh/site-functions/_socket-activate-echo";
+const FISH: &str = "fish/vendor_completions.d/socket-activate-echo.fish";
+
+pub(super) fn run(folder: &Path) -> Outcome {
+    // A shell reads the paths that are shown, wherever it runs.
+    let folder =
+        std::path::absolute(folder).context(format!("find the folder {}", Escaped::new(folder)))?;
+    let mut text = String::new();
+    for (name, contents) in FILES {
+        let path = folder.join(name);
+        write(&path, contents)?;
+        writeln!(text, "{}", Escaped::new(&path)).expect("a String takes it");
+    }
+    text.push_str(&hints(&folder));
+    std::io::stdout().write_all(text.as_bytes()).context("write to standard output")?;
+    Ok(0)
+}
+
+fn write(path: &Path, contents: &str) -> Result<()> {
+    let fail = |attempted: &str, path: &Path| {
+        let message = format!("{attempted} {}", Escaped::new(path));
+        move |error: std::io::Error| {
+            Error::new(ErrorKind::Other, message)
+                .because(error)
+                .remedy("name a folder that you may write to, such as ~/.local/share")
+        }
+    };
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder).map_err(fail("create the folder", folder))?;
+    std::fs::write(path, contents).map_err(fail("write", path))
+}
+
+/// What finds the files by itself, and what else it needs where it does not.
+fn hints(folder: &Path) -> String {
+    if ["/usr/share", "/usr/local/share"].iter().any(|known| folder == Path::new(known)) {
+        return "\nman and new shells find them; bash needs the package bash-completion for that\n"
+            .to_owned();
+    }
+    let path = |name: &str| quoted(&folder.join(name));
+    let bin = folder.parent().unwrap_or(folder).join("bin");
+    format!(
+        "
+To let man and new shells find them:
+  man   nothing, if {bin} is in PATH; else in your shell's startup file:
+        export MANPATH={man}:
+  bash  nothing, if the package bash-completion is installed; else in ~/.bashrc:
+        source {bash}
+  zsh   in ~/.zshrc, above compinit:
+        fpath=({zsh} $fpath)
+  fish  nothing
+",
+        bin = Escaped::new(&bin),
+        man = path("man"),
+        bash = path(BASH),
+        zsh = path("zsh/site-functions"),
+    )
+}
+
+/// The path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
+    let shown = Escaped::new(path).to_string();
+    if path.as_os_str().as_bytes().iter().all(is_plain) {
+        return shown;
+    }
+    format!("'{}'", shown.replace('\'', r"'\''"))
+}
