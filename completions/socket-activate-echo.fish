@@ -57,7 +57,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s c -l count -d 'Messages to send to each address' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s s -l size -d 'Bytes of each message' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s t -l timeout -d 'Limit for connecting and for each reply' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s t -l timeout -d 'Time limit for connect and each reply' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s w -l wait -d 'Retry until something listens, within --timeout'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -l json -d 'Print one JSON document instead of rows'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s i -l interactive -d 'Send the lines of standard input to one ADDR'
@@ -74,7 +74,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s r -l rounds -d 'Rounds for each server' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l rate -d 'Send N messages a second, on a schedule' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l window -d 'With --mode flood: datagrams in flight on each socket' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s t -l timeout -d 'Limit for connecting and for each reply' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s t -l timeout -d 'Time limit for connect and each reply' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l congestion -d 'TCP congestion control of this client, for example reno' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l cpu -d 'Run on this CPU only' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l server-pid -d 'The server\'s process, for its CPU time and memory' -r

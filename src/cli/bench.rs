@@ -75,7 +75,7 @@ pub struct BenchArgs {
     pub verify: bool,
     /// With --mode flood: send many datagrams with one call
     ///
-    /// The kernel cuts them (UDP_SEGMENT of udp(7)).
+    /// The kernel cuts them apart: UDP_SEGMENT in udp(7).
     #[arg(long, hide_short_help = true)]
     pub gso: bool,
     /// With --mode flood: datagrams in flight on each socket
@@ -83,7 +83,7 @@ pub struct BenchArgs {
     /// 0 is no limit. [default: 256; with --gso: 4096]
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub window: Option<usize>,
-    /// Limit for connecting and for each reply
+    /// Time limit for connect and each reply
     #[arg(short, long, value_name = "SECONDS", default_value = "10", value_parser = time, hide_short_help = true)]
     pub timeout: Duration,
     /// TCP congestion control of this client, for example reno

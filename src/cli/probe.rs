@@ -24,7 +24,7 @@ pub struct ProbeArgs {
     /// 65527 over IPv6, the send buffer for unix. 0 is an empty datagram.
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = size)]
     pub size: usize,
-    /// Limit for connecting and for each reply
+    /// Time limit for connect and each reply
     ///
     /// A reply has this long to begin, and again after each part of it. The first one may have to
     /// wait for the start of a container, or for the download of its image.

@@ -16,7 +16,8 @@ macro_rules! man {
         (concat!("man/man1/", $name, ".1"), include_str!(concat!("../../docs/man/", $name, ".1")))
     };
 }
-/// Where each file goes below a folder like /usr/share, and its text. tests/it/generate.rs compares
+
+/// Where each file goes below a folder like /usr/share, and its text. tests/it/installed.rs compares
 /// them with what is generated.
 const FILES: &[(&str, &str)] = &[
     man!("socket-activate-echo"),
@@ -45,8 +46,13 @@ pub(super) fn run(folder: &Path) -> Outcome {
         writeln!(text, "{}", Escaped::new(&path)).expect("a String takes it");
     }
     text.push_str(&hints(&folder));
-    std::io::stdout().write_all(text.as_bytes()).context("write to standard output")?;
-    Ok(0)
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that closes the pipe has seen what it wanted to see.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("write to standard output")
+        }
+        _ => Ok(0),
+    }
 }
 
 fn write(path: &Path, contents: &str) -> Result<()> {

@@ -150,8 +150,9 @@ fn synopsis(command: &Command) -> String {
     let mut line = |parts: &[String]| {
         roff.push_str(&format!(".HP 4\n\\fB{name}\\fR {}\n", parts.join("\n")));
     };
-    let arguments = command.get_arguments().filter(|argument| !is_alone(argument));
-    line(&arguments.map(form).collect::<Vec<_>>());
+    let mut arguments: Vec<_> = command.get_arguments().filter(|flag| !is_alone(flag)).collect();
+    arguments.sort_by_key(|argument| argument.is_positional());
+    line(&arguments.into_iter().map(form).collect::<Vec<_>>());
     if command.has_subcommands() {
         line(&["\\fIVERB\\fR [\\fIOPTIONS\\fR] [\\fIARGUMENTS\\fR]".to_owned()]);
     }
