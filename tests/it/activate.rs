@@ -107,7 +107,7 @@ fn what_cannot_be_bound_is_named_with_its_remedy() {
         ("tcp:nonesuch.invalid:1".into(), 5, vec!["resolve tcp:nonesuch.invalid:1"]),
         ("vsock:77:5000".into(), 5, vec!["vsock:77:5000", "vsock:any:PORT"]),
         ("vsock-mux:/s:1".into(), 2, vec!["for clients", "vsock:any:PORT"]),
-        ("3000".into(), 2, vec!["tcp:[::]:3000"]),
+        ("3000".into(), 2, vec!["tcp:127.0.0.1:3000"]),
     ] {
         let finished = run(&mut activate(&["-l", &address])).expect_code(code);
         finished.expect_stderr(&parts).expect_stderr(&[&address]);
