@@ -10,7 +10,7 @@ fn install(machine: &Bed, pattern: &str) {
         .run(&format!(
             "set -e
              mkdir -p ~/.config/systemd/user
-             cp socket-activate-echo/systemd/plain/{pattern} ~/.config/systemd/user
+             cp systemd/plain/{pattern} ~/.config/systemd/user
              systemctl --user daemon-reload"
         ))
         .ok();

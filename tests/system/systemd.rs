@@ -18,7 +18,7 @@ const ENTER_AS_DEMO: &[&str] = &[
     "--",
     "env",
     "-i",
-    "--chdir=/home/demo",
+    "--chdir=/home/demo/socket-activate-echo",
     "HOME=/home/demo",
     "USER=demo",
     "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -81,7 +81,7 @@ pub(crate) fn as_root(machine: &Bed, script: &str) -> Output {
 /// The README's installation.
 fn install(machine: &Bed) {
     machine.readme("mkdir -p ~/.config/systemd/user");
-    machine.readme("cp -r socket-activate-echo/systemd/echo* ~/.config/systemd/user");
+    machine.readme("cp -r systemd/echo* ~/.config/systemd/user");
     machine.readme("systemctl --user daemon-reload");
 }
 
@@ -229,7 +229,7 @@ fn the_restricted_engine_serves() {
     machine
         .run(
             "set -e
-             cp socket-activate-echo/systemd/podman-usernamespace.service ~/.config/systemd/user
+             cp systemd/podman-usernamespace.service ~/.config/systemd/user
              systemctl --user daemon-reload
              systemctl --user start echo-restrict.socket",
         )
@@ -265,8 +265,8 @@ fn the_quadlet_serves() {
         .run(
             "set -e
              mkdir -p ~/.config/containers/systemd ~/.config/systemd/user
-             cp socket-activate-echo/quadlet/*.container ~/.config/containers/systemd
-             cp socket-activate-echo/quadlet/*.socket ~/.config/systemd/user
+             cp quadlet/*.container ~/.config/containers/systemd
+             cp quadlet/*.socket ~/.config/systemd/user
              systemctl --user daemon-reload
              systemctl --user start echo-quadlet@3000.socket",
         )

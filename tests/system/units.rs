@@ -31,11 +31,11 @@ fn systemd_has_nothing_to_say_about_any_unit() {
         .run(
             "set -e
              mkdir -p ~/.config/systemd/user ~/.config/containers/systemd
-             cp -r socket-activate-echo/systemd/* ~/.config/systemd/user
-             cp socket-activate-echo/systemd/plain/* ~/.config/systemd/user
+             cp -r systemd/* ~/.config/systemd/user
+             cp systemd/plain/* ~/.config/systemd/user
              rm -r ~/.config/systemd/user/plain
-             cp socket-activate-echo/quadlet/*.socket ~/.config/systemd/user
-             cp socket-activate-echo/quadlet/*.container ~/.config/containers/systemd
+             cp quadlet/*.socket ~/.config/systemd/user
+             cp quadlet/*.container ~/.config/containers/systemd
              systemctl --user daemon-reload",
         )
         .ok();
@@ -56,7 +56,7 @@ fn systemd_has_nothing_to_say_about_any_unit() {
 fn quadlet_makes_a_service_of_the_container_template() {
     let Some(machine) = machine("Quadlet's dry run") else { return };
     let output = machine
-        .run("QUADLET_UNIT_DIRS=$PWD/socket-activate-echo/quadlet /usr/lib/systemd/user-generators/podman-user-generator --user --dryrun")
+        .run("QUADLET_UNIT_DIRS=$PWD/quadlet /usr/lib/systemd/user-generators/podman-user-generator --user --dryrun")
         .ok()
         .said("---echo-quadlet@.service---");
     for option in [
