@@ -1,6 +1,6 @@
 //! The support matrix, `docs/matrix.md`: what each test saw, cell by cell.
 //!
-//! A test that sees something else than the page says fails. With `UPDATE_MATRIX=1` it
+//! A test that sees something other than the page says fails. With `UPDATE_MATRIX=1` it
 //! writes the page instead.
 
 use std::collections::BTreeMap;
@@ -95,14 +95,15 @@ fn render(cells: &Cells) -> String {
 const PREFACE: &str = "\
 # What was seen to work
 
-Written by the tests in `tests/system`, which fail where they see something else. *yes*: a client
-sent bytes and verified every byte of the echo. *–*: not tried there; the machine that runs these
-tests has neither a vsock transport nor SCTP, so those rows are tried inside the VM.
+This page shows which sockets work with which engine. The tests in `tests/system` generate it, and fail if
+they see something other than the page says. *yes*: a client sent bytes and verified every byte of the echo.
+*–*: not tried there. The machine that runs these tests has neither a vsock transport nor SCTP, so those
+rows are tried in the VM.
 
 A *plain service* is a unit that runs the program without a container (`systemd/plain`).
-*systemd-socket-activate* starts the program itself, and under *Podman*
-`podman run --network=none`; MPTCP, which it cannot bind, comes from
-`socket-activate-echo activate`. The *VM* runs Debian 13.
+*systemd-socket-activate* starts the program directly; in the *Podman* columns it starts
+`podman run --network=none`. It cannot bind MPTCP, so `socket-activate-echo activate` does that.
+The *VM* runs Debian 13.
 
 ";
 
