@@ -1,7 +1,7 @@
-# Shared by the scripts in this folder; source it, it is no program.
+# Shared by the scripts in this folder; they source it.
 #
-# Whatever is slow to make and does not depend on the sources is kept in $CACHE under a
-# name that ends in the hash of its recipe, so that a changed recipe makes a new one.
+# Files that are slow to make and do not depend on the sources are kept in $CACHE. The name
+# ends in the hash of the recipe, so a changed recipe makes a new file.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -15,8 +15,9 @@ mkdir -p "$CACHE"
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# The tests read in these two lines that the sources are not to blame: this machine has not what
-# the script needs, or a third party does not deliver it now. Every other failure is a failed test.
+# With these two lines a script tells the tests that the sources are not to blame: this machine
+# lacks what the script needs, or a third party does not deliver it now. Every other failure is a
+# failed test.
 lacks() { printf 'NOT HERE: %s\n' "$*" >&2; exit 1; }
 out() { printf 'NOT NOW: %s\n' "$*" >&2; exit 1; }
 
@@ -29,8 +30,8 @@ need() {
     unshare --mount true 2>/dev/null || lacks "namespaces and mounts are not allowed here"
 }
 
-# What apt, cargo and pip say of a server that cannot be reached, or sends what it should not.
-# Below cargo's is the reason that curl found.
+# What apt, cargo and pip print if a server cannot be reached or sends something wrong. The
+# line below cargo's has curl's reason.
 OUTAGE='^[EW]: Failed to fetch |failed to download from |^ +\[[0-9]+\] |after connection broken by '
 
 # download COMMAND…: runs a command that downloads. Its output goes to stderr.

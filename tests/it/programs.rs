@@ -1,4 +1,4 @@
-//! Other people's clients, all from Debian: which sockets each has and how it is called for them.
+//! The clients of other projects, all from Debian: which sockets each supports and how it is called.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ pub(crate) struct Program {
 const HALF_CLOSES: &str = "half-closes";
 /// UCSPI: the connection is descriptors 6 and 7 of a command, which is a shell here.
 const COUNTS: &str =
-    "leaves the end to what it runs, here a shell, which counts because it cannot half-close";
+    "does nothing: the shell that it runs counts the bytes, because it cannot half-close";
 
 /// The programs, in the order of the page. Where a client has to be told to half-close, or how long
 /// to wait for the rest afterwards, the call does.
@@ -84,7 +84,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         tool: "curl",
         package: "curl",
         ends: false,
-        at_the_end: "keeps the connection, until the server ends it",
+        at_the_end: "keeps the connection open until the server ends it",
         calls: &[
             (Kind::Tcp4, "curl --silent --no-buffer telnet://IP:PORT"),
             (Kind::Tcp6, "curl --silent --no-buffer telnet://[IP]:PORT"),
@@ -136,8 +136,11 @@ pub(crate) const PROGRAMS: &[Program] = &[
 pub(crate) fn page() -> String {
     let mut page = String::from(PREFACE);
     for Program { tool, package, at_the_end, calls, .. } in PROGRAMS {
-        let _ = writeln!(page, "\n## {tool}\n\nPackage: `{package}`. At the end of its input it");
-        let _ = writeln!(page, "{at_the_end}.\n\n| socket | command |\n|---|---|");
+        let _ = writeln!(
+            page,
+            "\n## {tool}\n\nPackage: `{package}`. At the end of its input it {at_the_end}."
+        );
+        let _ = writeln!(page, "\n| socket | command |\n|---|---|");
         for (kind, call) in *calls {
             let socket = match kind {
                 Kind::Tcp4 => "IPv4 stream",
@@ -159,15 +162,15 @@ pub(crate) fn page() -> String {
 const PREFACE: &str = "\
 # Other people's clients
 
-Programs of Debian 12 that the tests talk to the server with, through every activator, and how they
-are called. Over a stream 256 KiB go in and the same bytes have to come out, over datagrams one line
-after the other. What is in capitals stands for the server's address; `NAME` is that of an abstract
-unix socket. A unix datagram client has to have a name of its own to be answered, so the calls give
-it one. `RELAY` is a line of shell that UCSPI clients run with the connection as descriptors 6 and 7:
+This page shows how to call the clients of other projects. The tests use these programs of Debian 12 with the
+server, through every activator. Over a stream they send 256 KiB and expect the same bytes back, over datagrams
+one line after the other. Words in capitals stand for the server's address; `NAME` is the name of an abstract
+unix socket. A unix datagram client must bind its socket to a name to get a reply, so the calls give it
+one. `RELAY` is a line of shell that UCSPI clients run with the connection as descriptors 6 and 7:
 `exec 3<&0; cat <&3 >&7 & exec head -c LENGTH <&6`.
 
-A client that does not half-close never sees the end of the echo, because nothing tells the server
-that there is no more to come.
+A client that does not half-close never sees the end of the echo, because the server cannot know
+that no more data follows.
 ";
 
 impl Program {

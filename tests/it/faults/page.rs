@@ -8,23 +8,27 @@ use super::table::{Call, Kind, WITHOUT_ROWS, calls};
 const INTRODUCTION: &str = "\
 # When a system call fails
 
-Generated from `tests/it/faults/table.rs`: edit that, and run `UPDATE_GENERATED=1 cargo test --test it generated`.
+This page lists what the server does when a system call fails while it serves: each call, each error that Linux can return for it, what the
+error means there, and what the server does. Each row is a test. In the test, `strace` makes the first such call of a running server fail, then
+the second, then every fifth (except `ioctl`, which is rare). If a shortage may last or an event stays, `strace` also makes every call fail for
+a while. Meanwhile peers talk over TCP (IPv4 and IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and
+seqpacket sockets: one message at a time, in bulk that fills every buffer, in bursts that fill a datagram queue, with a connection or a name
+for each message, and with a reset in the middle.
 
-Every system call of a server that serves can fail. This page has each call, each error that Linux can return for it in a server that runs,
-what the error means there, and what the server does. Each row is a test: `strace` lets the first such call of a running server fail, then the
-second, then every fifth (but of `ioctl`, which is rare), and, where a shortage may last or an event stays, every one for a while. Meanwhile
-peers talk over TCP (IPv4 and IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and seqpacket sockets:
-one message at a time, in bulk that fills every buffer, in bursts that fill a datagram queue, with a connection or a name for each message,
-and with a reset in the middle.
+The test passes if afterwards
 
-Afterwards the server runs and does not spin, every peer is served, old and new, nobody has received a wrong byte, what **cost nobody** has
-cost nobody a connection or a datagram, what may **cost one peer** has cost at most that connection or that datagram for each failure, and
-SIGTERM ends the server with exit status 0.
+- the server runs and does not busy-loop, and serves every old and new peer;
+- nobody has received a wrong byte;
+- a failure that costs **nobody** has cost no connection and no datagram;
+- a failure that costs **one peer at most** has cost at most that connection or that datagram;
+- SIGTERM ends the server with exit status 0.
 
-To run one row: `FAULT=recvmsg:EINTR cargo test --test it faults::`. A row that fails says how to do the same by hand.
+To run one row: `FAULT=recvmsg:EINTR cargo test --test it faults::`. A row that fails prints how to do the same by hand.
 
-Not in the table are the errors of a wrong call, such as `EBADF`, `EFAULT` and `ENOTSOCK`: the program owns its descriptors and knows what
-they are. A call that fails through an injection is not carried out; a kernel may have done part of its work.
+The table leaves out the errors of a wrong call, such as `EBADF`, `EFAULT` and `ENOTSOCK`: the program owns its descriptors and knows what
+they are. An injected failure replaces the call; a real kernel may have done part of its work before it fails.
+
+This page is generated from `tests/it/faults/table.rs`: edit that, and run `UPDATE_GENERATED=1 cargo test --test it generated`.
 ";
 
 pub(super) fn check() {

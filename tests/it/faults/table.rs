@@ -107,24 +107,25 @@ pub(super) const WITHOUT_ROWS: &[(&str, &[&str], &str)] = &[
     (
         "getrusage",
         &["getrusage"],
-        "it fails only where a filter of system calls refuses it, and then the server sleeps as if \
-         somebody else needed the processor",
+        "it fails only if a seccomp filter refuses it; then `--busy-poll auto` acts as if another \
+         thread needed the processor",
     ),
     (
         "openat, read",
         &["open", "openat", "read"],
-        "while it polls, the server looks for a CPU quota now and then; what cannot be read does \
-         not limit it",
+        "while it polls, the server sometimes reads the CPU quota; a quota that cannot be read \
+            does not limit it",
     ),
     (
         "brk, mmap, munmap, mremap, madvise",
         &["brk", "mmap", "mmap2", "munmap", "mremap", "madvise"],
-        "memory is bounded by limits, and in the steady state none is allocated; a program whose \
-         small allocations fail cannot go on",
+        "limits bound the memory, and in the steady state none is allocated; a program whose \
+            small allocations fail cannot go on",
     ),
     (
         "clock_gettime, restart_syscall",
         &["clock_gettime", "clock_gettime64", "restart_syscall"],
-        "it cannot fail, or is the kernel's own way to go on after a signal",
+        "`clock_gettime` cannot fail here; the kernel itself makes `restart_syscall` after a \
+            signal",
     ),
 ];

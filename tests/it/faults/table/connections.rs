@@ -17,8 +17,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         name: "epoll_ctl",
         variants: &[],
-        purpose: "adds a connection that was accepted, and takes a socket out and in again while \
-                  it has to wait",
+        purpose: "adds an accepted connection, and removes a socket while it has to wait for a time",
         for_nobody: "keeps the connection and adds it a little later",
         for_one_peer: "",
         lasts: Lasts::Shortages,
@@ -27,8 +26,8 @@ pub(super) const CALLS: &[Call] = &[
             nobody("ENOMEM", NO_MEMORY),
             nobody(
                 "ENOSPC",
-                "the user watches as many descriptors as it may \
-                              (fs.epoll.max_user_watches)",
+                "the user has reached the limit of watched descriptors \
+                    (fs.epoll.max_user_watches)",
             ),
         ],
     },
@@ -37,8 +36,8 @@ pub(super) const CALLS: &[Call] = &[
         variants: &[],
         purpose: "takes a connection from a listening socket",
         for_nobody: "leaves the connection in the queue and looks again later",
-        for_one_peer: "leaves it to the kernel whether that connection stays in the queue, and \
-                       takes the next; waits longer each time if this goes on",
+        for_one_peer: "takes the next connection; the kernel decides whether the failed one \
+            stays in the queue. Waits longer each time if this goes on",
         lasts: Lasts::Each,
         needs_debug: false,
         faults: &[
@@ -59,19 +58,18 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("ENETDOWN", NETWORK_DOWN),
             one_peer("ENETUNREACH", NO_NETWORK),
             one_peer("EHOSTUNREACH", NO_ROUTE),
-            one_peer("EHOSTDOWN", "the network says that the host is down"),
+            one_peer("EHOSTDOWN", "the network reports that the host is down"),
             one_peer("ENONET", "the machine has no network"),
             one_peer(
                 "EOPNOTSUPP",
-                "a network error that waited on the new connection: \
-                                    accept(2) has it among those",
+                "a pending network error of the new connection (accept(2) lists it)",
             ),
             Fault {
                 errno: "EINVAL",
                 kind: Kind::OneSocket,
-                meaning: "the socket does not listen any more: another holder has shut it down",
-                answer: "says so and does not use that socket any more; all others are served. \
-                         Nobody can be accepted from a socket that does not listen",
+                meaning: "the socket no longer listens: another process has shut it down",
+                answer: "logs this and stops using that socket; all others are served. A \
+                    socket that does not listen can accept nobody",
             },
         ],
     },
@@ -196,8 +194,8 @@ pub(super) const CALLS: &[Call] = &[
             nobody("EMFILE", OUR_DESCRIPTORS),
             nobody(
                 "ENFILE",
-                "the machine has as many open files, or the user as many pages in \
-                              pipes, as it may",
+                "the machine has reached its limit of open files, or the user the limit of \
+                    pages in pipes",
             ),
             nobody("ENOMEM", NO_MEMORY),
         ],
@@ -213,8 +211,7 @@ pub(super) const CALLS: &[Call] = &[
         faults: &[
             nobody(
                 "EPERM",
-                "the user has as many pages in pipes as it may \
-                             (fs.pipe-user-pages-soft)",
+                "the user has reached the limit of pages in pipes (fs.pipe-user-pages-soft)",
             ),
             nobody("EBUSY", "the pipe holds more than its new size"),
             nobody("ENOMEM", NO_MEMORY),

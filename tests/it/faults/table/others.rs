@@ -7,10 +7,10 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         name: "setsockopt",
         variants: &[],
-        purpose: "prepares a connection that was accepted: no delay, urgent bytes in line, \
+        purpose: "prepares an accepted connection: no delay, urgent bytes in line, \
                   credentials; and enlarges a send buffer",
-        for_nobody: "keeps the connection and tries again a little later, or goes without",
-        for_one_peer: "goes without where it can, or ends that connection",
+        for_nobody: "keeps the connection and tries again a little later, or goes on without",
+        for_one_peer: "goes on without the option if it can, or ends that connection",
         lasts: Lasts::Never,
         needs_debug: false,
         faults: &[
@@ -25,9 +25,9 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         name: "ioctl",
         variants: &[],
-        purpose: "asks how much of what was sent a peer has not taken (SIOCOUTQ)",
-        for_nobody: "takes it for unknown",
-        for_one_peer: "takes it for unknown",
+        purpose: "asks how much sent data a peer has not taken yet (SIOCOUTQ)",
+        for_nobody: "treats the amount as unknown",
+        for_one_peer: "treats the amount as unknown",
         lasts: Lasts::Never,
         needs_debug: false,
         faults: &[
@@ -50,7 +50,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         name: "close",
         variants: &[],
-        purpose: "ends a connection or gives a pipe up",
+        purpose: "ends a connection or closes a pipe",
         for_nobody: "does not call again: Linux has freed the descriptor (close(2))",
         for_one_peer: "",
         lasts: Lasts::Never,
