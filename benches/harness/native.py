@@ -206,8 +206,10 @@ def compare(place: Place, title: str, ways: dict, flags: list[str], missing: dic
         targets = [f"{way}={address}" for way, address in ways.items()]
         seen = place.run(place.program, "bench", "--compare", "--json", "-r", str(pace.rounds),
                          "-d", str(pace.duration), "-w", str(pace.warmup), *flags, *targets)
-        if seen.stdout:
-            return {one["name"]: one for one in json.loads(seen.stdout)["servers"]}
+        # A run that fails has a document too, with the error.
+        document = json.loads(seen.stdout or "{}")
+        if "servers" in document:
+            return {one["name"]: one for one in document["servers"]}
         failed = [way for way, address in ways.items() if f" {address}:" in seen.stderr]
         if len(failed) != 1:
             raise SystemExit(f"bench: {seen.stderr}")

@@ -20,6 +20,7 @@ use crate::cli::BenchArgs;
 use crate::client::{self, Exchange, Pattern};
 use crate::command::Outcome;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::text::Escaped;
 
 /// Starts of each server, if `--rounds` does not say.
 const STARTS: u32 = 100;
@@ -93,7 +94,7 @@ fn servers(commands: &[String]) -> Result<Vec<Server>> {
             words = vec![this.clone().into(), "serve".into()];
         }
         let program = Target::find(&words, Vec::new())?;
-        Ok(Server { name: name.to_owned(), program, nanoseconds: Vec::new() })
+        Ok(Server { name: Escaped::new(name).to_string(), program, nanoseconds: Vec::new() })
     };
     if commands.is_empty() {
         return Ok(vec![server("serve=")?]);

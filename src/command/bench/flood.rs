@@ -54,10 +54,6 @@ struct Flood<'a, 'b> {
 pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
     let settings = round.settings;
     let is_udp = matches!(round.target.address, Address::Inet(Inet::Udp, ..));
-    if settings.args.gso && !is_udp {
-        let message = format!("--gso is for udp, not for {}", round.target.address);
-        return Err(Error::new(ErrorKind::Usage, message));
-    }
     round.fds.iter().filter(|_| is_udp).try_for_each(|fd| prepare(fd, settings))?;
     let length = (TRAIN_BYTES / settings.size).clamp(2, 2 * BATCH);
     let train = Train::new(settings.size, length as u8);

@@ -4,7 +4,7 @@
 //! the server and the kernel. [`round`] connects and has the clock of [`meter`], [`wait`] waits,
 //! one file for each kind of load ([`pingpong`], [`bulk`], [`flood`], [`idle`]) has the steps of
 //! that load alone, [`server`] sees the server's process, [`compare`] interleaves, [`report`]
-//! prints.
+//! prints, [`plot`] draws, [`picture`] writes what it drew.
 
 mod bulk;
 mod cold;
@@ -13,6 +13,7 @@ mod flood;
 mod idle;
 mod messages;
 mod meter;
+mod picture;
 mod pingpong;
 mod plot;
 mod progress;
@@ -26,11 +27,12 @@ mod wait;
 
 use indicatif::ProgressBar;
 
-use super::Outcome;
+use super::{Outcome, logging};
 use crate::cli::{BenchArgs, BenchMode};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::limit;
 use meter::Sample;
+use picture::Picture;
 use round::Round;
 use settings::{Load, Settings};
 use target::Target;
@@ -51,26 +53,32 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
 }
 
 fn measure(args: &BenchArgs) -> Outcome {
+    settings::check_flags(args)?;
+    report::check_output()?;
     if args.mode == BenchMode::Cold {
         return cold::run(args);
     }
     let settings = Settings::new(args);
     let targets = Target::parse_all(&args.targets)?;
     settings.check(&targets)?;
+    let picture = args.plot.as_deref().map(Picture::at).transpose()?;
     if let Some(cpu) = args.cpu {
         pin(cpu)?;
     }
     limit::raise_descriptor_limit();
+    round::reach(&targets, &settings)?;
     let progress = progress::bar(settings.seconds_of_all(targets.len()), args.json);
     let run = |target: &Target| one_round(target, &settings, &progress);
     let results = compare::interleave(&targets, &settings, &progress, run)?;
     progress.finish_and_clear();
-    // The plot first: after the report, an error would be a second document.
-    if let Some(path) = &args.plot {
-        let svg = plot::latency(&results, &report::conditions(&settings));
-        std::fs::write(path, svg).context(format!("write the plot to {}", path.display()))?;
-    }
     report::print(&results, &settings)?;
+    // What was measured is printed, whatever becomes of the picture.
+    if let Some(picture) = picture {
+        if let Err(error) = picture.write(&plot::latency(&results, &settings)) {
+            logging::report(&error);
+            return Ok(error.kind().exit_status());
+        }
+    }
     Ok(report::status(&results))
 }
 

@@ -6,6 +6,7 @@
 use hdrhistogram::Histogram;
 
 use super::compare::Rounds;
+use super::settings::Settings;
 
 const WIDTH: f64 = 820.0;
 const HEIGHT: f64 = 480.0;
@@ -29,7 +30,8 @@ struct Axes {
 }
 
 /// The picture; without any latency it says so.
-pub(super) fn latency(results: &[Rounds], conditions: &str) -> String {
+pub(super) fn latency(results: &[Rounds], settings: &Settings<'_>) -> String {
+    let conditions = super::report::conditions(settings);
     let lines: Vec<_> = results
         .iter()
         .filter_map(|rounds| Some((rounds.target.name.as_str(), rounds.latencies()?)))

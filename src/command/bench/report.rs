@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use super::compare::{Figure, Rounds, Spread};
@@ -39,6 +42,21 @@ pub(super) fn write_json(document: &Value) -> Result<()> {
 
 pub(super) fn write(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("write the report to standard output")
+}
+
+/// Refuses a standard output that nothing can be written to: the report would be lost.
+pub(super) fn check_output() -> Result<()> {
+    let stdout = rustix::stdio::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    // A file system that knows no flags or no poll is asked again by the write itself.
+    let flags = rustix::fs::fcntl_getfl(stdout).unwrap_or(OFlags::WRONLY);
+    let error = match poll(&mut fds, Some(&Timespec::default())) {
+        _ if flags & OFlags::RWMODE == OFlags::RDONLY => Errno::BADF,
+        // The reader of a pipe, or the peer of a socket, has gone.
+        Ok(1..) => Errno::PIPE,
+        _ => return Ok(()),
+    };
+    Err(error).context("write the report to standard output")
 }
 
 /// The exit status: whether the servers did their job, never how fast.

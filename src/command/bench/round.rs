@@ -15,7 +15,7 @@ use super::server::Server;
 use super::settings::{Load, Settings};
 use super::target::Target;
 use super::wait::{Trigger, Wait};
-use crate::address::{Address, Inet, Style};
+use crate::address::Style;
 use crate::client;
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -149,6 +149,12 @@ impl<'a> Round<'a> {
     }
 }
 
+/// Connects once to each server but the first, which is the next one to be connected to: one that
+/// cannot be reached is found before the others were measured in vain.
+pub(super) fn reach(targets: &[Target], settings: &Settings) -> Result<()> {
+    targets.iter().skip(1).try_for_each(|target| connect_all(target, settings, 1).map(drop))
+}
+
 /// Opens connections one after the other.
 fn connect_all(target: &Target, settings: &Settings, count: usize) -> Result<Vec<OwnedFd>> {
     let deadline = Instant::now() + settings.args.timeout;
@@ -159,7 +165,7 @@ fn connect_all(target: &Target, settings: &Settings, count: usize) -> Result<Vec
             connection.reserve(settings.size)?;
         }
         let socket = connection.socket;
-        if matches!(target.address, Address::Inet(Inet::Tcp | Inet::Mptcp, ..)) {
+        if target.is_tcp() {
             // A small message has to leave at once: what is measured is the server, not Nagle's
             // algorithm in the client.
             socket.set_tcp_nodelay(true).context("set TCP_NODELAY")?;

@@ -1,9 +1,10 @@
 //! What to do, from the command line: every combination that has no meaning is refused here.
 
 use super::target::Target;
-use crate::address::{Address, Style};
+use crate::address::{Address, Inet, Style};
 use crate::cli::{BenchArgs, BenchMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::proc;
 
 /// The kinds of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +74,11 @@ impl<'a> Settings<'a> {
         if self.server_pid.is_some() && targets.len() > 1 {
             return usage("--server-pid names one process, but there are several servers");
         }
-        if self.args.rate.is_some() && self.load != Load::PingPong {
-            return usage("--rate is for --mode pingpong");
+        if self.server_pid.is_some_and(|pid| proc::cpu_nanoseconds(pid).is_none()) {
+            return usage("--server-pid: no such process, or /proc does not show it");
+        }
+        if self.args.congestion.is_some() && !targets.iter().any(Target::is_tcp) {
+            return usage("--congestion is for TCP, and no server has a TCP address");
         }
         if self.rounds > ROUNDS_MAX {
             return usage(format!("--rounds above {ROUNDS_MAX} is for --mode cold"));
@@ -84,6 +88,9 @@ impl<'a> Settings<'a> {
 
     fn check_one(&self, address: &Address) -> Result<()> {
         let style = address.style();
+        if self.args.gso && !matches!(address, Address::Inet(Inet::Udp, ..)) {
+            return usage(format!("--gso is for udp, not for {address}"));
+        }
         let (mode, is_for) = match (self.load, style) {
             (Load::Bulk, Style::Datagram | Style::Seqpacket) => ("bulk", "streams"),
             (Load::Flood, Style::Stream | Style::Seqpacket) => ("flood", "datagrams"),
@@ -101,6 +108,36 @@ impl<'a> Settings<'a> {
     pub(super) fn seconds_of_all(&self, targets: usize) -> f64 {
         let round = self.args.duration + self.args.warmup;
         round.as_secs_f64() * (self.rounds * targets) as f64
+    }
+}
+
+/// Refuses flags that the mode would ignore.
+pub(super) fn check_flags(args: &BenchArgs) -> Result<()> {
+    let for_one_mode = [
+        ("--rate", args.rate.is_some(), BenchMode::Pingpong, "pingpong"),
+        // No other one measures latencies.
+        ("--plot", args.plot.is_some(), BenchMode::Pingpong, "pingpong"),
+        ("--verify", args.verify, BenchMode::Bulk, "bulk"),
+        ("--gso", args.gso, BenchMode::Flood, "flood"),
+        ("--window", args.window.is_some(), BenchMode::Flood, "flood"),
+        ("--run", !args.run.is_empty(), BenchMode::Cold, "cold"),
+    ];
+    for (flag, is_given, mode, name) in for_one_mode {
+        if is_given && args.mode != mode {
+            return usage(format!("{flag} is for --mode {name}"));
+        }
+    }
+    let not_for_cold = [
+        ("--compare", args.compare),
+        ("--cpu", args.cpu.is_some()),
+        ("--server-pid", args.server_pid.is_some()),
+        ("--congestion", args.congestion.is_some()),
+    ];
+    match not_for_cold.into_iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) if args.mode == BenchMode::Cold => {
+            usage(format!("{flag} is not for --mode cold"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The servers of a run.
 
-use crate::address::Address;
+use crate::address::{Address, Inet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Escaped;
 
@@ -27,6 +27,11 @@ impl Target {
             targets.push(target);
         }
         Ok(targets)
+    }
+
+    /// Whether it is TCP, or MPTCP, which has the same options.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.address, Address::Inet(Inet::Tcp | Inet::Mptcp, ..))
     }
 
     /// `ADDR` or `NAME=ADDR`.

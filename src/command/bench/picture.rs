@@ -1,0 +1,65 @@
+//! Where the picture of `--plot` goes. A run takes minutes, so what is wrong with the file is found
+//! before it; and an old picture stays until the new one is complete.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// The only format that there is.
+const SUFFIX: &str = "svg";
+
+/// A file that can be written, or replaced.
+pub(super) struct Picture {
+    path: PathBuf,
+    /// Beside it, because rename(2) does not leave the file system. Its name does not grow with
+    /// that of the picture, which may be as long as the file system permits.
+    draft: PathBuf,
+}
+
+impl Picture {
+    /// Checks that `path` can be written, and leaves everything as it is.
+    pub(super) fn at(path: &Path) -> Result<Self> {
+        if !path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case(SUFFIX)) {
+            let message = format!("--plot {}: the picture is an SVG file", path.display());
+            return Err(Error::new(ErrorKind::Usage, message)
+                .remedy("give a file name that ends with .svg"));
+        }
+        let draft = path.with_file_name(format!(".bench-{}.svg.tmp", std::process::id()));
+        let picture = Self { path: path.to_owned(), draft };
+        picture.check().context(picture.attempted())?;
+        Ok(picture)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            // A link may lead to a file that somebody else chose, and a FIFO waits for a reader.
+            Ok(file) if !file.is_file() => return Err(io::Error::other("not a regular file")),
+            // rename(2) replaces a file without permission to write to it.
+            Ok(_) => drop(OpenOptions::new().write(true).open(&self.path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.create().and_then(|_| fs::remove_file(&self.draft))
+    }
+
+    /// Never follows a link, and never takes a file that is there.
+    fn create(&self) -> io::Result<File> {
+        File::create_new(&self.draft)
+    }
+
+    /// Puts the picture in its place.
+    pub(super) fn write(&self, svg: &str) -> Result<()> {
+        let mut file = self.create().context(self.attempted())?;
+        let written = file.write_all(svg.as_bytes());
+        written.and_then(|()| fs::rename(&self.draft, &self.path)).map_err(|error| {
+            let _ = fs::remove_file(&self.draft);
+            Error::new(ErrorKind::Other, self.attempted()).because(error)
+        })
+    }
+
+    fn attempted(&self) -> String {
+        format!("write the picture to {}", self.path.display())
+    }
+}
