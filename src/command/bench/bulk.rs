@@ -80,7 +80,9 @@ impl Bulk {
         if count == 0 {
             let missing = stream.sent.saturating_sub(stream.received);
             if self.writing || missing > 0 {
-                let message = format!("the server closed it with {missing} bytes to come");
+                let message = format!(
+                    "the server closed the connection, and {missing} bytes did not come back"
+                );
                 return Err(Error::new(ErrorKind::NoReply, message));
             }
             round.ended(index);
@@ -111,7 +113,10 @@ impl Bulk {
         }
         for index in 0..round.fds.len() {
             if round.is_open(index) {
-                round.failed(index, "no end of the stream in time after the half-close");
+                round.failed(
+                    index,
+                    "the server did not close the connection in time after our half-close",
+                );
             }
         }
         round.meter.sample.bytes = bytes;

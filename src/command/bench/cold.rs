@@ -13,6 +13,7 @@ use super::compare::Spread;
 use super::progress;
 use super::report::{aligned, ratio, write, write_json};
 use super::settings::empty;
+use super::words::{plural, wrapped};
 use super::{PERIOD, SEED};
 use crate::activator::{Bound, Target};
 use crate::address::{Address, Style};
@@ -67,7 +68,7 @@ fn address(args: &BenchArgs) -> Result<Address> {
         [] => "tcp:127.0.0.1:0",
         [one] => one,
         _ => {
-            let message = "--mode cold binds one address for all; the servers are --run";
+            let message = "--mode cold takes one ADDR, on which every server is started; name the servers with --run";
             return Err(usage(message.to_owned()));
         }
     };
@@ -75,7 +76,8 @@ fn address(args: &BenchArgs) -> Result<Address> {
         text.parse().map_err(|error| usage(format!("address to bind: {error}")))?;
     if address.needs_resolver() {
         // One of its addresses is measured, and it has to be the same one each time.
-        return Err(usage("--mode cold: give a numeric address".to_owned()));
+        let message = format!("--mode cold needs a numeric address, not the name in {address}");
+        return Err(usage(message));
     }
     Ok(address)
 }
@@ -120,7 +122,7 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let (echo, _) = result.map_err(|failure| {
         let seen = failure.symptom;
         Error::new(ErrorKind::NoReply, format!("{} sent no reply ({seen})", server.name))
-            .remedy("start it by `socket-activate-echo activate` to see what it says")
+            .remedy("run it with `socket-activate-echo activate` to see its messages")
     })?;
     if echo != message {
         let message = format!("{}: the reply differs from what was sent", server.name);
@@ -145,17 +147,25 @@ fn against(server: &Server, base: &Server) -> Option<Spread> {
 
 fn table(servers: &[Server], starts: u32) -> String {
     let row = |server: &Server| {
-        let columns = [("p10 ms", 0.1), ("p50", 0.5), ("p90", 0.9), ("max", 1.0)];
+        let columns = [("p10 ms", 0.1), ("p50 ms", 0.5), ("p90 ms", 0.9), ("max ms", 1.0)];
         let mut row = vec![("server".to_owned(), server.name.clone())];
         row.extend(columns.map(|(name, share)| {
             (name.to_owned(), format!("{:.3}", quantile(&server.nanoseconds, share)))
         }));
-        row.push(("ratio".to_owned(), ratio(against(server, &servers[0]))));
+        row.extend(ratio("ratio", against(server, &servers[0])));
         row
     };
     let rows: Vec<_> = servers.iter().map(row).collect();
-    let heading = "from fork to the first echo, in turns; time, ratio to the first";
-    format!("cold start, {starts} × {heading}\n{}", aligned(&rows))
+    let first = format!(
+        "cold start: {} of each server in turns, from fork(2) to the first echo",
+        plural(starts.into(), "start")
+    );
+    let second = format!(
+        "Ratios are of median times, to `{}`, with the range of {PARTS} parts of the run.",
+        servers[0].name
+    );
+    let [first, second] = [first, second].map(|line| wrapped(&line, 0));
+    format!("{first}\n{second}\n\n{}", aligned(&rows))
 }
 
 fn document(servers: &[Server]) -> Value {

@@ -50,7 +50,7 @@ impl Load {
             Self::PingPong => ("pingpong", "ping-pong", Sample::per_second, "round trips/s"),
             Self::Bulk => ("bulk", "bulk", Sample::bytes_per_second, "bytes/s"),
             Self::Flood => ("flood", "flood", Sample::per_second, "datagrams/s"),
-            Self::Idle => ("idle", "idle connections", Sample::per_connection, "B/connection"),
+            Self::Idle => ("idle", "idle", Sample::per_connection, "B/connection"),
         };
         let (cpu, cpu_each): (Figure, _) = match self {
             Self::Bulk => (Sample::cpu_per_mebibyte, "MiB"),

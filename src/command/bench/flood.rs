@@ -187,6 +187,6 @@ impl Flood<'_, '_> {
 }
 
 fn refused(round: &mut Round<'_>, index: usize) -> bool {
-    round.error(index, "the port is closed (ICMP)");
+    round.error(index, "nobody listens on the port (ICMP port unreachable)");
     false
 }

@@ -143,5 +143,5 @@ impl Messages {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorKind::NoReply, "the server closed it")
+    Error::new(ErrorKind::NoReply, "the server closed the connection")
 }

@@ -4,7 +4,7 @@
 //! the server and the kernel. [`round`] connects and has the clock of [`meter`], [`wait`] waits,
 //! one file for each kind of load ([`pingpong`], [`bulk`], [`flood`], [`idle`]) has the steps of
 //! that load alone, [`server`] sees the server's process, [`compare`] interleaves, [`report`]
-//! prints, [`plot`] draws, [`picture`] writes what it drew.
+//! prints, [`plot`] draws, [`picture`] writes what it drew, [`words`] has what both say.
 
 mod bulk;
 mod cold;
@@ -24,6 +24,7 @@ mod settings;
 mod target;
 mod train;
 mod wait;
+mod words;
 
 use indicatif::ProgressBar;
 
@@ -96,7 +97,7 @@ fn one_round(target: &Target, settings: &Settings<'_>, progress: &ProgressBar) -
 fn pin(cpu: usize) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     if cpu >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(Error::new(ErrorKind::Usage, format!("--cpu {cpu} is not a CPU")));
+        return Err(Error::new(ErrorKind::Usage, format!("--cpu {cpu}: there is no such CPU")));
     }
     set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set).map_err(|error| {

@@ -31,7 +31,7 @@ struct Axes {
 
 /// The picture; without any latency it says so.
 pub(super) fn latency(results: &[Rounds], settings: &Settings<'_>) -> String {
-    let conditions = super::report::conditions(settings);
+    let conditions = super::words::conditions(results, settings);
     let lines: Vec<_> = results
         .iter()
         .filter_map(|rounds| Some((rounds.target.name.as_str(), rounds.latencies()?)))

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::compare::{Figure, Rounds, Spread};
 use super::meter::{Memory, Sample};
 use super::settings::{Load, Settings};
-use crate::address::Style;
+use super::words::{conditions, outcome, thousands, wrapped};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::text;
 
@@ -26,7 +26,8 @@ pub(super) fn print(results: &[Rounds], settings: &Settings<'_>) -> Result<()> {
     } else if settings.args.compare {
         write(&table(results, settings))
     } else {
-        write(&results.iter().map(|rounds| paragraph(rounds, settings)).collect::<String>())
+        let paragraphs = results.iter().map(|rounds| paragraph(rounds, settings));
+        write(&paragraphs.collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -71,8 +72,12 @@ pub(super) fn status(results: &[Rounds]) -> u8 {
     }
 }
 
+/// Where the values of a paragraph begin.
+const VALUES: usize = 19;
+
 fn paragraph(rounds: &Rounds, settings: &Settings<'_>) -> String {
     let about = settings.load.about();
+    let results = std::slice::from_ref(rounds);
     let rate = rounds.spread(about.figure).map(|rate| {
         let [median, min, max] =
             [rate.median, rate.min, rate.max].map(|value| quantity(settings, value));
@@ -85,46 +90,27 @@ fn paragraph(rounds: &Rounds, settings: &Settings<'_>) -> String {
     let cpu = rounds.spread(about.cpu).map(|each| {
         let share = rounds.spread(|s| Some(s.cpu?.nanoseconds as f64 / 1e7 / s.seconds));
         let share = share.map_or(0.0, |share| share.median);
-        let each_us = microseconds(each.median);
-        format!("{each_us} µs for each {}, {share:.0}% of a CPU", about.cpu_each)
+        format!("{} µs per {}, {share:.0}% of one CPU", microseconds(each.median), about.cpu_each)
     });
-    let mut text = format!("{}: {}\n", rounds.target.name, conditions(settings));
+    let several = "medians of the rounds; in parentheses the smallest and the largest";
+    let conditions = conditions(results, settings);
+    let mut text = format!("{}\n  {}\n", rounds.target.name, wrapped(&conditions, 2));
     for (name, value) in [
         (about.unit, rate),
         ("bytes/s", bytes_rate.filter(|_| settings.load == Load::PingPong)),
-        ("latency µs", latencies.map(|values| values.join("  "))),
-        ("server CPU", cpu),
-        ("congestion", congestion(rounds)),
-        ("memory", rounds.samples.last().and_then(memory)),
-        ("errors", Some(failures(rounds, settings))),
+        ("latency, µs", latencies.map(|values| values.join("  "))),
+        ("server CPU time", cpu),
+        ("TCP congestion", congestion(rounds)),
+        ("server memory", rounds.samples.last().and_then(memory)),
+        ("result", Some(outcome(results, settings))),
         ("first error", rounds.first_error().map(str::to_owned)),
+        ("figures", (settings.rounds > 1).then(|| several.to_owned())),
         ("note", note(settings).map(str::to_owned)),
     ] {
         if let Some(value) = value {
-            let _ = writeln!(text, "  {name:<16} {value}");
+            let _ = writeln!(text, "  {name:<16} {}", wrapped(&value, VALUES));
         }
     }
-    text
-}
-
-pub(super) fn conditions(settings: &Settings<'_>) -> String {
-    let args = settings.args;
-    let mut text = settings.load.about().words.to_owned();
-    let _ = write!(text, ", {} × {} B", settings.connections, settings.size);
-    if let Some(rate) = args.rate {
-        let _ = write!(text, ", {rate} a second on schedule");
-    }
-    if settings.load == Load::Flood {
-        let _ = write!(text, ", window {}", settings.window);
-    }
-    for (on, word) in
-        [(args.busy, "client polls"), (args.gso, "in trains"), (args.verify, "verified")]
-    {
-        if on {
-            let _ = write!(text, ", {word}");
-        }
-    }
-    let _ = write!(text, ", {} × {} s", settings.rounds, args.duration.as_secs_f64());
     text
 }
 
@@ -132,34 +118,20 @@ pub(super) fn conditions(settings: &Settings<'_>) -> String {
 fn note(settings: &Settings<'_>) -> Option<&'static str> {
     match (settings.load, settings.args.rate) {
         (Load::PingPong, None) => Some(
-            "closed loop: a stall counts once for each connection and not for what would have \
-             been sent meanwhile (coordinated omission); see --rate",
+            "each connection waits for a reply before its next message, so the messages that a \
+             stall delays do not count as late (coordinated omission); --rate sends on a \
+             schedule instead",
         ),
-        (Load::PingPong, Some(_)) => {
-            Some("open loop: a latency begins when its message was due, stalls included")
-        }
+        (Load::PingPong, Some(_)) => Some(
+            "messages are sent on a schedule; a latency begins when its message was due, so \
+             stalls count in full",
+        ),
         _ => None,
     }
 }
 
 fn quantity(settings: &Settings<'_>, value: f64) -> String {
     if settings.load == Load::Bulk { bytes(value) } else { thousands(value) }
-}
-
-/// Whole numbers with a blank between thousands.
-fn thousands(value: f64) -> String {
-    if value.abs() < 100.0 {
-        return format!("{value:.1}");
-    }
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::from(if value < 0.0 { "-" } else { "" });
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn bytes(value: f64) -> String {
@@ -174,7 +146,7 @@ fn microseconds(nanoseconds: f64) -> String {
     match nanoseconds / 1e3 {
         v if v < 1.0 => format!("{v:.3}"),
         v if v < 1000.0 => format!("{v:.1}"),
-        v => thousands(v),
+        v => thousands(v.round()),
     }
 }
 
@@ -190,87 +162,100 @@ fn congestion(rounds: &Rounds) -> Option<String> {
 
 fn memory(sample: &Sample) -> Option<String> {
     let Memory { before, idle, added, used } = sample.memory?;
-    let [before, idle, used] = [before, idle, used].map(|bytes| bytes / 1024);
+    let [before, idle, used] = [before, idle, used].map(|bytes| thousands((bytes / 1024) as f64));
     Some(format!(
-        "{before} kB with one connection, {idle} kB with {added} more, {used} kB after each was \
-         used"
+        "{before} KiB with 1 connection, {idle} KiB with {} more, {used} KiB after each was used \
+         (anonymous memory)",
+        thousands(added as f64)
     ))
-}
-
-fn failures(rounds: &Rounds, settings: &Settings<'_>) -> String {
-    let lost = rounds.sum(|s| s.lost);
-    let mut text = format!("{}, wrong {}", rounds.sum(|s| s.errors), rounds.sum(|s| s.wrong));
-    if rounds.target.address.style() == Style::Datagram {
-        let share = 100.0 * lost as f64 / (lost + rounds.sum(|s| s.round_trips)).max(1) as f64;
-        let _ = write!(text, ", lost {lost} ({share:.2}%)");
-    }
-    if settings.args.rate.is_some() {
-        let unfinished = rounds.sum(|s| s.unfinished);
-        let _ = write!(text, ", due and not back at the end {unfinished}");
-    }
-    text
 }
 
 fn table(results: &[Rounds], settings: &Settings<'_>) -> String {
     let Some(base) = results.first() else { return String::new() };
-    let rows: Vec<_> = results.iter().map(|rounds| row(rounds, base, settings)).collect();
-    let mut text = format!(
-        "{}, in turns; medians, ratios (to {}) with their ends\n{}",
-        conditions(settings),
-        base.target.name,
-        aligned(&rows)
+    let name = &base.target.name;
+    let first = format!("{}, servers in turns", conditions(results, settings));
+    let second = format!(
+        "Medians of the rounds. Ratios are to `{name}`, turn by turn, with the range of all turns."
     );
-    let mut notes: Vec<_> = note(settings).map(str::to_owned).into_iter().collect();
-    notes.extend(congestion(base).map(|name| format!("congestion control of the client: {name}")));
-    for rounds in results {
-        let error = rounds.first_error();
-        notes.extend(error.map(|error| format!("{}: {error}", rounds.target.name)));
+    let rates: Vec<_> = results.iter().map(|rounds| rates(rounds, base, settings)).collect();
+    let mut tables = vec![wrapped(&first, 0) + "\n" + &wrapped(&second, 0) + "\n", aligned(&rates)];
+    if settings.load == Load::PingPong {
+        tables.push(aligned(&results.iter().map(latencies).collect::<Vec<_>>()));
     }
-    for note in notes {
-        let _ = writeln!(text, "{note}");
+    let mut text = tables.join("\n") + "\n";
+    for line in notes(results, settings) {
+        let _ = writeln!(text, "{}", wrapped(&line, 0));
     }
     text
 }
 
-/// The headings and cells of one server's row.
-fn row(rounds: &Rounds, base: &Rounds, settings: &Settings<'_>) -> Vec<(String, String)> {
-    let about = settings.load.about();
-    let median = |spread: Option<Spread>, show: &dyn Fn(f64) -> String| {
-        spread.map_or("–".to_owned(), |spread| show(spread.median))
-    };
-    let rate = median(rounds.spread(about.figure), &|value| quantity(settings, value));
-    let mut row = vec![
-        ("server".to_owned(), rounds.target.name.clone()),
-        (about.unit.to_owned(), rate),
-        ("ratio".to_owned(), ratio(rounds.ratio(base, about.figure))),
-    ];
-    if settings.load == Load::PingPong {
-        let latency = |(name, spread)| (format!("{name} µs"), median(spread, &microseconds));
-        row.extend(percentiles(rounds).map(latency));
+/// What is below the tables.
+fn notes(results: &[Rounds], settings: &Settings<'_>) -> Vec<String> {
+    let each = |rounds| outcome(std::slice::from_ref(rounds), settings);
+    let mut notes: Vec<_> = results.iter().map(each).collect();
+    if notes.iter().all(|note| *note == notes[0]) {
+        notes.truncate(1);
+    } else {
+        for (note, rounds) in notes.iter_mut().zip(results) {
+            *note = format!("{}: {note}", rounds.target.name);
+        }
     }
-    let cpu = if settings.load == Load::Bulk { "CPU µs/MiB" } else { "CPU µs each" };
-    row.extend([
-        (cpu.to_owned(), median(rounds.spread(about.cpu), &microseconds)),
-        ("CPU ratio".to_owned(), ratio(rounds.ratio(base, about.cpu))),
-        ("errors".to_owned(), failures(rounds, settings)),
-    ]);
+    for rounds in results {
+        let error = rounds.first_error();
+        notes.extend(error.map(|error| format!("{}, first error: {error}", rounds.target.name)));
+    }
+    let congestion = results.iter().find_map(congestion);
+    notes.extend(congestion.map(|name| format!("TCP congestion control of the client: {name}")));
+    notes.extend(note(settings).map(|note| format!("Note: {note}")));
+    notes
+}
+
+/// The headings and cells of one server's row: what it got through, and at what price.
+fn rates(rounds: &Rounds, base: &Rounds, settings: &Settings<'_>) -> Vec<(String, String)> {
+    let about = settings.load.about();
+    let rate = median(rounds.spread(about.figure), |value| quantity(settings, value));
+    let mut row =
+        vec![("server".to_owned(), rounds.target.name.clone()), (about.unit.to_owned(), rate)];
+    row.extend(ratio("ratio", rounds.ratio(base, about.figure)));
+    // Unknown is that of a server on another machine.
+    if let (Some(cpu), of_base) = (rounds.spread(about.cpu), rounds.ratio(base, about.cpu)) {
+        row.push((format!("CPU µs/{}", about.cpu_each), microseconds(cpu.median)));
+        row.extend(ratio("CPU ratio", of_base));
+    }
     row
 }
 
-pub(super) fn ratio(spread: Option<Spread>) -> String {
-    spread.map_or("–".into(), |s| format!("{:.2} ({:.2}..{:.2})", s.median, s.min, s.max))
+/// The headings and cells of one server's row: its latencies.
+fn latencies(rounds: &Rounds) -> Vec<(String, String)> {
+    let cell = |(name, spread)| (format!("{name} µs"), median(spread, microseconds));
+    let name = ("server".to_owned(), rounds.target.name.clone());
+    std::iter::once(name).chain(percentiles(rounds).map(cell)).collect()
+}
+
+fn median(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
+    spread.map_or("–".to_owned(), |spread| show(spread.median))
+}
+
+/// Two columns: the median, and from where to where the rounds are.
+pub(super) fn ratio(heading: &str, spread: Option<Spread>) -> [(String, String); 2] {
+    let range = spread.map(|s| format!("{:.2}–{:.2}", s.min, s.max));
+    [
+        (heading.to_owned(), median(spread, |value| format!("{value:.2}"))),
+        ("range".to_owned(), range.unwrap_or("–".to_owned())),
+    ]
 }
 
 /// A line of headings, then the cells, in columns of equal width: the first to the left, the
-/// others to the right.
+/// others to the right. A row that ends early has nothing to say in the other columns.
 pub(super) fn aligned(rows: &[Vec<(String, String)>]) -> String {
-    let headings = rows.first().map(|row| row.iter().map(|(heading, _)| heading).collect());
+    let longest = rows.iter().max_by_key(|row| row.len()).into_iter();
+    let headings = longest.map(|row| row.iter().map(|(heading, _)| heading).collect());
     let cells = rows.iter().map(|row| row.iter().map(|(_, cell)| cell).collect());
-    let lines: Vec<Vec<&String>> = headings.into_iter().chain(cells).collect();
+    let lines: Vec<Vec<&String>> = headings.chain(cells).collect();
     let mut text = String::new();
     for line in &lines {
         for (at, cell) in line.iter().enumerate() {
-            let widths = lines.iter().map(|line| line[at].chars().count());
+            let widths = lines.iter().filter_map(|line| Some(line.get(at)?.chars().count()));
             let width = widths.max().unwrap_or(0);
             let _ = match at {
                 0 => write!(text, "{cell:width$}"),
@@ -339,10 +324,6 @@ mod tests {
 
     #[test]
     fn numbers_are_easy_to_read() {
-        for (value, text) in [(0.0, "0.0"), (99.9, "99.9"), (100.0, "100"), (1234.0, "1 234")] {
-            assert_eq!(thousands(value), text);
-        }
-        assert_eq!(thousands(9_600_000.0), "9 600 000");
         assert_eq!(bytes(3_353e6), "3.35 GB");
         assert_eq!(microseconds(4_900.0), "4.9");
         assert_eq!(microseconds(61.0), "0.061");

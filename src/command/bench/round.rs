@@ -182,7 +182,7 @@ fn set_congestion(socket: &Socket, name: &str) -> Result<()> {
     socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("set the congestion control {name}"))
             .because(error)
-            .remedy("choose one of /proc/sys/net/ipv4/tcp_available_congestion_control")
+            .remedy("choose one that /proc/sys/net/ipv4/tcp_available_congestion_control lists")
     })
 }
 

@@ -97,7 +97,9 @@ impl<'a> Settings<'a> {
             (Load::Idle, Style::Datagram) => ("idle", "connections"),
             _ if self.size == 0 && style != Style::Datagram => return Err(empty(address)),
             (Load::Flood, _) if self.size == 0 => {
-                return usage("--mode flood needs datagrams of at least one byte to count them");
+                return usage(
+                    "--mode flood cannot count empty datagrams: give a --size of 1 or more",
+                );
             }
             (_, Style::Datagram | Style::Stream | Style::Seqpacket) => return Ok(()),
         };
@@ -143,8 +145,9 @@ pub(super) fn check_flags(args: &BenchArgs) -> Result<()> {
 
 /// No message at all is refused where it cannot be waited for.
 pub(super) fn empty(address: &Address) -> Error {
-    let message = format!("an empty message cannot be told from the end on {address}");
-    Error::new(ErrorKind::Usage, message)
+    let message =
+        format!("an empty message over {address} would look like the end of the connection");
+    Error::new(ErrorKind::Usage, message).remedy("give a --size of 1 or more")
 }
 
 fn usage<T>(message: impl Into<String>) -> Result<T> {

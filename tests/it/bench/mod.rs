@@ -2,6 +2,7 @@
 
 mod hostile;
 mod refused;
+mod tables;
 
 use std::io::{Read, Write};
 use std::net::{self, TcpListener, UdpSocket};
@@ -203,8 +204,6 @@ fn an_open_loop_says_so_and_says_what_is_behind() {
     let document = document(&format!("-c 2 --rate 1000 tcp:{tcp}"), 0);
     assert_eq!(document["coordinated_omission"], false);
     assert!(document["servers"][0]["unfinished"].is_u64(), "{document:#}");
-    let closed = bench(&format!("-d 0.1 -w 0 tcp:{tcp}"));
-    assert!(String::from_utf8_lossy(&closed.stdout).contains("coordinated omission"));
 }
 
 #[test]
