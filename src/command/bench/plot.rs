@@ -20,10 +20,10 @@ const BOTTOM: f64 = 440.0;
 /// The first line of the legend, below the titles of the axis.
 const LEGEND: f64 = BOTTOM + 78.0;
 const LEGEND_LINE: f64 = 22.0;
-const LEGEND_COLUMNS: usize = 3;
+const LEGEND_COLUMNS: usize = 2;
 /// Columns of text, as [`columns`] counts them, that fit into the picture and into the legend.
 const LINE_MAX: usize = 100;
-const NAME_MAX: usize = 24;
+const NAME_MAX: usize = 40;
 /// Colours that people who see few colours tell apart (Okabe and Ito).
 const COLOURS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
@@ -381,8 +381,11 @@ mod tests {
             ("a<b>&\"'", "a&lt;b&gt;&amp;\"'</text>"),
             ("</text><script>", "&lt;/text&gt;&lt;script&gt;</text>"),
             ("\u{fffe}\u{ffff}", "\u{fffd}\u{fffd}</text>"),
-            ("unix:/run/user/1000/a-long-name/echo.sock", "unix:/run/u…e/echo.sock</text>"),
-            ("名名名名名名名名名名名名名名名", "名名名名名…名名名名名</text>"),
+            (
+                "unix:/run/user/1000/a-longer-name/echo.sock",
+                "unix:/run/user/1000…onger-name/echo.sock</text>",
+            ),
+            ("名".repeat(21).as_str(), "名名名名名名名名名…名名名名名名名名名</text>"),
         ] {
             let svg = draw(&[rounds(name, [1000, 2000])]);
             assert!(svg.contains(shown), "{name}: {svg}");

@@ -1,6 +1,7 @@
 //! The load generator against small servers in this process: what it counts, never how fast.
 
 mod hostile;
+mod pictures;
 mod refused;
 mod tables;
 
