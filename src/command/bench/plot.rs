@@ -383,7 +383,7 @@ mod tests {
             ("\u{fffe}\u{ffff}", "\u{fffd}\u{fffd}</text>"),
             (
                 "unix:/run/user/1000/a-longer-name/echo.sock",
-                "unix:/run/user/1000…onger-name/echo.sock</text>",
+                "unix:/run/user/1000…nger-name/echo.sock</text>",
             ),
             ("名".repeat(21).as_str(), "名名名名名名名名名…名名名名名名名名名</text>"),
         ] {
