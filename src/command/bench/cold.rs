@@ -68,7 +68,8 @@ fn address(args: &BenchArgs) -> Result<Address> {
         [] => "tcp:127.0.0.1:0",
         [one] => one,
         _ => {
-            let message = "--mode cold takes one ADDR, on which every server is started; name the servers with --run";
+            let message = "--mode cold takes one ADDR, where every server is started; the servers \
+                           are named with --run";
             return Err(usage(message.to_owned()));
         }
     };

@@ -74,8 +74,11 @@ impl<'a> Settings<'a> {
         if self.server_pid.is_some() && targets.len() > 1 {
             return usage("--server-pid names one process, but there are several servers");
         }
-        if self.server_pid.is_some_and(|pid| proc::cpu_nanoseconds(pid).is_none()) {
-            return usage("--server-pid: no such process, or /proc does not show it");
+        match self.server_pid {
+            Some(pid) if proc::cpu_nanoseconds(pid).is_none() => {
+                return usage(format!("--server-pid {pid}: /proc shows no such process"));
+            }
+            _ => {}
         }
         if self.args.congestion.is_some() && !targets.iter().any(Target::is_tcp) {
             return usage("--congestion is for TCP, and no server has a TCP address");
