@@ -50,6 +50,12 @@ pub(crate) fn program_path() -> &'static str {
     env!("CARGO_BIN_EXE_socket-activate-echo")
 }
 
+/// A copy of our program at `path`. Another process writes it: what is open for writing here may be
+/// inherited by a process that another test starts just now, and then execve(2) answers ETXTBSY.
+pub(crate) fn copy_program_to(path: &std::path::Path) {
+    run(clean("cp").arg(program_path()).arg(path)).expect_code(0);
+}
+
 /// Whether a program that a test needs is there. If not, says which test does not run, past the
 /// capture of the test harness, and fails where nothing may be left out.
 pub(crate) fn has_tool(tool: &str, test: &str) -> bool {

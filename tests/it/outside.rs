@@ -10,7 +10,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::handover::{hand_over, hand_over_with};
-use crate::kit::{DEADLINE, Dir, Finished, Process, clean, program, program_path, run};
+use crate::kit::{
+    DEADLINE, Dir, Finished, Process, clean, copy_program_to, program, program_path, run,
+};
 
 /// ESC and a newline, the C1 form of the control sequence introducer, and a bidi override.
 const HOSTILE: &str = "\u{1b}[31m\nerror forged\u{9b}32m\u{202e}";
@@ -134,7 +136,7 @@ fn the_name_of_a_process_is_printable_where_it_explains() {
     let dir = Dir::new();
     for name in [&b"\x1b[31m\nerror: f"[..], b"\xc2\x9b31m\xe2\x80\xae", b"\xff\xfe(x) y"] {
         let copy = dir.path("").join(OsStr::from_bytes(name));
-        std::fs::copy(program_path(), &copy).expect("copy");
+        copy_program_to(&copy);
         let mut command = clean(&copy);
         let holder = Process::start(command.args(["activate", "-l", "tcp:127.0.0.1:0"]));
         let line = holder.stderr_line("listening: fd 3").expect("it listens");

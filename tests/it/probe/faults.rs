@@ -219,7 +219,7 @@ fn permission_denied() {
     };
     mode(&dir.path(""), 0o755);
     let program = dir.path("program");
-    std::fs::copy(kit::program_path(), &program).expect("copy");
+    kit::copy_program_to(&program);
     std::fs::create_dir(dir.path("private")).expect("mkdir");
     let closed = servers::stream(&dir.path("closed"), servers::echo);
     let inside = servers::stream(&dir.path("private/s"), servers::echo);
