@@ -238,11 +238,20 @@ fn median(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
 
 /// Two columns: the median, and from where to where the rounds are.
 pub(super) fn ratio(heading: &str, spread: Option<Spread>) -> [(String, String); 2] {
-    let range = spread.map(|s| format!("{:.2}–{:.2}", s.min, s.max));
+    let range = spread.map(|s| format!("{}–{}", three_digits(s.min), three_digits(s.max)));
     [
-        (heading.to_owned(), median(spread, |value| format!("{value:.2}"))),
+        (heading.to_owned(), median(spread, three_digits)),
         ("range".to_owned(), range.unwrap_or("–".to_owned())),
     ]
+}
+
+/// A ratio in four columns: the more it is, the fewer digits after the point.
+fn three_digits(ratio: f64) -> String {
+    match ratio {
+        v if v < 9.995 => format!("{v:.2}"),
+        v if v < 99.95 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
 }
 
 /// A line of headings, then the cells, in columns of equal width: the first to the left, the
@@ -324,6 +333,9 @@ mod tests {
 
     #[test]
     fn numbers_are_easy_to_read() {
+        for (value, text) in [(0.0, "0.00"), (9.994, "9.99"), (9.996, "10.0"), (99.96, "100")] {
+            assert_eq!(three_digits(value), text);
+        }
         assert_eq!(bytes(3_353e6), "3.35 GB");
         assert_eq!(microseconds(4_900.0), "4.9");
         assert_eq!(microseconds(61.0), "0.061");
