@@ -4,15 +4,20 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use socket2::{SockAddr, SockRef};
 
+use super::failures::Failures;
 use super::wait::{Signals, is_hung_up, ready, shut_down};
 use crate::activator::{Bound, Target};
+use crate::address::Address;
+use crate::cli::ActivateArgs;
 use crate::command::Outcome;
 use crate::error::{Context, Errno as Reason, Result};
 
@@ -20,11 +25,21 @@ use crate::error::{Context, Errno as Reason, Result};
 struct Acceptor<'a> {
     listeners: Vec<Listener>,
     target: &'a Target,
-    children: Vec<Pid>,
+    /// The processes that run, each with its client.
+    children: Vec<(Pid, String)>,
+    failures: Failures,
+    is_inetd: bool,
     connections_max: usize,
     /// A connection that no process could be started for yet, and what to start. It is not dropped.
-    waiting: Option<(Bound, Target)>,
+    waiting: Option<Client>,
     fork: Retry,
+}
+
+/// An accepted connection with what is to be started for it.
+struct Client {
+    connection: Bound,
+    target: Target,
+    peer: String,
 }
 
 struct Listener {
@@ -70,23 +85,29 @@ pub(super) fn run(
     sockets: Vec<Bound>,
     target: &Target,
     signals: &Signals,
-    connections_max: u32,
+    args: &ActivateArgs,
 ) -> Outcome {
     let listener = |socket| Listener { socket, accept: Retry::default() };
     let mut acceptor = Acceptor {
         listeners: sockets.into_iter().map(listener).collect(),
         target,
         children: Vec::new(),
-        connections_max: connections_max as usize,
+        failures: Failures::default(),
+        is_inetd: args.inetd,
+        connections_max: args.connections_max as usize,
         waiting: None,
         fork: Retry::default(),
     };
     loop {
         let ready = acceptor.wait(signals)?;
-        if signals.stop_requested()? {
+        let stop = signals.stop_requested()?;
+        acceptor.reap()?;
+        if let Some(signal) = stop {
+            acceptor.failures.tell_rest();
+            let served = acceptor.children.len();
+            log::info!("ended by {signal}; connections that are still served: {served}");
             return Ok(0);
         }
-        acceptor.reap()?;
         acceptor.turn(&ready)?;
     }
 }
@@ -113,8 +134,8 @@ impl Acceptor<'_> {
     /// Serves the listeners that are ready.
     fn turn(&mut self, ready: &[(usize, PollFlags)]) -> Result<()> {
         if self.fork.wait(Instant::now()).is_none() {
-            if let Some((connection, target)) = self.waiting.take() {
-                self.start(connection, target);
+            if let Some(client) = self.waiting.take() {
+                self.start(client);
             }
         }
         // From the last one on: one that was shut down is taken out, and moves those behind it.
@@ -139,7 +160,8 @@ impl Acceptor<'_> {
                 let connection = Bound::from_fd(connection, socket.name());
                 let mut target = self.target.clone();
                 target.environment.extend(remote(&peer));
-                self.start(connection, target);
+                let peer = described(&peer, socket);
+                self.start(Client { connection, target, peer });
                 return Ok(());
             }
             Err(error) => error,
@@ -165,22 +187,22 @@ impl Acceptor<'_> {
     }
 
     /// Starts the process of a connection, or keeps it until there is room for one.
-    fn start(&mut self, connection: Bound, target: Target) {
+    fn start(&mut self, client: Client) {
         const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
-        let error = match target.spawn(std::slice::from_ref(&connection), |_| {}) {
+        let error = match client.target.spawn(std::slice::from_ref(&client.connection), |_| {}) {
             Ok(child) => {
                 self.fork.succeeded();
-                return self.children.push(Pid::from_child(&child));
+                return self.children.push((Pid::from_child(&child), client.peer));
             }
             Err(error) => error,
         };
         match error.io() {
             Some(answer) if answer.raw_os_error().is_some_and(|errno| NO_ROOM.contains(&errno)) => {
                 self.fork.failed("start a process for a connection", answer);
-                self.waiting = Some((connection, target));
+                self.waiting = Some(client);
             }
             // It will fail for the next ones too, until somebody mends the program.
-            _ => log::warn!("{error}"),
+            _ => self.failures.tell(error),
         }
     }
 
@@ -189,8 +211,11 @@ impl Acceptor<'_> {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    self.children.retain(|&child| child != pid);
-                    log::debug!("process {pid} of a connection ended: {status:?}");
+                    let child = self.children.iter().position(|(child, _)| *child == pid);
+                    if let Some(child) = child {
+                        let (_, peer) = self.children.swap_remove(child);
+                        self.ended(&peer, pid, status);
+                    }
                 }
                 Ok(None) | Err(Errno::CHILD) => return Ok(()),
                 Err(Errno::INTR) => {}
@@ -198,6 +223,29 @@ impl Acceptor<'_> {
             }
         }
     }
+
+    /// Says how the process of a connection ended, unless it succeeded.
+    fn ended(&mut self, peer: &str, pid: Pid, status: WaitStatus) {
+        let status = ExitStatus::from_raw(status.as_raw());
+        let remedy = match self.is_inetd {
+            true => "",
+            false => "; the connection is its fd 3, or standard input and output with --inetd",
+        };
+        if !status.success() {
+            self.failures.tell(format_args!(
+                "the command for {peer} failed: {status} (pid {pid}); see what it printed{remedy}"
+            ));
+        }
+    }
+}
+
+/// The client as messages name it. Most unix sockets have no name.
+fn described(peer: &SockAddr, socket: &Bound) -> String {
+    let own = SockRef::from(socket);
+    let kind = own.r#type().and_then(|r#type| Ok((r#type, own.protocol()?)));
+    let address =
+        kind.ok().and_then(|(r#type, protocol)| Address::from_sockaddr(peer, r#type, protocol));
+    address.map_or_else(|| format!("a client of {socket}"), |address| address.to_string())
 }
 
 /// REMOTE_ADDR and REMOTE_PORT, as systemd sets them: `Accept=` of systemd.socket(5). IPv4 that

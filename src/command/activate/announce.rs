@@ -3,43 +3,76 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use super::reach::Reach;
+use super::shell::{command_line, quote};
 use crate::activation::LISTEN_FDS_START;
-use crate::activator::Bound;
+use crate::activator::{Bound, Target};
 use crate::address::{Address, Host, Style, UnixName};
 use crate::cli::ActivateArgs;
 use crate::text;
 
-/// Prints where `sockets` are, and how to probe those of `to_probe`: the demo set needs no names.
-pub(super) fn announce(sockets: &[Bound], to_probe: &[Bound], args: &ActivateArgs) {
-    for (socket, number) in sockets.iter().zip(LISTEN_FDS_START..) {
+/// Prints where `sockets` are, and how to talk to each from this machine. What cannot work here is
+/// left out.
+pub(super) fn announce(sockets: &[Bound], is_demo_set: bool, args: &ActivateArgs) {
+    let has_socat = Target::find(&["socat"], Vec::new()).is_ok();
+    let mut to_probe = String::new();
+    for (number, socket) in sockets.iter().enumerate() {
         let place = match (args.accept, args.inetd) {
             (true, _) => "each connection of".to_owned(),
             (false, true) => "standard input".to_owned(),
-            (false, false) => format!("fd {number} ({})", socket.name()),
+            (false, false) => fd(number, socket),
         };
         log::info!("listening: {place} {socket}");
-        let address = socket.address().map(Address::to_client);
-        if let Some(command) = address.and_then(|address| socat(&address)) {
-            log::info!("  try: echo hello | {command}");
+        match Reach::of(socket) {
+            Reach::At(address) => {
+                if let Some(command) = socat(&address).filter(|_| has_socat) {
+                    log::info!("  try: echo hello | {command}");
+                }
+                to_probe += &format!(" {}", quote(address.to_string()));
+            }
+            Reach::NeedsVsockLoopback => log::info!(
+                "  clients on this machine need the vsock loopback transport: `modprobe \
+                 vsock_loopback`"
+            ),
+            Reach::Nobody => {}
         }
     }
-    log::info!("  try: {} probe{}", this_program(), probe_arguments(to_probe));
-    let what = match (args.accept, args.now) {
-        (true, _) => "waiting for connections",
-        (false, true) => "running the command at once",
-        (false, false) => "waiting for the first connection or datagram",
-    };
-    log::info!("{what}");
+    if !to_probe.is_empty() {
+        // Without addresses, it probes what there is of the demo set.
+        let addresses = if is_demo_set { "" } else { &to_probe };
+        log::info!("  try: {} probe{addresses}", this_program());
+    }
+    match (args.accept, args.now) {
+        (true, _) => log::info!("waiting for connections"),
+        (false, true) => {}
+        (false, false) => log::info!("waiting for the first connection or datagram"),
+    }
+}
+
+/// Says that the command runs now, and why: `traffic` is the number of the socket that has some.
+pub(super) fn running(
+    target: &Target,
+    sockets: &[Bound],
+    traffic: Option<usize>,
+    args: &ActivateArgs,
+) {
+    let command = command_line(target);
+    match traffic.and_then(|number| Some((number, sockets.get(number)?))) {
+        None => log::info!("running {command} at once"),
+        Some((_, socket)) if args.inetd => log::info!("traffic on {socket}: running {command}"),
+        Some((number, socket)) => {
+            log::info!("traffic on {}: running {command}", fd(number, socket));
+        }
+    }
+}
+
+/// As every message names a descriptor.
+fn fd(number: usize, socket: &Bound) -> String {
+    format!("fd {} ({})", number + LISTEN_FDS_START as usize, socket.name())
 }
 
 fn this_program() -> String {
-    let name = std::env::args_os().next();
-    name.map_or_else(|| "socket-activate-echo".to_owned(), |name| quote(&name.to_string_lossy()))
-}
-
-fn probe_arguments(sockets: &[Bound]) -> String {
-    let addresses = sockets.iter().filter_map(Bound::address);
-    addresses.map(|address| format!(" {}", quote(&address.to_client().to_string()))).collect()
+    std::env::args_os().next().map_or_else(|| "socket-activate-echo".to_owned(), quote)
 }
 
 /// The socat command that talks to the address; `None` where socat has no such socket.
@@ -57,6 +90,7 @@ fn socat(address: &Address) -> Option<String> {
 }
 
 fn socat_unix(style: Style, name: &UnixName) -> Option<String> {
+    const CLIENT: &str = ".client";
     let (r#abstract, name) = match name {
         UnixName::Path(path) => (false, path.as_os_str().as_bytes()),
         UnixName::Abstract(name) => (true, name.as_slice()),
@@ -66,23 +100,18 @@ fn socat_unix(style: Style, name: &UnixName) -> Option<String> {
     if name.contains([':', ',', '!', '"', '\'', '\\']) || name.contains(text::is_obeyed) {
         return None;
     }
+    // The client of a datagram socket needs a name of its own, which is longer.
+    if style == Style::Datagram && name.len() + CLIENT.len() > UnixName::LEN_MAX {
+        return None;
+    }
     let kind = if r#abstract { "abstract" } else { "unix" };
     Some(match style {
         Style::Stream => format!("{kind}-connect:{name}"),
         // Type 5 is SOCK_SEQPACKET.
         Style::Seqpacket => format!("{kind}-connect:{name},type=5"),
         // The reply goes to the sender's address, so that it needs one.
-        Style::Datagram => format!("{kind}-sendto:{name},bind={name}.client"),
+        Style::Datagram => format!("{kind}-sendto:{name},bind={name}{CLIENT}"),
     })
-}
-
-/// The text as one word of a shell. Brackets are quoted too: some shells look for files there.
-fn quote(text: &str) -> String {
-    let plain = |char: char| char.is_ascii_alphanumeric() || "_-./:,@%+=".contains(char);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -91,6 +120,7 @@ mod tests {
 
     #[test]
     fn socat_has_an_address_for_most() {
+        let too_long = format!("unix-dgram:/{}", "x".repeat(100));
         for (address, command) in [
             ("tcp:127.0.0.1:3000", Some("socat - tcp4:127.0.0.1:3000")),
             ("mptcp:[::1]:3000", Some("socat - 'tcp6:[::1]:3000'")),
@@ -106,15 +136,10 @@ mod tests {
             ("unix:@with\\x00", None),
             ("vsock-seqpacket:local:3000", None),
             ("udplite:127.0.0.1:3000", None),
+            (&too_long, None),
         ] {
             let parsed = address.parse().expect("parses");
             assert_eq!(socat(&parsed).as_deref(), command, "{address}");
         }
-    }
-
-    #[test]
-    fn quoted_for_a_shell() {
-        assert_eq!(quote("it's"), r"'it'\''s'");
-        assert_eq!(quote(""), "''");
     }
 }

@@ -6,6 +6,9 @@
 mod accept;
 mod announce;
 mod demo;
+mod failures;
+mod reach;
+mod shell;
 mod target;
 mod wait;
 
@@ -45,17 +48,23 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
     }
     check_room(&sockets, args.accept)?;
     let signals = Signals::block()?;
-    announce::announce(&sockets, if is_demo_set { &[] } else { &sockets }, args);
+    announce::announce(&sockets, is_demo_set, args);
     if args.accept {
         sockets.iter_mut().for_each(Bound::keep_file);
-        return accept::run(sockets, &target, &signals, args.connections_max);
+        return accept::run(sockets, &target, &signals, args);
     }
+    let mut traffic = None;
     if !args.now {
-        if let Waited::Stopped = wait::for_traffic(&sockets, &signals)? {
-            sockets.iter_mut().for_each(Bound::keep_file);
-            return Ok(0);
+        match wait::for_traffic(&sockets, &signals)? {
+            Waited::Traffic(number) => traffic = Some(number),
+            Waited::Stopped(signal) => {
+                log::info!("ended by {signal} before any traffic: the command was not run");
+                sockets.iter_mut().for_each(Bound::keep_file);
+                return Ok(0);
+            }
         }
     }
+    announce::running(&target, &sockets, traffic, args);
     Err(target.exec(sockets))
 }
 

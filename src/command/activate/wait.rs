@@ -17,10 +17,10 @@ pub(super) struct Signals(OwnedFd);
 /// What ended the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waited {
-    /// At least one socket has a connection or a datagram.
-    Traffic,
-    /// SIGTERM or SIGINT came.
-    Stopped,
+    /// The socket of this index has a connection or a datagram.
+    Traffic(usize),
+    /// This signal came: SIGTERM or SIGINT.
+    Stopped(&'static str),
 }
 
 impl Signals {
@@ -32,17 +32,21 @@ impl Signals {
             .context("wait for SIGTERM, SIGINT and SIGCHLD through a signalfd")
     }
 
-    /// Takes what is pending; whether SIGTERM or SIGINT is among it.
-    pub(super) fn stop_requested(&self) -> Result<bool> {
+    /// Takes what is pending; the name of SIGTERM or SIGINT if one of them is among it.
+    pub(super) fn stop_requested(&self) -> Result<Option<&'static str>> {
         /// `sizeof(struct signalfd_siginfo)`; the signal's number is its first field.
         const SIGINFO_BYTES: usize = 128;
-        let mut stop = false;
+        let mut stop = None;
         loop {
             let mut info = [0; SIGINFO_BYTES];
             match rustix::io::read(&self.0, &mut info) {
                 Ok(_) => {
                     let [a, b, c, d, ..] = info;
-                    stop |= u32::from_ne_bytes([a, b, c, d]) != libc::SIGCHLD as u32;
+                    match i32::from_ne_bytes([a, b, c, d]) {
+                        libc::SIGTERM => stop = Some("SIGTERM"),
+                        libc::SIGINT => stop = Some("SIGINT"),
+                        _ => {}
+                    }
                 }
                 Err(Errno::AGAIN) => return Ok(stop),
                 Err(Errno::INTR) => {}
@@ -59,19 +63,19 @@ impl Signals {
 ///
 /// A system call failed that should not, or all of the sockets listened and do so no more.
 pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited> {
-    let mut waiting: Vec<_> = sockets.iter().collect();
+    let mut waiting: Vec<_> = sockets.iter().enumerate().collect();
     loop {
-        let ready = ready(waiting.iter().copied(), signals, None)?;
-        if signals.stop_requested()? {
-            return Ok(Waited::Stopped);
+        let ready = ready(waiting.iter().map(|(_, socket)| *socket), signals, None)?;
+        if let Some(signal) = signals.stop_requested()? {
+            return Ok(Waited::Stopped(signal));
         }
-        for (socket, events) in std::mem::take(&mut waiting).into_iter().zip(ready) {
+        for ((number, socket), events) in std::mem::take(&mut waiting).into_iter().zip(ready) {
             if events.is_empty() {
-                waiting.push(socket);
+                waiting.push((number, socket));
             } else if socket.is_listener() && is_hung_up(events) {
                 log::warn!("{}", shut_down(socket));
             } else {
-                return Ok(Waited::Traffic);
+                return Ok(Waited::Traffic(number));
             }
         }
         if waiting.is_empty() {

@@ -160,7 +160,7 @@ struct Server {
 }
 
 /// What the activator says when it becomes the server.
-const STARTED: &str = "running the command";
+const STARTED: &str = " at once";
 
 impl Server {
     fn start(is_debug: bool) -> Self {

@@ -1,0 +1,89 @@
+//! How programs on this machine reach a socket, as far as that can be known beforehand.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use socket2::SockRef;
+
+use crate::activator::Bound;
+use crate::address::{Address, Cid, Host, Inet, Style};
+
+/// How a client reaches a socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// At this address.
+    At(Address),
+    /// Over vsock, if the kernel had the loopback transport.
+    NeedsVsockLoopback,
+    /// It has a peer already, or no address that a client can send to.
+    Nobody,
+}
+
+impl Reach {
+    pub(super) fn of(socket: &Bound) -> Self {
+        let Some(address) = socket.address() else { return Self::Nobody };
+        let serves = match address.style() {
+            Style::Datagram => SockRef::from(socket).peer_addr().is_err(),
+            Style::Stream | Style::Seqpacket => socket.is_listener(),
+        };
+        let client = address.to_client();
+        match &client {
+            _ if !serves => Self::Nobody,
+            Address::Inet(_, _, 0) => Self::Nobody,
+            Address::Inet(_, Host::V4(ip), _) if ip.is_multicast() || ip.is_broadcast() => {
+                Self::Nobody
+            }
+            Address::Inet(_, Host::V6(ip, _), _) if ip.is_multicast() => Self::Nobody,
+            // A socket of [::] takes IPv4 too.
+            Address::Inet(inet, Host::V6(..), port)
+                if client != *address && !can_bind(&IPV6_LOOPBACK) =>
+            {
+                Self::At(Address::Inet(*inet, Host::V4(Ipv4Addr::LOCALHOST), *port))
+            }
+            // The CID of this machine is reached through that transport too.
+            Address::Vsock(..) if !can_bind(&VSOCK_LOOPBACK) => Self::NeedsVsockLoopback,
+            _ => Self::At(client),
+        }
+    }
+}
+
+const IPV6_LOOPBACK: Address = Address::Inet(Inet::Udp, Host::V6(Ipv6Addr::LOCALHOST, None), 0);
+const VSOCK_LOOPBACK: Address = Address::Vsock(Style::Stream, Cid::LOCAL, libc::VMADDR_PORT_ANY);
+
+/// Whether the machine has a loopback address: only then can a socket be bound to it.
+fn can_bind(loopback: &Address) -> bool {
+    let Err(error) = Bound::new(loopback, 0, "") else { return true };
+    error.io().and_then(std::io::Error::raw_os_error) != Some(libc::EADDRNOTAVAIL)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn what_no_client_can_reach_is_not_suggested() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let connection = TcpStream::connect(listener.local_addr().expect("an address"));
+        let udp = || UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let connected = udp();
+        connected.connect(udp().local_addr().expect("an address")).expect("connect");
+        let unbound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None);
+        let multicast = UdpSocket::bind("224.0.0.1:0").expect("bind");
+        for (what, socket) in [
+            ("a connection", Bound::from_fd(connection.expect("connect"), "s")),
+            ("a connected datagram socket", Bound::from_fd(connected, "s")),
+            ("an unbound socket", Bound::from_fd(unbound.expect("a socket"), "s")),
+            ("a group", Bound::from_fd(multicast, "s")),
+            ("an unnamed socket", Bound::from_fd(UnixDatagram::unbound().expect("one"), "s")),
+            ("a pair", Bound::from_fd(UnixStream::pair().expect("a pair").0, "s")),
+        ] {
+            assert_eq!(Reach::of(&socket), Reach::Nobody, "{what}");
+        }
+        for socket in [Bound::from_fd(listener, "s"), Bound::from_fd(udp(), "s")] {
+            let address = socket.address().expect("an address").clone();
+            assert_eq!(Reach::of(&socket), Reach::At(address));
+        }
+    }
+}
