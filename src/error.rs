@@ -64,6 +64,10 @@ pub struct Error {
     remedy: Option<String>,
 }
 
+/// What to do where a process has no room for another descriptor.
+pub(crate) const MORE_DESCRIPTORS: &str =
+    "raise the descriptor limit: `ulimit -n` in a shell, LimitNOFILE= in a unit";
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -21,7 +21,7 @@ pub struct Environment {
     /// `LISTEN_PID`: the process that the descriptors are meant for.
     pub listen_pid: Option<OsString>,
     /// `LISTEN_PIDFDID`: the inode number of that process's pidfd (systemd 259); guards against a
-    /// process id that was used again.
+    /// process id that was reused.
     pub listen_pidfdid: Option<OsString>,
     /// `LISTEN_FDS`: how many descriptors there are, from 3 on.
     pub listen_fds: Option<OsString>,
@@ -65,7 +65,7 @@ pub enum EnvironmentError {
         /// This process.
         pid: u32,
     },
-    /// `LISTEN_PID` is this process, but `LISTEN_PIDFDID` is not: the number was used again.
+    /// `LISTEN_PID` is this process, but `LISTEN_PIDFDID` is not: the number was reused.
     OtherPidfd {
         /// The inode number that it names.
         listen_pidfdid: u64,
@@ -224,7 +224,7 @@ impl fmt::Display for EnvironmentError {
                 )
             }
             Self::NotANumber { variable, value } if is_digits(value) => {
-                write!(f, "{variable}={value} is larger than any such number")
+                write!(f, "{variable}={value} is too large")
             }
             Self::NotANumber { variable, value } => {
                 write!(f, "{variable}={} is not a number", Escaped::new(value))
@@ -237,7 +237,7 @@ impl fmt::Display for EnvironmentError {
             Self::OtherPidfd { listen_pidfdid, pidfd_id } => write!(
                 f,
                 "LISTEN_PIDFDID={listen_pidfdid} is another process, this one has {pidfd_id}: \
-                 the process id was used again"
+                 the process id was reused"
             ),
             Self::NameCount { value, names, fds } => {
                 let value = Escaped::new(value);
@@ -262,19 +262,18 @@ impl EnvironmentError {
                  `socket-activate-echo activate`"
             }
             Self::Missing { .. } => {
-                "set both or neither; an engine or a wrapper that drops one of them has to pass \
-                 both on"
+                "set both or neither: a container engine or wrapper has to pass both on"
             }
             Self::NotANumber { .. } => {
-                "let the service manager set it; `unset LISTEN_FDS LISTEN_PID` clears what a \
+                "let the activator set it; `unset LISTEN_FDS LISTEN_PID` clears what a \
                  parent shell left behind"
             }
             Self::OtherPid { .. } => {
-                "let the activated process exec the program in place: no shell, --init or other \
-                 wrapper that forks in between"
+                "the activated process has to exec the program in place: any wrapper that forks, such \
+                 as a shell or --init, breaks it"
             }
             Self::OtherPidfd { .. } => {
-                "unset the variables that an earlier process left behind, and activate anew"
+                "unset the variables that an earlier process left behind, and activate it again"
             }
             Self::NameCount { .. } => {
                 "give each file descriptor one name, joined by colons, or leave LISTEN_FDNAMES unset"
@@ -328,7 +327,7 @@ mod tests {
                 r"LISTEN_FDS=99999999999999999999\x1b",
             ),
             ("LISTEN_PID=x LISTEN_FDS=1", "LISTEN_PID=x is not a number"),
-            ("LISTEN_PID=99999999999 LISTEN_FDS=1", "LISTEN_PID=99999999999 is larger than any"),
+            ("LISTEN_PID=99999999999 LISTEN_FDS=1", "LISTEN_PID=99999999999 is too large"),
             ("LISTEN_PID=7 LISTEN_FDS=-1", "LISTEN_FDS=-1 is not a count"),
             ("LISTEN_PID=7 LISTEN_FDS=0", "LISTEN_FDS=0 is not a count"),
             ("LISTEN_PID=7 LISTEN_FDS=65537", "LISTEN_FDS=65537 is not a count"),

@@ -72,6 +72,12 @@ impl Inherited {
         Ok(Self { fds: fds.collect::<Result<_>>()? })
     }
 
+    /// Whether it is a socket on standard input, which needs no variables.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_standard_input(&self) -> bool {
+        self.fds.iter().any(|fd| fd.origin == Origin::StandardInput)
+    }
+
     /// All of them as sockets, each with what a daemon does with it.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Why a descriptor cannot be served, and which unit directive handed it over.
+//! Why a descriptor cannot be served, and what to change. Nothing tells for certain who handed it over:
+//! a unit can start `activate`, which execs in place. So a remedy for units says that it is one.
 
 use super::kind::{Family, FileKind, Kind, Role, SocketKind};
 use super::{InheritedFd, Origin};
@@ -12,8 +13,8 @@ impl InheritedFd {
         let (what, remedy) = match &self.kind {
             Kind::Closed => (
                 "is not open".to_owned(),
-                "something between the service manager and this program closed it, or LISTEN_FDS \
-                 is stale: `unset LISTEN_FDS LISTEN_PID` clears it",
+                "something between the activator and this program closed it, or LISTEN_FDS is left \
+                 over from a parent process: `unset LISTEN_FDS LISTEN_PID` clears it",
             ),
             Kind::File(file) => (format!("is a {file}, not a socket,"), file_remedy(*file)),
             Kind::Socket(socket) => {
@@ -28,30 +29,39 @@ impl InheritedFd {
 
 fn file_remedy(file: FileKind) -> &'static str {
     match file {
-        FileKind::Fifo => "use ListenStream= instead of ListenFIFO=, or no pipe on this descriptor",
-        FileKind::MessageQueue => "use ListenDatagram= instead of ListenMessageQueue=",
-        FileKind::UsbFunction => "use ListenStream= instead of ListenUSBFunction=",
+        FileKind::Fifo => {
+            "in a unit, use ListenStream= instead of ListenFIFO=; elsewhere, leave no pipe on this \
+             descriptor"
+        }
+        FileKind::MessageQueue => "in the unit, use ListenDatagram= instead of ListenMessageQueue=",
+        FileKind::UsbFunction => "in the unit, use ListenStream= instead of ListenUSBFunction=",
         FileKind::CharacterDevice | FileKind::BlockDevice => {
-            "use ListenStream= instead of ListenSpecial= or OpenFile="
+            "in a unit, use ListenStream= instead of ListenSpecial= or OpenFile=; elsewhere, leave no \
+             device on this descriptor"
         }
         FileKind::RegularFile => {
-            "remove OpenFile= or ListenSpecial= from the unit, or the descriptor that was stored \
-             with FDSTORE=1"
+            "in a unit, remove OpenFile= or ListenSpecial=, or the descriptor that FDSTORE=1 stored; \
+             elsewhere, leave no file open on this descriptor"
         }
         FileKind::Directory | FileKind::Other => {
-            "remove what put it there: OpenFile=, a stored descriptor, or a runtime that leaks \
-             one of its own"
+            "in a unit, remove OpenFile= or the descriptor that FDSTORE=1 stored; elsewhere, find \
+             which parent process left it open"
         }
     }
 }
 
 fn socket_remedy(socket: &SocketKind) -> &'static str {
     match (socket.family, socket.role) {
-        (Family::Netlink, _) => "use ListenStream= or ListenDatagram= instead of ListenNetlink=",
+        (Family::Netlink, _) => {
+            "in the unit, use ListenStream= or ListenDatagram= instead of ListenNetlink="
+        }
         (family, Role::Unconnected) if family.is_known() && socket.r#type != socket2::Type::RAW => {
             "hand over a socket that listens or is connected: listen(2) was not called on it"
         }
-        _ => "use ListenStream=, ListenDatagram= or ListenSequentialPacket= over unix, IP or vsock",
+        _ => {
+            "hand over a stream, datagram or seqpacket socket over unix, IP or vsock: `activate -l`, \
+             or in a unit ListenStream=, ListenDatagram= or ListenSequentialPacket="
+        }
     }
 }
 

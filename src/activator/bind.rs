@@ -95,7 +95,7 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Some(address) => address.fmt(f),
-            None => f.write_str("what was handed over"),
+            None => f.write_str("(a socket without an address)"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::address::{Address, Host, Inet, UnixName};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, MORE_DESCRIPTORS};
 use crate::proc::{self, Process};
 
 /// The system call that failed on the way to a bound socket.
@@ -31,9 +31,7 @@ pub(super) fn error(address: &Address, step: Step, error: io::Error) -> Error {
 
 fn remedy(address: &Address, step: Step, errno: i32) -> String {
     match (errno, step) {
-        (libc::EMFILE | libc::ENFILE, _) => {
-            "raise the descriptor limit: `ulimit -n`, LimitNOFILE=".into()
-        }
+        (libc::EMFILE | libc::ENFILE, _) => MORE_DESCRIPTORS.into(),
         (libc::EADDRINUSE, _) => in_use(address),
         (_, Step::Socket) => no_such_socket(address).into(),
         (_, Step::Bind | Step::Listen) => match address {
@@ -83,8 +81,8 @@ fn in_use(address: &Address) -> String {
         return "another -l of this command has it already; [::] takes IPv4 too".into();
     }
     if holders.is_empty() {
-        return "something that this user may not see listens there; `ss -lnp` as root tells what, \
-                or choose another address"
+        return "a process that this user may not see has it: `ss -lnp` as root shows which one, or \
+                choose another address"
             .into();
     }
     let named: Vec<_> =

@@ -10,18 +10,18 @@ use std::process::Command;
 use rustix::fs::Access;
 
 use super::bind::Bound;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, MORE_DESCRIPTORS, Result};
 
-/// A program with everything that it is run with but the sockets.
+/// A program, with everything that it is run with except for the sockets.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The file to execute.
     pub program: PathBuf,
-    /// What the program is told that it is called, its argument 0.
+    /// The name that the program is given as its argument 0.
     pub arg0: OsString,
     /// Its other arguments.
     pub arguments: Vec<OsString>,
-    /// Variables that it has beside those of this process.
+    /// Variables that it has in addition to those of this process.
     pub environment: Vec<(OsString, OsString)>,
     /// Where its sockets are.
     pub hand_over: HandOver,
@@ -86,9 +86,7 @@ impl Target {
                 "it is not a program for this machine, nor a script with a #! line"
             }
             Some(libc::E2BIG) => "shorten its arguments or the environment",
-            Some(libc::EMFILE | libc::ENFILE) => {
-                "raise the descriptor limit: `ulimit -n`, LimitNOFILE="
-            }
+            Some(libc::EMFILE | libc::ENFILE) => MORE_DESCRIPTORS,
             _ => "check that it is an executable file on a file system without noexec",
         };
         Error::new(ErrorKind::Exec, format!("run {}", self.program.display()))

@@ -1,7 +1,7 @@
 //! The file of a unix socket: bind(2) creates it and nobody removes it for us.
 //!
-//! A path is not an identity: what is there may be another file at each look. So a file is told by
-//! its device and inode numbers, and removed only after it was taken to a name that nobody else
+//! A path is not an identity: what is there may be another file at each look. So a file is recognized by
+//! its device and inode numbers, and removed only after it was renamed to a name that nobody else
 //! knows: no system call removes a file on the condition that it is still the one that was meant.
 
 use std::fs::File;
@@ -95,7 +95,11 @@ fn remove(path: &Path, file: FileId) -> io::Result<bool> {
     }
     renameat_with(CWD, &taken, CWD, path, RenameFlags::NOREPLACE).inspect_err(|_| {
         let taken = Escaped::new(&taken);
-        log::warn!("the file of another process is {taken} now, and has to be put back");
+        log::warn!(
+            "the socket file of another process is now called {taken}, and could not be renamed \
+             back to {}",
+            Escaped::new(path)
+        );
     })?;
     Ok(false)
 }

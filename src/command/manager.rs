@@ -54,8 +54,9 @@ impl Manager {
         if !is_wanted {
             if let Ok(Some(_)) = watchdog {
                 log::warn!(
-                    "WATCHDOG_USEC is set but --sdnotify is not given: the service manager will \
-                     miss the keep-alive and stop us; add --sdnotify or remove WatchdogSec="
+                    "WATCHDOG_USEC is set but --sdnotify is not given: the service manager gets no \
+                     keep-alive and will stop this process; add --sdnotify, or remove WatchdogSec= \
+                     from the unit"
                 );
             }
             return Ok(None);
@@ -64,8 +65,9 @@ impl Manager {
         let notifier = Notifier::from_env()?;
         if notifier.is_none() {
             log::warn!(
-                "--sdnotify is given but NOTIFY_SOCKET is not set: nobody is told; use Type=notify \
-                 in the unit, and `podman run --sdnotify=container` (Notify=true) for a container"
+                "--sdnotify is given but NOTIFY_SOCKET is not set: no service manager is notified; use \
+                 Type=notify in a unit, `podman run --sdnotify=container` (Notify=true) for a \
+                 container, and no --sdnotify with `activate`"
             );
         }
         Ok(notifier.map(|notifier| Self::new(notifier, interval, status(sockets))))
@@ -108,8 +110,8 @@ impl Manager {
         let is_slow = self.retry.plan_within(self.interval.unwrap_or(Duration::MAX), now);
         if let Some((_, message)) = self.pending.front().filter(|_| is_slow) {
             log::warn!(
-                "the service manager has no room for {message}: see why it does not read its \
-                 queue; it is told as soon as it has some"
+                "the queue of the service manager has no room for {message}, which is sent as soon as \
+                 there is room; see why the manager does not read its queue"
             );
         }
     }
@@ -137,7 +139,7 @@ impl Observer for Manager {
     }
 
     /// What is not delivered yet is no longer true: a start-up that ends in a shutdown was never
-    /// completed for the manager, and the status tells of sockets that are served no more. Nothing
+    /// completed for the manager, and the status names sockets that are no longer served. Nothing
     /// follows STOPPING=1.
     fn stopping(&mut self) {
         self.interval = None;
@@ -149,7 +151,7 @@ impl Observer for Manager {
     }
 }
 
-/// With the event loop gone, nobody is served and nobody tries again: what is on its way may take
+/// Without the event loop, nobody is served and nothing is sent again: what is on its way may take
 /// a moment, such as the connection that a message over vsock needs.
 impl Drop for Manager {
     fn drop(&mut self) {

@@ -212,7 +212,7 @@ fn remedy(target: &NotifySocket, errno: Errno) -> Option<&'static str> {
         Errno::TOOBIG => "send at most 253 file descriptors at once",
         Errno::TIMEDOUT if unix => {
             "the receiver kept the descriptor: NotifyAccess= has to allow this process, and a \
-             container engine has to hand its own socket on (Notify=true)"
+             container engine has to pass its own socket on (Notify=true)"
         }
         Errno::OPNOTSUPP if !unix => "file descriptors cannot be sent over vsock",
         Errno::AFNOSUPPORT => "load the kernel's vsock module",
@@ -222,7 +222,7 @@ fn remedy(target: &NotifySocket, errno: Errno) -> Option<&'static str> {
         }
         Errno::SOCKTNOSUPPORT => "the vsock transport lacks this socket type: try vsock-stream:",
         Errno::CONNRESET | Errno::TIMEDOUT | Errno::CONNREFUSED => {
-            "see whether that vsock CID is the receiver's and whether it listens on that port"
+            "check that the vsock CID is the receiver's, and that it listens on that port"
         }
         _ => return None,
     })

@@ -9,7 +9,7 @@ const STATUS_MAX: usize = 2048;
 
 /// One assignment of a message to the service manager.
 ///
-/// A text that a peer may have had a hand in cannot add an assignment of its own: control
+/// A text that a peer chose, in part or all of it, cannot add another assignment: control
 /// characters, the newline first of all, become spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State<'a> {

@@ -13,7 +13,7 @@ use super::processors;
 /// one whole processor while there are clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BusyPoll {
-    /// Look while looking has lately paid, and nobody else needs the processor; never while idle,
+    /// Poll while recent polling found work and nobody else needs the processor; never while idle,
     /// and never where there is only one processor or less than one to use.
     #[default]
     Auto,
@@ -40,13 +40,13 @@ impl std::str::FromStr for BusyPoll {
     }
 }
 
-/// Whether to look before sleeping, from how that went lately.
+/// Whether to look before sleeping, judged by how often that found something recently.
 ///
 /// No time decides, because none means the same on every processor: what is counted is looks, of a
 /// few system calls each, and what tells that the processor is needed is that somebody else ran.
 pub(super) struct Spin {
     busy_poll: BusyPoll,
-    /// From 0 to [`CREDIT_MAX`]: how much looking has lately paid. Looking goes on while there is
+    /// From 0 to [`CREDIT_MAX`]: how much work looking has found recently. Looking goes on while there is
     /// some, and is tried again now and then when there is none.
     credit: u32,
     /// How many waits to sleep through before looking is tried again, and how many are left.

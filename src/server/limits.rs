@@ -32,7 +32,7 @@ pub struct Limits {
     /// How long such replies are kept while their receiver takes none of them.
     pub deferred_reply_age_max: Duration,
     /// How long a datagram socket receives nothing when a sender has nearly used up its share of
-    /// them, so that it can take some; a tenth of it where that has lately not helped.
+    /// them, so that it can take some; a tenth of it where that has not helped recently.
     pub deferred_pause_max: Duration,
     /// How long a shutdown waits for peers to take what was received from them.
     pub drain_time_max: Duration,

@@ -16,7 +16,7 @@ use super::socket_options;
 use super::token::Token;
 use super::workspace::Workspace;
 use crate::backoff::Backoff;
-use crate::error::{Context, Result};
+use crate::error::{Context, MORE_DESCRIPTORS, Result};
 
 pub(super) struct Listeners<'a> {
     list: Vec<Listener<'a>>,
@@ -210,7 +210,7 @@ impl<'a> Listener<'a> {
     }
 
     /// accept4(2) has no flag for a single call that does not wait, so the socket itself has to be
-    /// non-blocking; systemd sets this anew for each start (systemd.service(5), NonBlocking=).
+    /// non-blocking; systemd sets this again for each start (systemd.service(5), NonBlocking=).
     fn prepare(&self) -> io::Result<()> {
         Ok(rustix::io::ioctl_fionbio(self.fd, true)?)
     }
@@ -284,8 +284,8 @@ impl<'a> Listener<'a> {
             return;
         }
         let remedy = match error.raw_os_error() {
-            Some(libc::EMFILE) => "; raise LimitNOFILE= of the unit, or ulimit -n",
-            _ => "",
+            Some(libc::EMFILE) => format!("; {MORE_DESCRIPTORS}"),
+            _ => String::new(),
         };
         log::warn!("accept on {name}: {error}: connections wait in the kernel's backlog{remedy}");
     }
@@ -293,7 +293,7 @@ impl<'a> Listener<'a> {
     /// A socket that accepts no more, for example because somebody called shutdown(2) on it.
     fn give_up(&mut self, error: &io::Error, space: &Workspace<'_>) {
         let name = space.name(usize::from(self.source));
-        log::error!("accept on {name}: {error}; the socket is served no longer");
+        log::error!("accept on {name}: {error}; the socket is no longer served");
         self.has_failed = true;
         self.is_wanted = false;
         if let Err(error) = self.tell(space) {

@@ -178,9 +178,9 @@ fn run_workers(
 }
 
 fn not_started(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Other, "start a worker")
-        .because(error)
-        .remedy("use fewer --workers, or raise TasksMax= of the unit, or ulimit -u")
+    Error::new(ErrorKind::Other, "start a worker").because(error).remedy(
+        "use fewer --workers, or raise the limit: `ulimit -u` in a shell, TasksMax= in a unit",
+    )
 }
 
 /// Runs a worker, unless `starts` says that another one could not be started.
@@ -210,7 +210,7 @@ fn sum_up(results: Vec<Result<Option<Ended>>>, has_listeners: bool) -> Result<St
     }
     if ended_by_themselves && has_listeners {
         return Err(Error::new(ErrorKind::Other, "no listening socket accepts connections")
-            .remedy("restart the socket unit: something shut its sockets down"));
+            .remedy("something called shutdown(2) on the sockets: restart the socket unit, or `activate`"));
     }
     Ok(total)
 }

@@ -1,4 +1,4 @@
-//! Waiting for events: asleep, or for a short while awake where that has lately paid.
+//! Waiting for events: asleep, or polling for a short while where polling recently found work.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -175,11 +175,11 @@ impl<'a> Worker<'a> {
         let (peers, bytes) = self.connections.unsent();
         if peers > 0 {
             let time = self.shared.limits.drain_time_max;
-            log::warn!("{bytes} bytes are lost: {peers} peers have not taken them within {time:?}");
+            log::warn!("{bytes} bytes are lost: {peers} peers did not read them within {time:?}");
         }
         if self.space.dropped_bytes > 0 {
             let bytes = self.space.dropped_bytes;
-            log::info!("{bytes} bytes that came after the shutdown had begun are dropped");
+            log::info!("dropped {bytes} bytes that came after the shutdown began");
         }
     }
 }

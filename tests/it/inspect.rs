@@ -142,17 +142,25 @@ fn a_connection_as_standard_input_gets_the_report() {
 #[test]
 fn without_an_activator_it_explains_how_to_get_one() {
     let finished = run(program().arg("inspect")).expect_code(3);
+    let text = words(&finished);
     for part in [
         "`serve` would exit with status 3: no sockets were handed over",
         "`socket-activate-echo activate`",
-        "LISTEN_FDS is not set",
+        "LISTEN_PID is not set MISSING",
+        "LISTEN_FDS is not set MISSING",
+        "LISTEN_FDNAMES is not set optional",
         "Expected against actual",
         "activator",
         "ancestry",
     ] {
-        assert!(finished.stdout.contains(part), "no `{part}`: {}", finished.describe());
+        assert!(text.contains(part), "no `{part}`: {}", finished.describe());
     }
     assert_eq!(finished.stderr, "");
+    // Only a table, whose cells may be long, is wider than a terminal.
+    let is_wide = |line: &&str| line.chars().count() > 80 && !line.starts_with("  2 ");
+    let prose = finished.stdout.lines().take_while(|line| *line != "Expected against actual");
+    let after = finished.stdout.lines().skip_while(|line| *line != "Environment");
+    assert_eq!(prose.chain(after).find(is_wide), None, "{}", finished.describe());
 }
 
 #[test]
@@ -163,7 +171,13 @@ fn a_broken_environment_is_explained_variable_by_variable() {
             "LISTEN_PID=1 LISTEN_FDS=1".to_owned(),
             "",
             3,
-            &["LISTEN_PID=1", "WRONG", "process 1 is ", "as announced", "< 1 ("][..],
+            &[
+                "LISTEN_PID=1 WRONG",
+                "process 1 is ",
+                "announced, but not for this process",
+                "activator unknown: the parent is ",
+                "< 1 (",
+            ][..],
         ),
         (
             "LISTEN_PID=4194305 LISTEN_FDS=1".to_owned(),
@@ -176,14 +190,14 @@ fn a_broken_environment_is_explained_variable_by_variable() {
             "4</dev/null",
             4,
             &[
-                "fd 3 to fd 5, not open: 5; a stale value",
+                "fd 3 to fd 5, of which these are not open: 5; closed on the way",
                 "fd 4 (unknown) is a character device",
                 "announced, but not a socket",
                 "announced, but not open",
             ],
         ),
         (format!("{ours} LISTEN_FDS=x"), "", 3, &["LISTEN_FDS=x", "expected a count of 1 or more"]),
-        (ours.to_owned(), "", 3, &["LISTEN_FDS is not set", "does not announce"]),
+        (ours.to_owned(), "", 3, &["LISTEN_FDS is not set MISSING how many", "but not announced"]),
         (
             format!("{ours} LISTEN_FDS=1 LISTEN_FDNAMES=a:b"),
             "",
@@ -217,14 +231,18 @@ fn a_broken_environment_is_explained_variable_by_variable() {
 fn a_variable_that_is_right_or_missing_is_explained_too() {
     for (environment, status, parts) in [
         ("LISTEN_PID=x LISTEN_FDS=1", 3, &["LISTEN_PID=x", ", this process"][..]),
-        ("LISTEN_FDS=1", 3, &["goes with LISTEN_FDS; this process would be "]),
+        ("LISTEN_FDS=1", 3, &["LISTEN_PID is not set MISSING the process that"]),
         ("LISTEN_PID=$$ LISTEN_FDS=0", 3, &["LISTEN_FDS=0", "1 or more, 65536 at most"]),
-        ("LISTEN_FDNAMES=a", 3, &["expected only beside a LISTEN_FDS"]),
-        ("LISTEN_PID=$$ LISTEN_FDS=1", 0, &["called `unknown`"]),
+        ("LISTEN_FDNAMES=a", 3, &["LISTEN_FDNAMES=a WRONG needs a LISTEN_FDS"]),
+        (
+            "LISTEN_PID=$$ LISTEN_FDS=1",
+            0,
+            &["LISTEN_FDNAMES is not set optional: a name", "otherwise `unknown`"],
+        ),
         (
             "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=a",
             0,
-            &["this process", "fd 3 to fd 3, all open", "one name for each"],
+            &["this process", "fd 3, which is open", "one name for each"],
         ),
     ] {
         expect_words(environment, "", status, parts);
@@ -237,8 +255,59 @@ fn expect_words(environment: &str, redirections: &str, status: i32, parts: &[&st
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let mut command = hand_over_with(listener, environment, redirections, &["inspect"]);
     let finished = run(&mut command).expect_code(status);
+    let text = words(&finished);
     for part in parts {
-        assert!(finished.stdout.contains(part), "no `{part}`: {}", finished.describe());
+        assert!(text.contains(part), "no `{part}`: {}", finished.describe());
+    }
+}
+
+/// What it printed, without the line breaks and the columns.
+fn words(finished: &Finished) -> String {
+    finished.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_several_descriptors_are_refused_for_is_listed() {
+    for (count, lists) in [(1, false), (2, true)] {
+        let environment = format!("LISTEN_PID=$$ LISTEN_FDS={count}");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let redirections = "3</dev/null 4</dev/null";
+        let finished = run(&mut hand_over_with(listener, &environment, redirections, &["inspect"]));
+        let finished = finished.expect_code(4);
+        assert_eq!(finished.stdout.contains("\nRefused\n"), lists, "{}", finished.describe());
+    }
+}
+
+#[test]
+fn a_socket_on_standard_input_needs_no_variables() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let mut command = program();
+    command.arg("inspect").stdin(OwnedFd::from(listener));
+    let finished = run(&mut command).expect_code(0);
+    let text = words(&finished);
+    for part in ["LISTEN_PID is not set not needed", "LISTEN_FDS is not set not needed", "--inetd"]
+    {
+        assert!(text.contains(part), "no `{part}`: {}", finished.describe());
+    }
+    assert!(!text.contains("MISSING") && !text.contains(" ok "), "{}", finished.describe());
+}
+
+/// A process id that differs is why the number of the pidfd does.
+#[test]
+fn another_process_is_not_taken_for_a_reused_id() {
+    let test = "inspect with the LISTEN_PIDFDID of another process";
+    if socket_activate_echo::activation::own_pidfd_id().is_none() {
+        return not_run(test, "this kernel has no pidfs (Linux 6.9)", false);
+    }
+    for (environment, reused) in [
+        ("LISTEN_PID=1 LISTEN_FDS=1 LISTEN_PIDFDID=1", false),
+        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=1", true),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let finished = run(&mut hand_over_with(listener, environment, "", &["inspect"]));
+        let environment_part = words(&finished);
+        let (_, rows) = environment_part.split_once("Environment").expect("the section");
+        assert_eq!(rows.contains("was reused"), reused, "{}", finished.describe());
     }
 }
 

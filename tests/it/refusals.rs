@@ -45,7 +45,7 @@ fn a_wrong_environment_is_explained() {
         ("LISTEN_PID=$$ LISTEN_FDS=99999999999999999999", &["1 or more, 65536 at most"]),
         (
             "LISTEN_PID=99999999999 LISTEN_FDS=1",
-            &["LISTEN_PID=99999999999 is larger than any such number", "unset LISTEN_FDS"],
+            &["LISTEN_PID=99999999999 is too large", "unset LISTEN_FDS"],
         ),
         ("LISTEN_PID=x LISTEN_FDS=1", &["LISTEN_PID=x", "not a number"]),
         ("LISTEN_PID=1 LISTEN_FDS=1", &["process 1 is ", "our ancestry: ", "exec the program"]),
@@ -66,7 +66,7 @@ fn a_process_id_that_was_used_again_is_told_by_the_pidfd() {
     }
     refused("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=1")
         .expect_code(ENVIRONMENT)
-        .expect_stderr(&["LISTEN_PIDFDID=1", "used again"]);
+        .expect_stderr(&["LISTEN_PIDFDID=1", "reused"]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn without_a_listening_manager_it_warns_and_serves() {
     let dir = Dir::new();
     let path = dir.path("notify").display().to_string();
     for (notify_socket, warning) in [
-        (None, "warning: --sdnotify is given but NOTIFY_SOCKET is not set: nobody is told; use"),
+        (None, "warning: --sdnotify is given but NOTIFY_SOCKET is not set: no service manager"),
         (Some(path.as_str()), "warning: send READY=1 to NOTIFY_SOCKET="),
     ] {
         let (listener, mut client) = listener();

@@ -20,7 +20,7 @@ use crate::activation::{Environment, Inherited, InheritedFd, Service};
 use crate::activator::{self, Bound};
 use crate::address::Address;
 use crate::cli::ActivateArgs;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, MORE_DESCRIPTORS, Result};
 use crate::notify::FdName;
 
 /// What systemd calls the one socket of a process that `Accept=yes` started.
@@ -72,15 +72,18 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
 /// start that fails and not the first client.
 fn check_room(sockets: &[Bound], accept: bool) -> Result<()> {
     // One for the signals; one for a socket that is on its way to its number, or for the pidfd. To
-    // accept takes one for the connection and two for the pipe that tells of its process.
+    // accept takes one for the connection and two for the pipe on which its process reports an error.
     let descriptors = if accept { 4 } else { 2 };
     let Some(socket) = sockets.first() else { return Ok(()) };
     let room: std::io::Result<Vec<_>> =
         (0..descriptors).map(|_| socket.as_fd().try_clone_to_owned()).collect();
     room.map(drop).map_err(|error| {
-        Error::new(ErrorKind::Bind, format!("keep room to hand over {} sockets", sockets.len()))
-            .because(error)
-            .remedy("raise the descriptor limit: `ulimit -n`, LimitNOFILE=")
+        Error::new(
+            ErrorKind::Bind,
+            format!("reserve the descriptors to hand over {} sockets", sockets.len()),
+        )
+        .because(error)
+        .remedy(MORE_DESCRIPTORS)
     })
 }
 
@@ -122,7 +125,7 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
     for address in &args.listen {
         if let Address::VsockMux(..) = address {
             return Err(usage(format!("bind {address}: vsock-mux: is for clients"))
-                .remedy("use vsock:any:PORT inside of the virtual machine"));
+                .remedy("use vsock:any:PORT inside the virtual machine"));
         }
         if args.accept && !address.kind().has_connections() {
             return Err(usage(format!("--accept with {address}: it has no connections to accept"))

@@ -61,7 +61,7 @@ impl Signals {
 ///
 /// # Errors
 ///
-/// A system call failed that should not, or all of the sockets listened and do so no more.
+/// A system call failed that should not, or every socket was a listener that was shut down.
 pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited> {
     let mut waiting: Vec<_> = sockets.iter().enumerate().collect();
     loop {
@@ -102,14 +102,14 @@ pub(super) fn ready<'a>(
     Ok(fds.iter().map(PollFd::revents).collect())
 }
 
-/// What poll(2) reports, for ever, of a listening socket that was shut down.
+/// What poll(2) reports of a listening socket that was shut down, each time that it is asked.
 pub(super) fn is_hung_up(events: PollFlags) -> bool {
     events.intersects(PollFlags::RDHUP | PollFlags::HUP)
 }
 
-/// shutdown(2) is for every holder of the socket, and one of the others called it.
+/// shutdown(2) applies to every holder of the socket, and one of the others called it.
 pub(super) fn shut_down(socket: &Bound) -> Error {
     let message = format!("accept on {socket}: the socket does not listen any more");
     Error::new(ErrorKind::Other, message)
-        .remedy("bind it anew: another process that has it called shutdown(2)")
+        .remedy("start `activate` again: another process that shares the socket called shutdown(2)")
 }

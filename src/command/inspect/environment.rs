@@ -10,12 +10,31 @@ use crate::proc;
 /// Whether a value is what it should be, and what that is.
 type Verdict = (bool, String);
 
-/// Explains the variables of sd_listen_fds(3) always, the others if they are set.
-pub(super) fn explain(environment: &Environment, open: &[Open]) -> Vec<Variable> {
+/// Explains the variables of sd_listen_fds(3) always, the others if they are set. The former are not
+/// needed if a socket is standard input.
+pub(super) fn explain(
+    environment: &Environment,
+    open: &[Open],
+    is_standard_input: bool,
+) -> Vec<Variable> {
     let process = Process::reading(environment);
+    let needed = |note| match is_standard_input {
+        true => (true, "not needed: the socket is standard input".to_owned()),
+        false => (false, note),
+    };
     let judged = [
-        ("LISTEN_PID", Some(listen_pid(environment, process))),
-        ("LISTEN_FDS", Some(listen_fds(environment, open))),
+        (
+            "LISTEN_PID",
+            Some(listen_pid(environment, process).unwrap_or_else(|| {
+                needed(format!("the process that the sockets are for: {}", process.pid))
+            })),
+        ),
+        (
+            "LISTEN_FDS",
+            Some(listen_fds(environment, open).unwrap_or_else(|| {
+                needed("how many descriptors are handed over, from fd 3 on".to_owned())
+            })),
+        ),
         ("LISTEN_FDNAMES", Some(listen_fdnames(environment))),
         ("LISTEN_PIDFDID", listen_pidfdid(environment, process)),
         ("NOTIFY_SOCKET", notify_socket()),
@@ -29,33 +48,31 @@ pub(super) fn explain(environment: &Environment, open: &[Open]) -> Vec<Variable>
     judged.into_iter().chain(others).filter_map(row).collect()
 }
 
-/// What is shown as it is, because it tells who started us: systemd.exec(5), systemd.socket(5) and
+/// What is shown as it is, because it tells who started this process: systemd.exec(5), systemd.socket(5) and
 /// the container interface of systemd.
 const INFORMATION: [(&str, &str); 8] = [
     ("INVOCATION_ID", "systemd started this process, or a parent of it, as part of a unit"),
     ("SYSTEMD_EXEC_PID", "the process that systemd started"),
-    ("JOURNAL_STREAM", "the journal's device and inode number, if output goes there"),
-    ("FDSTORE", "how many descriptors the manager would keep for us"),
-    ("REMOTE_ADDR", "the peer of an Accept=yes connection"),
-    ("REMOTE_PORT", "its port"),
-    ("SO_COOKIE", "the kernel's number of the connection"),
+    ("JOURNAL_STREAM", "the device and inode number of the journal, if output goes there"),
+    ("FDSTORE", "how many descriptors the service manager stores for this process"),
+    ("REMOTE_ADDR", "the client's address: Accept=yes, or `activate --accept`"),
+    ("REMOTE_PORT", "the client's port"),
+    ("SO_COOKIE", "the kernel's number for the connection"),
     ("container", "the engine whose container this is"),
 ];
 
-fn listen_pid(environment: &Environment, process: Process) -> Verdict {
+/// `None` if it is not set, here and below.
+fn listen_pid(environment: &Environment, process: Process) -> Option<Verdict> {
+    environment.listen_pid.as_ref()?;
     let pid = process.pid;
-    if environment.listen_pid.is_none() {
-        let ok = environment.listen_fds.is_none();
-        return (ok, format!("goes with LISTEN_FDS; this process would be {pid}"));
-    }
-    match environment.check_pid(process) {
+    Some(match environment.check_pid(process) {
         Ok(()) => (true, "this process".to_owned()),
         Err(EnvironmentError::OtherPid { listen_pid, .. }) => {
             let other = proc::describe(listen_pid);
             (false, format!("expected {pid}, this process; {other}"))
         }
         Err(_) => (false, format!("expected {pid}, this process")),
-    }
+    })
 }
 
 fn listen_pidfdid(environment: &Environment, process: Process) -> Option<Verdict> {
@@ -63,41 +80,41 @@ fn listen_pidfdid(environment: &Environment, process: Process) -> Option<Verdict
     Some(match (environment.check_pidfd(process), process.pidfd_id) {
         (Ok(()), Some(_)) => (true, "the inode number of this process's pidfd".to_owned()),
         (Ok(()), None) => (true, "not checked: this kernel has no pidfs (Linux 6.9)".to_owned()),
-        (Err(EnvironmentError::OtherPidfd { pidfd_id, .. }), _) => (
-            false,
-            format!(
-                "expected {pidfd_id}, the inode number of this process's pidfd: the process id was \
-                 used again"
-            ),
-        ),
+        (Err(EnvironmentError::OtherPidfd { pidfd_id, .. }), _) => {
+            // Beside the id of another process, it is that process's.
+            let is_our_pid = environment.check_pid(process).is_ok();
+            let why = if is_our_pid { ": the process id was reused" } else { "" };
+            (false, format!("expected {pidfd_id}, the inode number of this process's pidfd{why}"))
+        }
         (Err(_), _) => (false, "expected the inode number of a pidfd".to_owned()),
     })
 }
 
-fn listen_fds(environment: &Environment, open: &[Open]) -> Verdict {
-    if environment.listen_fds.is_none() {
-        let ok = environment.listen_pid.is_none();
-        return (ok, "goes with LISTEN_PID; a count of descriptors".to_owned());
-    }
+fn listen_fds(environment: &Environment, open: &[Open]) -> Option<Verdict> {
+    environment.listen_fds.as_ref()?;
     let Ok(count) = environment.check_count() else {
-        return (false, format!("expected a count of 1 or more, {LISTEN_FDS_MAX} at most"));
+        return Some((false, format!("expected a count of 1 or more, {LISTEN_FDS_MAX} at most")));
     };
-    let range = format!("fd 3 to fd {}", count + 2);
     let is_closed = |row: &&Open| row.announced.is_some() && !row.is_open;
     let closed: Vec<_> = open.iter().filter(is_closed).map(|row| row.fd.to_string()).collect();
-    if closed.is_empty() {
-        return (true, format!("{range}, all open"));
-    }
-    let closed = closed.join(", ");
-    (
-        false,
-        format!("{range}, not open: {closed}; a stale value of a parent, or something closed them"),
-    )
+    let why = "closed on the way, or LISTEN_FDS is left over from a parent process";
+    Some(match (count, closed.as_slice()) {
+        (1, []) => (true, "fd 3, which is open".to_owned()),
+        (1, _) => (false, format!("fd 3, which is not open: {why}")),
+        (_, []) => (true, format!("fd 3 to fd {}, all open", count + 2)),
+        (_, closed) => {
+            let (last, closed) = (count + 2, closed.join(", "));
+            (false, format!("fd 3 to fd {last}, of which these are not open: {closed}; {why}"))
+        }
+    })
 }
 
 fn listen_fdnames(environment: &Environment) -> Verdict {
     if environment.listen_fdnames.is_none() {
-        return (true, "optional: without it each descriptor is called `unknown`".to_owned());
+        return (
+            true,
+            "optional: a name for each descriptor, which is otherwise `unknown`".to_owned(),
+        );
     }
     // Without a count, any number of names is wrong.
     let count = environment.check_count().unwrap_or(0);
@@ -106,7 +123,7 @@ fn listen_fdnames(environment: &Environment) -> Verdict {
         Err(EnvironmentError::NameCount { names, fds, .. }) if fds > 0 => {
             (false, format!("expected {fds} name(s), there are {names}"))
         }
-        Err(_) => (false, "expected only beside a LISTEN_FDS that is a number".to_owned()),
+        Err(_) => (false, "needs a LISTEN_FDS that is a valid count".to_owned()),
     }
 }
 

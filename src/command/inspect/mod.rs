@@ -43,7 +43,8 @@ fn look() -> Report {
     let open = open::list(&environment);
     let inherited = Inherited::take();
     let activator = surroundings::activator(&environment, inherited.as_ref().ok());
-    let variables = environment::explain(&environment, &open);
+    let is_standard_input = inherited.as_ref().is_ok_and(Inherited::is_standard_input);
+    let variables = environment::explain(&environment, &open, is_standard_input);
     let (error, fds) = match inherited {
         Ok(Inherited { fds }) => {
             let refused = fds.iter().find(|fd| fd.kind.service().is_none());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::report::Open;
-use crate::activation::{Environment, Kind, LISTEN_FDS_START, SocketKind};
+use crate::activation::{Environment, Kind, LISTEN_FDS_START, Process, SocketKind};
 use crate::proc;
 use crate::sys::descriptor;
 
@@ -14,17 +14,22 @@ const ANNOUNCED_MAX: usize = 256;
 /// Every descriptor that is open or announced, in the order of the numbers.
 pub(super) fn list(environment: &Environment) -> Vec<Open> {
     let mut rows = BTreeMap::new();
+    let whose = Whose {
+        announced: environment.listen_pid.is_some()
+            && environment.check_pid(Process::reading(environment)).is_ok(),
+        standard_input: !environment.is_set(),
+    };
     for (fd, name) in announced(environment) {
-        rows.insert(fd, row(fd, Some(name)));
+        rows.insert(fd, row(fd, Some(name), whose));
     }
     for fd in proc::own_descriptors() {
-        rows.entry(fd).or_insert_with(|| row(fd, None));
+        rows.entry(fd).or_insert_with(|| row(fd, None, whose));
     }
     // The descriptor that the numbers were read through is closed again.
     rows.into_values().filter(|row| row.announced.is_some() || row.is_open).collect()
 }
 
-/// The numbers and names that `LISTEN_FDS` and `LISTEN_FDNAMES` announce to whomever.
+/// The numbers and names that `LISTEN_FDS` and `LISTEN_FDNAMES` announce, to whichever process.
 fn announced(environment: &Environment) -> Vec<(i32, String)> {
     let count = environment.listen_fds.as_ref().and_then(|value| value.to_str()?.parse().ok());
     let names = environment.listen_fdnames.as_ref().map(|names| names.to_string_lossy());
@@ -35,7 +40,16 @@ fn announced(environment: &Environment) -> Vec<(i32, String)> {
         .collect()
 }
 
-fn row(fd: i32, announced: Option<String>) -> Open {
+/// Which descriptors are meant for this process.
+#[derive(Clone, Copy)]
+struct Whose {
+    /// Those that `LISTEN_FDS` announces.
+    announced: bool,
+    /// Standard input, if it is a socket.
+    standard_input: bool,
+}
+
+fn row(fd: i32, announced: Option<String>, whose: Whose) -> Open {
     let kind =
         descriptor::duplicate(fd).ok().flatten().and_then(|fd: OwnedFd| Kind::of(fd.as_fd()).ok());
     let kind = kind.unwrap_or(Kind::Closed);
@@ -43,7 +57,7 @@ fn row(fd: i32, announced: Option<String>) -> Open {
     Open {
         fd,
         is_open: kind != Kind::Closed,
-        note: note(fd, announced.is_some(), &kind),
+        note: note(fd, announced.is_some(), &kind, whose),
         announced,
         what: kind.to_string(),
         address: match &kind {
@@ -56,20 +70,20 @@ fn row(fd: i32, announced: Option<String>) -> Open {
     }
 }
 
-fn note(fd: i32, announced: bool, kind: &Kind) -> Option<&'static str> {
+fn note(fd: i32, announced: bool, kind: &Kind, whose: Whose) -> Option<&'static str> {
     match (announced, kind) {
         (true, Kind::Closed) => Some("announced, but not open"),
         (true, Kind::File(_)) => Some("announced, but not a socket"),
         (true, Kind::Socket(socket)) if socket.service().is_none() => {
             Some("announced, but cannot be served")
         }
+        (true, Kind::Socket(_)) if !whose.announced => Some("announced, but not for this process"),
         (true, Kind::Socket(_)) => Some("as announced"),
-        (false, Kind::Socket(_)) if fd >= LISTEN_FDS_START => {
-            Some("a socket that LISTEN_FDS does not announce")
+        (false, Kind::Socket(_)) if fd == 0 && whose.standard_input => {
+            Some("handed over as standard input")
         }
-        (false, Kind::File(_)) if fd >= LISTEN_FDS_START => {
-            Some("not announced: something before us left it open")
-        }
+        (false, Kind::Socket(_)) if fd >= LISTEN_FDS_START => Some("a socket, but not announced"),
+        (false, Kind::File(_)) if fd >= LISTEN_FDS_START => Some("left open by a parent process"),
         (false, _) => None,
     }
 }

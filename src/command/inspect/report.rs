@@ -84,7 +84,7 @@ pub(super) struct Open {
     pub(super) note: Option<&'static str>,
 }
 
-/// An environment variable that activation has to do with.
+/// An environment variable of activation.
 #[derive(Debug, Serialize)]
 pub(super) struct Variable {
     pub(super) name: &'static str,
@@ -93,7 +93,7 @@ pub(super) struct Variable {
     pub(super) note: String,
 }
 
-/// Who seems to have started us.
+/// Who seems to have started this process.
 #[derive(Debug, Serialize)]
 pub(super) struct Activator {
     pub(super) guess: String,

@@ -1,23 +1,22 @@
-//! Who seems to have started us, and what may forbid what we try.
+//! Who seems to have started this process, and what may forbid its system calls.
 
 use std::fs;
 
 use super::report::{Activator, Confinement};
-use crate::activation::{Environment, Inherited, Origin, ancestry};
+use crate::activation::{Environment, Inherited, ancestry};
 use crate::proc::{Cgroups, Fields, security_label};
 
 pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>) -> Activator {
     let pid = std::process::id();
     let chain = ancestry(pid);
-    let is_standard_input = inherited
-        .is_some_and(|inherited| inherited.fds.iter().any(|fd| fd.origin == Origin::StandardInput));
     let clues = Clues {
         pid,
         container: container(),
         systemd_exec_pid: text("SYSTEMD_EXEC_PID").and_then(|pid| pid.parse().ok()),
         invocation: text("INVOCATION_ID").is_some(),
         listen_pid: environment.listen_pid.is_some() && inherited.is_some(),
-        is_standard_input,
+        is_standard_input: inherited.is_some_and(Inherited::is_standard_input),
+        is_wrong: environment.is_set() && inherited.is_none(),
         parent: chain.get(1).map(|parent| parent.name.clone()),
     };
     Activator {
@@ -55,6 +54,8 @@ struct Clues {
     listen_pid: bool,
     /// A socket was handed over as standard input.
     is_standard_input: bool,
+    /// Variables announce descriptors, and cannot be right.
+    is_wrong: bool,
     parent: Option<String>,
 }
 
@@ -71,24 +72,28 @@ impl Clues {
             Some(exec) if exec == *pid => return "systemd, as a process of a unit".to_owned(),
             Some(exec) if self.invocation && !self.listen_pid => {
                 return format!(
-                    "{parent}, in a unit whose process is {exec}: something forked in between"
+                    "{parent}, in a unit whose process is {exec}: a wrapper in between forked"
                 );
             }
             _ => {}
         }
         if self.is_standard_input {
-            return "systemd with StandardInput=socket, inetd, or systemd-socket-activate --inetd"
+            return "inetd, systemd with StandardInput=socket, or an activator with --inetd"
                 .to_owned();
         }
         if self.listen_pid {
-            return "an activator that runs the program in its own place, as \
-                    systemd-socket-activate and `socket-activate-echo activate` do"
+            return "an activator such as systemd-socket-activate or `socket-activate-echo activate`"
                 .to_owned();
         }
         match &self.container {
+            _ if self.is_wrong => {
+                format!(
+                    "unknown: the parent is {parent}, and the LISTEN_ variables are not valid for this process"
+                )
+            }
             Some(container) => format!(
-                "none: {parent} started it, without sockets; {container} was not activated itself, \
-                 or does not pass them on"
+                "none: {parent} started it, without sockets; {container} was handed none itself, or \
+                 does not pass them on"
             ),
             None => format!("none: {parent} started it, without sockets"),
         }
@@ -125,6 +130,7 @@ mod tests {
             invocation: false,
             listen_pid: false,
             is_standard_input: false,
+            is_wrong: false,
             parent: Some("bash".into()),
         }
     }
@@ -134,12 +140,13 @@ mod tests {
         for (clues, guess) in [
             (clues(), "none: bash started it"),
             (Clues { parent: None, ..clues() }, "outside of this PID namespace"),
-            (Clues { listen_pid: true, ..clues() }, "in its own place"),
+            (Clues { listen_pid: true, ..clues() }, "an activator such as"),
+            (Clues { is_wrong: true, ..clues() }, "unknown: the parent is bash"),
             (Clues { is_standard_input: true, ..clues() }, "StandardInput=socket"),
             (Clues { systemd_exec_pid: Some(7), ..clues() }, "systemd, as a process of a unit"),
             (
                 Clues { systemd_exec_pid: Some(5), invocation: true, ..clues() },
-                "whose process is 5: something forked",
+                "whose process is 5: a wrapper",
             ),
             (
                 Clues { container: Some("podman".into()), pid: 1, listen_pid: true, ..clues() },
@@ -147,11 +154,11 @@ mod tests {
             ),
             (
                 Clues { container: Some("podman".into()), listen_pid: true, ..clues() },
-                "in its own place",
+                "an activator such as",
             ),
             (
                 Clues { container: Some("podman".into()), ..clues() },
-                "bash started it, without sockets; podman was not activated itself",
+                "bash started it, without sockets; podman was handed none itself",
             ),
         ] {
             assert!(clues.guess().contains(guess), "{guess}: {}", clues.guess());

@@ -8,7 +8,7 @@ use crate::text::Escaped;
 
 /// The report as text.
 pub(super) fn render(report: &Report) -> String {
-    let mut text = Escaped::new(&verdict(report)).to_string() + "\n";
+    let mut text = wrap(&Escaped::new(&verdict(report)).to_string(), 2) + "\n";
     for (title, rows) in [
         ("Handed over", inherited(&report.fds)),
         ("Options", options(&report.fds)),
@@ -49,12 +49,34 @@ fn section(title: &str, rows: &[Row], text: &mut String) {
     let widths: Vec<_> = (0..columns).map(width).collect();
     let _ = writeln!(text, "\n{title}");
     for row in &rows {
+        let (last, before) = row.split_last().expect("a row has cells");
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
+        for (cell, width) in before.iter().zip(&widths) {
             let _ = write!(line, "  {cell:width$}");
         }
-        let _ = writeln!(text, "{}", line.trim_end());
+        let indent = line.chars().count() + 2;
+        let _ = writeln!(text, "{}", wrap(&format!("{line}  {last}"), indent).trim_end());
     }
+}
+
+/// The text with line breaks between words where a line would be longer than a terminal's usual
+/// width, followed by `indent` spaces. A line that has no room for a sentence is left as it is.
+fn wrap(text: &str, indent: usize) -> String {
+    const WIDTH: usize = 80;
+    const ROOM: usize = 30;
+    let (mut wrapped, mut column) = (String::new(), 0);
+    for (index, word) in text.split(' ').enumerate() {
+        let len = word.chars().count();
+        if column > indent && column + 1 + len > WIDTH && indent + ROOM <= WIDTH {
+            let _ = write!(wrapped, "\n{:indent$}{word}", "");
+            column = indent + len;
+        } else {
+            let space = if index == 0 { "" } else { " " };
+            let _ = write!(wrapped, "{space}{word}");
+            column += space.len() + len;
+        }
+    }
+    wrapped
 }
 
 fn cells<const N: usize>(cells: [&str; N]) -> Row {
@@ -92,8 +114,10 @@ fn options(fds: &[Inherited]) -> Vec<Row> {
     fds.iter().filter_map(row).collect()
 }
 
+/// Empty if there is one, which is the verdict.
 fn refused(fds: &[Inherited]) -> Vec<Row> {
-    fds.iter().filter_map(|fd| Some(vec![fd.refusal.clone()?])).collect()
+    let rows: Vec<Row> = fds.iter().filter_map(|fd| Some(vec![fd.refusal.clone()?])).collect();
+    if rows.len() > 1 { rows } else { Vec::new() }
 }
 
 /// The options that are on, or have a value, in one line.
@@ -156,7 +180,13 @@ fn variable(variable: &Variable) -> Row {
         Some(value) => format!("{}={value}", variable.name),
         None => format!("{} is not set", variable.name),
     };
-    cells([&assignment, if variable.ok { "ok" } else { "WRONG" }, &variable.note])
+    let verdict = match (variable.ok, &variable.value) {
+        (true, Some(_)) => "ok",
+        (true, None) => "",
+        (false, Some(_)) => "WRONG",
+        (false, None) => "MISSING",
+    };
+    cells([&assignment, verdict, &variable.note])
 }
 
 fn process(report: &Report) -> Vec<Row> {

@@ -196,7 +196,7 @@ impl Answers {
             Due::Send => send(way, socket, reply, space),
             Due::Drop => {
                 let age = space.limits.deferred_reply_age_max;
-                let why = format!("its sender has taken nothing for {age:?}");
+                let why = format!("its sender has read nothing for {age:?}");
                 socket.refuse(reply.name, 1, &Refusal::new(true, why), space);
                 true
             }

@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(asked(&mut batch_size, 20, 10)[3..], [32; 7]);
         let fewer = asked(&mut batch_size, 1, 10);
         assert_eq!(fewer[..6], [32, 16, 8, 4, 2, 1]);
-        // One that has lately paid is tried again at once.
+        // What found a second one recently is tried again at once.
         assert_eq!(asked(&mut batch_size, 2, 5).iter().max(), Some(&4));
     }
 }

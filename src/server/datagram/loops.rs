@@ -7,7 +7,7 @@
 //!   answered.
 //! - Each reply may take one hop less than the datagram that it answers, as if a router had passed
 //!   it on. So whatever goes in circles between servers like this one ends, however many they are.
-//! - Another kind of echo server starts the hops anew. It is known by what it sends: the very same
+//! - Another kind of echo server starts with a new hop limit. It is known by what it sends: the very same
 //!   bytes, thousands of times a second; from the port of a service for a second, and from one that
 //!   could be a client's for longer than clients do.
 
@@ -117,8 +117,8 @@ impl Loops {
         match limit.hops.saturating_sub(1) {
             0 => Err(Refusal::new(
                 true,
-                "it has no hops left: it went in circles between servers, or its sender allows \
-                 it one hop only",
+                "its hop limit is used up: it went in circles between servers, or its sender set a \
+                 hop limit of 1",
             )),
             hops if hops >= own => Ok(None),
             hops => Ok(Some(HopLimit { hops, ..limit })),
@@ -153,8 +153,8 @@ impl Loops {
             return Some(Refusal::new(
                 true,
                 format!(
-                    "{peer} sends the same bytes thousands of times a second, as only a server \
-                     does that echoes our replies"
+                    "{peer} sends the same bytes thousands of times a second, as only a \
+                     server that echoes our replies does"
                 ),
             ));
         } else {

@@ -63,7 +63,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Whether the socket has lost its path: its owner may be gone, or have bound the path anew while
+    /// Whether the socket has lost its path: its owner may be gone, or have bound the path again while
     /// another process still holds the old socket, such as a child between fork(2) and execve(2).
     fn is_unlinked(&self) -> bool {
         let links = |file| rustix::fs::fstat(file).map_or(0, |stat| stat.st_nlink);
@@ -160,8 +160,8 @@ impl Routes {
             return Ok(());
         }
         Err(told(
-            "its sender has an abstract name, and may be in another network namespace than this \
-             socket, where the name is somebody else's",
+            "its sender has an abstract name and may be in another network namespace: from here, \
+             the name could lead to another process",
         ))
     }
 
@@ -173,7 +173,7 @@ impl Routes {
         let Some(sender) = uid.or(self.only_sender) else {
             return Err(told(
                 "the kernel does not tell which user sent it; set PassCredentials=yes in the \
-                 socket unit, so that it does from the first one on",
+                 socket unit (`activate` does the same by itself)",
             ));
         };
         if stat.st_uid != sender {

@@ -124,8 +124,8 @@ impl Socket {
         if refusal.is_told && !self.has_told.replace(true) {
             let socket = space.name(self.source());
             log::warn!(
-                "a datagram from {peer} on {socket} is not answered: {refusal} (said once; --debug \
-                 tells of each)"
+                "a datagram from {peer} on {socket} is not answered: {refusal} (logged once; \
+                 --debug logs each)"
             );
         }
         let source = self.source();

@@ -74,7 +74,7 @@ impl Way {
         let mut result = self.try_send(socket, reply)?;
         if let (Err(error), Self::Unix { routes, .. }) = (&result, &mut *self) {
             if is_gone(error) {
-                // Its sender may have bound the name anew since.
+                // Its sender may have bound the name again since.
                 routes.forget(reply.name);
                 result = self.try_send(socket, reply)?;
             }
