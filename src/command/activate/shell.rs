@@ -10,7 +10,7 @@ use crate::text;
 pub(super) fn command_line(target: &Target) -> String {
     const CHARS_MAX: usize = 200;
     let words = std::iter::once(&target.arg0).chain(&target.arguments);
-    let line = words.map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    let line = words.map(quote).collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
