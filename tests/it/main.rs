@@ -5,6 +5,7 @@
 mod activate;
 mod activate_faults;
 mod activators;
+mod announce;
 mod architecture;
 mod bench;
 mod clients;

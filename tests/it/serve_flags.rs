@@ -318,7 +318,7 @@ fn what_is_no_socket_to_serve_is_refused_with_its_directive() {
     let open = |path| OwnedFd::from(File::open(path).expect("open"));
     for (fd, what, remedy) in [
         (open("/dev/null"), "is a character device", "instead of ListenSpecial="),
-        (open(env!("CARGO_MANIFEST_DIR")), "is a directory", "a runtime that leaks"),
+        (open(env!("CARGO_MANIFEST_DIR")), "is a directory", "parent process left it open"),
         (
             open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
             "is a regular file",
