@@ -19,6 +19,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path .", "it would change the machine; the image is built the same way"),
     ("STREAM=next", "Fedora CoreOS cannot be downloaded in a test"),
     ("CID=20", "a variable of the commands beside it"),
+    ("sudo dnf install -y qemu butane coreos-installer", "a part of Fedora CoreOS's recipe"),
     ("mkdir -p ~/.local/share/libvirt/images/", "a part of Fedora CoreOS's recipe"),
     (
         "file=$(coreos-installer download -s \"${STREAM}\" -p qemu -f qcow2.xz --decompress \

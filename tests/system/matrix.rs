@@ -93,7 +93,7 @@ fn render(cells: &Cells) -> String {
 }
 
 const PREFACE: &str = "\
-# What was seen to work
+# What works where
 
 This page shows which sockets work with which engine. The tests in `tests/system` generate it, and fail if
 they see something other than the page says. *yes*: a client sent bytes and verified every byte of the echo.
@@ -102,8 +102,8 @@ rows are tried in the VM.
 
 A *plain service* is a unit that runs the program without a container (`systemd/plain`).
 *systemd-socket-activate* starts the program directly; in the *Podman* columns it starts
-`podman run --network=none`. It cannot bind MPTCP, so `socket-activate-echo activate` does that.
-The *VM* runs Debian 13.
+`podman run --network=none`. Because systemd-socket-activate cannot bind MPTCP, `socket-activate-echo activate`
+starts Podman in that row. The *VM* runs Debian 13.
 
 ";
 
