@@ -26,22 +26,22 @@ end
 
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s t -l start-sleep -d 'Wait before the first receive [default: 0]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l connections-max -d 'Serve at most N connections at the same time' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l busy-poll -d '`auto`: poll while recent polling found work; never when idle' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l busy-poll -d 'Poll for the next event before a thread sleeps' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l workers -d 'Serve with N threads' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l generate -d 'Write the man pages and completions below DIR' -r -f -a "(__fish_complete_directories)"
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s d -l debug -d 'Log a line for each receive and send'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s s -l sdnotify -d 'Send READY=1 to the service manager'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s V -l version -d 'Print version'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "serve" -d 'Echo on the sockets that were handed over'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "serve" -d 'Echo on the sockets that were passed to it'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "activate" -d 'Bind sockets and, on the first traffic, run a command with them'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "probe" -d 'Send to echo servers, verify what comes back, and say what is wrong'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "bench" -d 'Put load on echo servers and report throughput and latency'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "inspect" -d 'Explain the file descriptors that were handed over'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "inspect" -d 'Explain the file descriptors that were passed to it'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s t -l start-sleep -d 'Wait before the first receive [default: 0]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l connections-max -d 'Serve at most N connections at the same time' -r
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l busy-poll -d '`auto`: poll while recent polling found work; never when idle' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l busy-poll -d 'Poll for the next event before a thread sleeps' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l workers -d 'Serve with N threads' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s d -l debug -d 'Log a line for each receive and send'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s s -l sdnotify -d 'Send READY=1 to the service manager'
@@ -65,8 +65,8 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s m -l mode -d 'Kind of load' -r -f -a "pingpong\t'One message in flight on each connection or datagram socket'
 bulk\t'Streams, written and read as fast as possible'
 flood\t'Datagrams with many in flight; counts the lost ones'
-idle\t'Connections without traffic: memory of each, then whether each still answers'
-cold\t'Starts of each --run, activated on ADDR: the time from fork to the first echo'"
+idle\t'Connections without traffic: their memory, then whether each still answers'
+cold\t'Starts each --run many times, activated on ADDR: time from fork to the first echo'"
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s c -l connections -d 'Connections, or datagram sockets' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s s -l size -d 'Bytes of each message [default: 64; bulk: 65536]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s d -l duration -d 'Measured time of each round' -r
@@ -88,11 +88,11 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -l json -d 'Print one JSON document instead of a table'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "serve" -d 'Echo on the sockets that were handed over'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "serve" -d 'Echo on the sockets that were passed to it'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "activate" -d 'Bind sockets and, on the first traffic, run a command with them'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "probe" -d 'Send to echo servers, verify what comes back, and say what is wrong'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "bench" -d 'Put load on echo servers and report throughput and latency'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "inspect" -d 'Explain the file descriptors that were handed over'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "inspect" -d 'Explain the file descriptors that were passed to it'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c socket-activate-echo -n 'string match --quiet --regex "^([^:]*=)?(tcp|udp|vsock|vsock-dgram|vsock-seqpacket|mptcp|sctp|sctp-seqpacket|udplite):" -- (commandline --current-token --cut-at-cursor)' -f
 complete -c socket-activate-echo -n 'string match --quiet --regex "^([^:]*=)?(tcp|udp|vsock|vsock-dgram|vsock-seqpacket|mptcp|sctp|sctp-seqpacket|udplite):" -- (commandline --current-token --cut-at-cursor)' -s l -l listen -r -f

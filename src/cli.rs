@@ -20,7 +20,7 @@ pub use tip::tip;
 
 /// An echo server that takes its sockets from systemd socket activation
 ///
-/// Without a verb it is `serve`: it echoes on every socket that was handed over.
+/// Without a verb it is `serve`: it echoes on every socket that was passed to it.
 #[derive(Debug, Parser)]
 #[command(name = "socket-activate-echo", version, args_conflicts_with_subcommands = true)]
 #[command(max_term_width = 80, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
@@ -35,8 +35,8 @@ pub struct Cli {
     pub serve: ServeArgs,
     /// Write the man pages and completions below DIR
     ///
-    /// DIR is a folder like ~/.local/share or /usr/local/share. The paths that were written are
-    /// printed, and what else each shell needs to find them.
+    /// DIR is a folder like ~/.local/share or /usr/local/share. The output lists the files, and
+    /// what man and each shell need to find them.
     #[arg(long, value_name = "DIR", exclusive = true, value_hint = ValueHint::DirPath)]
     pub generate: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Echo on the sockets that were handed over
+    /// Echo on the sockets that were passed to it
     #[command(override_usage = "socket-activate-echo [serve] [OPTIONS]")]
     #[command(after_help = help::SUMMARY_WITHOUT_ADDRESSES, after_long_help = help::serve())]
     Serve(ServeArgs),
@@ -62,7 +62,7 @@ pub enum Verb {
     #[command(override_usage = "socket-activate-echo bench [OPTIONS] [[NAME=]ADDR...]")]
     #[command(after_help = help::SUMMARY, after_long_help = help::bench())]
     Bench(BenchArgs),
-    /// Explain the file descriptors that were handed over
+    /// Explain the file descriptors that were passed to it
     #[command(override_usage = "socket-activate-echo inspect [--json]")]
     #[command(after_help = help::SUMMARY_WITHOUT_ADDRESSES, after_long_help = help::inspect())]
     Inspect(InspectArgs),
@@ -86,7 +86,7 @@ pub struct ServeArgs {
     pub sdnotify: bool,
     /// Wait before the first receive [default: 0]
     ///
-    /// It shows what clients do while a service starts slowly.
+    /// This simulates a service that starts slowly.
     #[arg(short = 't', long, value_name = "SECONDS", default_value = "0", value_parser = seconds, hide_default_value = true)]
     pub start_sleep: Duration,
     /// Serve at most N connections at the same time
@@ -94,12 +94,12 @@ pub struct ServeArgs {
     /// More wait in the kernel's backlog. [default: as many as the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: Option<u32>,
-    /// `auto`: poll while recent polling found work; never when idle
+    /// Poll for the next event before a thread sleeps
     ///
-    /// Polling looks for the next event again and again before the thread sleeps. It answers a
-    /// single client two to four times as fast, and uses up to one whole processor while clients
-    /// are active. `auto` also sleeps while another thread needs the processor. `off` always
-    /// sleeps at once; a number polls for that many microseconds before each sleep.
+    /// Polling answers a single client two to four times as fast, and uses up to one whole
+    /// processor while clients are active. `auto` polls only while recent polls found events and no
+    /// other thread needs the processor, and never when idle. `off` always sleeps at once; a number
+    /// polls for that many microseconds before each sleep.
     #[arg(
         long,
         value_name = "auto|off|MICROSECONDS",
@@ -134,8 +134,8 @@ impl Default for Workers {
 pub struct ActivateArgs {
     /// Bind this address; may be repeated
     ///
-    /// A unix socket file that no process uses any more is replaced. One that is in use is not,
-    /// and neither is any other file. [default: the demo set, see below]
+    /// A unix socket file is replaced if no process uses it any more; other files never are.
+    /// [default: the demo set, see below]
     #[arg(short, long = "listen", value_name = "ADDR")]
     pub listen: Vec<Address>,
     /// Name of the sockets in LISTEN_FDNAMES
@@ -146,7 +146,7 @@ pub struct ActivateArgs {
     pub fdnames: Vec<String>,
     /// Run one COMMAND for each connection
     ///
-    /// Connections are accepted here, as systemd does with Accept=yes.
+    /// `activate` accepts the connections, as systemd does with Accept=yes.
     #[arg(short, long, conflicts_with = "now")]
     pub accept: bool,
     /// With --accept: at most N connections at the same time
@@ -156,7 +156,7 @@ pub struct ActivateArgs {
     pub connections_max: u32,
     /// Pass the socket as standard input and output
     ///
-    /// COMMAND is then started as inetd does it.
+    /// inetd starts its services in this way.
     #[arg(long)]
     pub inetd: bool,
     /// Run COMMAND at once, not on the first traffic
@@ -164,8 +164,8 @@ pub struct ActivateArgs {
     pub now: bool,
     /// Set a variable in COMMAND's environment
     ///
-    /// May be repeated. COMMAND inherits our whole environment. NAME without a value checks that
-    /// the variable is set there.
+    /// May be repeated. COMMAND inherits all variables of `activate`. NAME without a value is an
+    /// error if that variable is not set.
     #[arg(short = 'E', long = "setenv", value_name = "NAME[=VALUE]")]
     pub setenv: Vec<OsString>,
     /// Length of the queue of connections to accept, for listen(2)

@@ -17,9 +17,9 @@ pub enum BenchMode {
     Bulk,
     /// Datagrams with many in flight; counts the lost ones
     Flood,
-    /// Connections without traffic: memory of each, then whether each still answers
+    /// Connections without traffic: their memory, then whether each still answers
     Idle,
-    /// Starts of each --run, activated on ADDR: the time from fork to the first echo
+    /// Starts each --run many times, activated on ADDR: time from fork to the first echo
     Cold,
 }
 
@@ -54,7 +54,7 @@ pub struct BenchArgs {
     pub rounds: Option<u32>,
     /// Take turns between servers and report ratios
     ///
-    /// In each round every server has its turn, and its ratio to the first server is taken.
+    /// Each round measures every server once. The ratios are to the first server.
     #[arg(long)]
     pub compare: bool,
     /// Send N messages a second, on a schedule
@@ -70,12 +70,12 @@ pub struct BenchArgs {
     pub busy: bool,
     /// With --mode bulk: compare every byte
     ///
-    /// A round then lasts until all of it is back.
+    /// A round then lasts until all bytes are back.
     #[arg(long)]
     pub verify: bool,
     /// With --mode flood: send many datagrams with one call
     ///
-    /// The kernel cuts them apart: UDP_SEGMENT in udp(7).
+    /// The kernel divides the data into datagrams: UDP_SEGMENT in udp(7).
     #[arg(long, hide_short_help = true)]
     pub gso: bool,
     /// With --mode flood: datagrams in flight on each socket

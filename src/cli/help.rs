@@ -40,19 +40,19 @@ Sockets:
 `serve` takes listening stream and seqpacket sockets, datagram sockets,
 connections (Accept=yes), and a socket on standard input (StandardInput=socket,
 inetd), of the families unix, IPv4, IPv6 and vsock, in any mix. It refuses
-anything else, and says which descriptor it is. Put `inspect` in the place of
-`serve` to see what was handed over.
+anything else, and says which descriptor it is. Run `inspect` in place of
+`serve` to see what was passed.
 
 Signals:
-SIGTERM and SIGINT end it with exit status 0, after it has sent back what it
-had received. The last line of the log counts what was served.
+SIGTERM and SIGINT end `serve` with exit status 0, after it has sent back what
+it had received. The last line of the log counts what was served.
 
 Environment:
   LISTEN_PID, LISTEN_PIDFDID   the process that the sockets are for
-  LISTEN_FDS                   how many there are, from descriptor 3 on
+  LISTEN_FDS                   how many sockets, from descriptor 3 on
   LISTEN_FDNAMES               their names, joined by colons
   NOTIFY_SOCKET                where --sdnotify sends READY=1
-  WATCHDOG_USEC, WATCHDOG_PID  how often to send WATCHDOG=1, and who";
+  WATCHDOG_USEC, WATCHDOG_PID  how often which process must send WATCHDOG=1";
 
 const ACTIVATE_EXAMPLES: &str = "\
 Examples:
@@ -63,7 +63,7 @@ Examples:
         --fdname web:admin PROGRAM
   One process for each connection, as with Accept=yes and inetd:
     socket-activate-echo activate -l tcp:127.0.0.1:80 --accept --inetd cat
-  What a service would be handed over:
+  What a service would receive:
     socket-activate-echo activate --now -l udp:127.0.0.1:4000 \\
         socket-activate-echo inspect";
 
@@ -72,7 +72,7 @@ Environment:
 COMMAND replaces this process, so it has the same process id. It finds
 LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES set. With --accept, each connection
 has a process of its own, which also finds REMOTE_ADDR and REMOTE_PORT. Sockets
-that were handed over to this process are passed on, before those of -l.
+that were passed to `activate` itself are passed on, before those of -l.
 
 The unix sockets of the demo set are files in the folder HOME. A socket file
 remains when COMMAND ends; the next start replaces it.";
@@ -96,12 +96,12 @@ A row has the time of connect(2), the time to the first byte of the first reply,
 the shortest and the median round trip, and the verdict: echoed, skipped, or the
 name of the failure. What is wrong follows on standard error, with its likely
 cause and the next command to run. After a second of waiting, a line there says
-what is waited for, and why it may take time.
+what `probe` waits for, and why it may take time.
 
 A socket of the demo set is skipped if this kernel cannot have it, such as vsock
-without its loopback transport, or if its packets cannot carry --size. That
-counts as no failure. An address that you name is never skipped. The exit status
-is that of the first address that failed.
+without its loopback transport, or if its packets cannot carry --size. That is
+no failure. An address on the command line is never skipped. The exit status is
+that of the first address that failed.
 
 JSON:
 --json prints one object with schema (1), exit_status, message_size, and
@@ -112,7 +112,7 @@ if not measured), message and remedy (text or null).
 
 Environment:
   HOME      the folder of the unix sockets of the demo set
-  NO_COLOR  if set, the verdicts have no colour on a terminal either";
+  NO_COLOR  if set, the verdicts have no colour, even on a terminal";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
@@ -134,15 +134,15 @@ Examples:
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
-  What systemd's own activator hands over:
+  What systemd's own activator passes:
     systemd-socket-activate -l 4000 socket-activate-echo inspect
   What a container finds, as JSON:
     systemd-socket-activate -l 4000 podman run --rm --network=none \\
         localhost/socket-activate-echo \\
         /socket-activate-echo inspect --json
-  A unit, for one start:
+  What a unit receives, until the next boot:
     systemctl edit --runtime NAME.service
-  There, write these lines below [Service]:
+  In the editor, write these lines below [Service]:
     Type=oneshot
     ExecStart=
     ExecStart=/usr/local/bin/socket-activate-echo inspect";
@@ -151,9 +151,9 @@ const INSPECT_OUTPUT: &str = "\
 Output:
 Each descriptor: its name, what the kernel says it is, its addresses, the
 options that matter, and whether and how `serve` would serve it. Each variable
-of the environment, with what sd_listen_fds(3) expects. The chain of parents
-that handed it over. Nothing is accepted or received, so a client that waits
-goes on waiting. The exit status is the one that `serve` would end with.";
+of the environment, with what sd_listen_fds(3) expects. The parent processes.
+Nothing is accepted or received, so a client that waits goes on waiting. The
+exit status is the one that `serve` would end with.";
 
 pub(super) fn program() -> String {
     sections(&[PROGRAM_EXAMPLES, &addresses(true)])

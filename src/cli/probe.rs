@@ -32,7 +32,7 @@ pub struct ProbeArgs {
     pub timeout: Duration,
     /// Retry until something listens, within --timeout
     ///
-    /// The time limit of the reply begins after that.
+    /// The time limit of the first reply begins after that.
     #[arg(short, long)]
     pub wait: bool,
     /// Print one JSON document instead of rows

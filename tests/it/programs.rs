@@ -23,7 +23,7 @@ pub(crate) struct Program {
 const HALF_CLOSES: &str = "half-closes";
 /// UCSPI: the connection is descriptors 6 and 7 of a command, which is a shell here.
 const COUNTS: &str =
-    "does nothing: the shell that it runs counts the bytes, because it cannot half-close";
+    "does nothing: it cannot half-close, so the shell that it runs counts the bytes";
 
 /// The programs, in the order of the page. Where a client has to be told to half-close, or how long
 /// to wait for the rest afterwards, the call does.
@@ -62,7 +62,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         tool: "nc.openbsd",
         package: "netcat-openbsd",
         ends: true,
-        at_the_end: "half-closes with -N only",
+        at_the_end: "half-closes only with `-N`",
         calls: &[
             (Kind::Tcp4, "nc.openbsd -N IP PORT"),
             (Kind::Tcp6, "nc.openbsd -N IP PORT"),
@@ -99,7 +99,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         tool: "python3",
         package: "python3",
         ends: true,
-        at_the_end: "half-closes with write_eof()",
+        at_the_end: "half-closes with `write_eof()`",
         calls: &[
             (Kind::Tcp4, "python3 tests/it/asyncio_client.py tcp IP PORT"),
             (Kind::Tcp6, "python3 tests/it/asyncio_client.py tcp IP PORT"),
@@ -160,17 +160,18 @@ pub(crate) fn page() -> String {
 }
 
 const PREFACE: &str = "\
-# Other people's clients
+# Clients of other projects
 
-This page shows how to call the clients of other projects. The tests use these programs of Debian 12 with the
-server, through every activator. Over a stream they send 256 KiB and expect the same bytes back, over datagrams
-one line after the other. Words in capitals stand for the server's address; `NAME` is the name of an abstract
-unix socket. A unix datagram client must bind its socket to a name to get a reply, so the calls give it
-one. `RELAY` is a line of shell that UCSPI clients run with the connection as descriptors 6 and 7:
-`exec 3<&0; cat <&3 >&7 & exec head -c LENGTH <&6`.
+This page shows how to call the clients of other projects. The tests use these programs, from Debian 12, with the
+server, through every activator. Over a stream they send 256 KiB and expect the same bytes back; over datagrams
+they send one line after the other. `IP`, `PORT`, `PATH` and `NAME` stand for the server's address; `NAME` is the
+name of an abstract unix socket. To get a reply, a unix datagram client must bind its own socket to a name; the
+commands do so. `RELAY` is a line of shell that UCSPI clients run with the connection as descriptors 6 and 7:
+`exec 3<&0; cat <&3 >&7 & exec head -c LENGTH <&6`, where `LENGTH` is the number of bytes that were sent.
 
-A client that does not half-close never sees the end of the echo, because the server cannot know
-that no more data follows.
+To *half-close* means to shut down the sending direction only, so that the server sees the end of the data and the
+client still receives. A client that does not half-close never sees the end of the echo, because the server cannot
+know that no more data follows.
 ";
 
 impl Program {
@@ -178,7 +179,7 @@ impl Program {
     /// buffer takes.
     pub(crate) const FILE_LEN: usize = 256 << 10;
 
-    /// The word of a call as it is handed over: a script is in the folder of the tests.
+    /// The word of a call as the program receives it: a script is in the folder of the tests.
     pub(crate) fn expand(word: String) -> String {
         match word.as_str() {
             // Its standard input goes to descriptor 7, and what comes from 6 is printed.

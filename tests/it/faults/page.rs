@@ -8,12 +8,12 @@ use super::table::{Call, Kind, WITHOUT_ROWS, calls};
 const INTRODUCTION: &str = "\
 # When a system call fails
 
-This page lists what the server does when a system call fails while it serves: each call, each error that Linux can return for it, what the
-error means there, and what the server does. Each row is a test. In the test, `strace` makes the first such call of a running server fail, then
-the second, then every fifth (except `ioctl`, which is rare). If a shortage may last or an event stays, `strace` also makes every call fail for
-a while. Meanwhile peers talk over TCP (IPv4 and IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and
-seqpacket sockets: one message at a time, in bulk that fills every buffer, in bursts that fill a datagram queue, with a connection or a name
-for each message, and with a reset in the middle.
+This page lists what the running server does when a system call fails: each call, each error that Linux can return for it, what the error
+means, and what the server does. Each row is a test. In the test, `strace` makes the first such call of a running server fail, then the
+second, then every fifth (except `ioctl`, which is rare). For errors that can last, `strace` also makes every call fail for a while. Meanwhile
+peers talk over TCP (IPv4 and IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and seqpacket sockets:
+one message at a time, in bulk that fills every buffer, in bursts that fill a datagram queue, with a new connection or a new socket name for
+each message, and with a reset in the middle.
 
 The test passes if afterwards
 
@@ -23,12 +23,12 @@ The test passes if afterwards
 - a failure that costs **one peer at most** has cost at most that connection or that datagram;
 - SIGTERM ends the server with exit status 0.
 
-To run one row: `FAULT=recvmsg:EINTR cargo test --test it faults::`. A row that fails prints how to do the same by hand.
+To run one row: `FAULT=recvmsg:EINTR cargo test --test it faults::`. A row that fails prints the commands that repeat it by hand.
 
 The table leaves out the errors of a wrong call, such as `EBADF`, `EFAULT` and `ENOTSOCK`: the program owns its descriptors and knows what
 they are. An injected failure replaces the call; a real kernel may have done part of its work before it fails.
 
-This page is generated from `tests/it/faults/table.rs`: edit that, and run `UPDATE_GENERATED=1 cargo test --test it generated`.
+This page is generated from `tests/it/faults/`: edit `table/` or `page.rs` there, and run `UPDATE_GENERATED=1 cargo test --test it generated`.
 ";
 
 pub(super) fn check() {

@@ -17,7 +17,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         name: "epoll_ctl",
         variants: &[],
-        purpose: "adds an accepted connection, and removes a socket while it has to wait for a time",
+        purpose: "adds an accepted connection, and removes a socket that has to pause",
         for_nobody: "keeps the connection and adds it a little later",
         for_one_peer: "",
         lasts: Lasts::Shortages,

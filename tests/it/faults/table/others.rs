@@ -7,8 +7,8 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         name: "setsockopt",
         variants: &[],
-        purpose: "prepares an accepted connection: no delay, urgent bytes in line, \
-                  credentials; and enlarges a send buffer",
+        purpose: "prepares an accepted connection (TCP_NODELAY, SO_OOBINLINE, SO_PASSCRED), \
+                  and enlarges a send buffer",
         for_nobody: "keeps the connection and tries again a little later, or goes on without",
         for_one_peer: "goes on without the option if it can, or ends that connection",
         lasts: Lasts::Never,
@@ -41,7 +41,7 @@ pub(super) const CALLS: &[Call] = &[
         name: "shutdown",
         variants: &[],
         purpose: "tells a peer that everything was sent",
-        for_nobody: "closes the connection, which says the same",
+        for_nobody: "closes the connection, which tells the peer the same",
         for_one_peer: "",
         lasts: Lasts::Never,
         needs_debug: false,
