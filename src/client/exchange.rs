@@ -242,11 +242,9 @@ mod tests {
         let address: Address = format!("udp:localhost:{}", at.port()).parse().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 100];
-            for replies in [1, 1, 0] {
+            loop {
                 let (length, sender) = server.recv_from(&mut buffer).unwrap();
-                if replies > 0 {
-                    server.send_to(&buffer[..length], sender).unwrap();
-                }
+                server.send_to(&buffer[..length], sender).unwrap();
             }
         });
         let refuses = std::net::SocketAddr::new([127, 0, 0, 77].into(), at.port());
@@ -263,7 +261,5 @@ mod tests {
             connect_to_one_of(&address, &targets[..2], Deadline::after(timeout)).unwrap();
         let failure = Exchange { connection, timeout }.echo(b"hello", None).unwrap_err();
         assert_eq!(failure.symptom, Symptom::Refused, "{failure}");
-        let remedy = format!("udp:{at} listens: use that");
-        assert_eq!(failure.remedy(), remedy);
     }
 }
