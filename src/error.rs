@@ -34,7 +34,7 @@ impl ErrorKind {
     pub const ALL: [(Self, &'static str); 9] = [
         (Self::Other, "a system call failed, or another error"),
         (Self::Usage, "the command line is wrong"),
-        (Self::Environment, "no sockets were handed over, or the LISTEN_* variables are wrong"),
+        (Self::Environment, "no sockets were passed, or the LISTEN_* variables are wrong"),
         (Self::Descriptor, "an inherited file descriptor cannot be served"),
         (Self::Bind, "an address cannot be bound"),
         (Self::Connect, "an address cannot be reached"),

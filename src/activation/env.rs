@@ -208,7 +208,7 @@ impl fmt::Display for EnvironmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotSet => f.write_str(
-                "no sockets were handed over: LISTEN_PID and LISTEN_FDS are not set and standard \
+                "no sockets were passed: LISTEN_PID and LISTEN_FDS are not set and standard \
                  input is not a socket",
             ),
             Self::Missing { present: (variable, value), absent } => {
@@ -232,12 +232,12 @@ impl fmt::Display for EnvironmentError {
             Self::OtherPid { listen_pid, pid } => write!(
                 f,
                 "LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets are \
-                 not for us"
+                 not for it"
             ),
             Self::OtherPidfd { listen_pidfdid, pidfd_id } => write!(
                 f,
-                "LISTEN_PIDFDID={listen_pidfdid} is another process, this one has {pidfd_id}: \
-                 the process id was reused"
+                "LISTEN_PIDFDID={listen_pidfdid} is another process, this one has {pidfd_id}: an \
+                 earlier process had the same process id"
             ),
             Self::NameCount { value, names, fds } => {
                 let value = Escaped::new(value);
@@ -258,22 +258,23 @@ impl EnvironmentError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::NotSet => {
-                "start it through a .socket unit, systemd-socket-activate, or \
+                "start this program through a .socket unit, systemd-socket-activate, or \
                  `socket-activate-echo activate`"
             }
             Self::Missing { .. } => {
-                "set both or neither: a container engine or wrapper has to pass both on"
+                "set both or neither: a container engine or a wrapper has to pass on both"
             }
             Self::NotANumber { .. } => {
                 "let the activator set it; `unset LISTEN_FDS LISTEN_PID` clears what a \
                  parent shell left behind"
             }
             Self::OtherPid { .. } => {
-                "the activated process has to exec the program in place: any wrapper that forks, such \
-                 as a shell or --init, breaks it"
+                "exec the program in place of the activated process: a wrapper that forks, such \
+                 as a shell or --init, gives it another process id"
             }
             Self::OtherPidfd { .. } => {
-                "unset the variables that an earlier process left behind, and activate it again"
+                "unset the variables that the earlier process left behind, and start the service \
+                 again"
             }
             Self::NameCount { .. } => {
                 "give each file descriptor one name, joined by colons, or leave LISTEN_FDNAMES unset"
@@ -314,7 +315,7 @@ mod tests {
     #[test]
     fn departures() {
         for (variables, error) in [
-            ("", "no sockets were handed over: "),
+            ("", "no sockets were passed: "),
             ("LISTEN_FDS=1", "LISTEN_FDS=1 is set but LISTEN_PID is not"),
             ("LISTEN_PID=7", "LISTEN_PID=7 is set but LISTEN_FDS is not"),
             ("LISTEN_FDS=x", "LISTEN_FDS=x is not a number"),

@@ -56,11 +56,11 @@ fn socket_remedy(socket: &SocketKind) -> &'static str {
             "in the unit, use ListenStream= or ListenDatagram= instead of ListenNetlink="
         }
         (family, Role::Unconnected) if family.is_known() && socket.r#type != socket2::Type::RAW => {
-            "hand over a socket that listens or is connected: listen(2) was not called on it"
+            "pass a socket that listens or is connected: listen(2) was not called on this one"
         }
         _ => {
-            "hand over a stream, datagram or seqpacket socket over unix, IP or vsock: `activate -l`, \
-             or in a unit ListenStream=, ListenDatagram= or ListenSequentialPacket="
+            "pass a stream, datagram or seqpacket socket of unix, IP or vsock: with `activate \
+             -l`, or in a unit with ListenStream=, ListenDatagram= or ListenSequentialPacket="
         }
     }
 }

@@ -54,13 +54,13 @@ fn no_such_socket(address: &Address) -> &'static str {
         }
         Address::Inet(Inet::Udplite, ..) => "use udp: instead: this kernel has no UDP-Lite",
         Address::Inet(_, Host::V6(..), _) => {
-            "use an IPv4 address: this kernel or sandbox (RestrictAddressFamilies=, seccomp) has no \
-             IPv6"
+            "use an IPv4 address: this kernel or sandbox (RestrictAddressFamilies=, seccomp) has \
+             no IPv6"
         }
         Address::Vsock(..) | Address::VsockMux(..) => {
             "load the kernel's AF_VSOCK with `modprobe vsock`, or allow it in the sandbox \
-             (RestrictAddressFamilies=, seccomp); datagrams and seqpackets need a transport that \
-             has them"
+             (RestrictAddressFamilies=, seccomp); datagram and seqpacket sockets need a transport \
+             that supports them"
         }
         Address::Inet(..) | Address::Unix(..) => {
             "allow the address family in the sandbox (RestrictAddressFamilies=, seccomp)"
@@ -71,23 +71,25 @@ fn no_such_socket(address: &Address) -> &'static str {
 fn in_use(address: &Address) -> String {
     if let Address::Unix(_, UnixName::Path(path)) = address {
         if std::fs::symlink_metadata(path).is_ok_and(|file| !file.file_type().is_socket()) {
-            return "a file that is not a socket is there: choose another path, or remove it"
-                .into();
+            return "choose another path: a file that is not a socket is there".into();
         }
     }
     let holders = proc::holders(&proc::sockets_at(address));
     let holders: Vec<_> = holders.into_iter().filter_map(Process::of).collect();
     if holders.iter().any(|process| process.pid == std::process::id()) {
-        return "another -l of this command has it already; [::] takes IPv4 too".into();
+        return "leave out one -l: another -l of this command has this address already ([::] \
+                includes IPv4)"
+            .into();
     }
     if holders.is_empty() {
-        return "a process that this user may not see has it: `ss -lnp` as root shows which one, or \
-                choose another address"
+        return "choose another address: a process that this user may not see has this one (`ss \
+                -lnp` as root shows which)"
             .into();
     }
     let named: Vec<_> =
         holders.iter().map(|process| format!("{} (pid {})", process.name, process.pid)).collect();
-    format!("{} has it: stop that, or choose another address", named.join(" and "))
+    let named = named.join(" and ");
+    format!("{named} has this address: stop that process, or choose another address")
 }
 
 fn path_remedy(errno: i32, path: &Path) -> String {
@@ -98,9 +100,9 @@ fn path_remedy(errno: i32, path: &Path) -> String {
     match errno {
         libc::ENOENT => format!("create the directory: `mkdir -p {parent}`"),
         libc::EACCES | libc::EPERM => {
-            format!("this user needs the permission to write in {parent}; or choose another path")
+            format!("choose another path: this user may not write in {parent}")
         }
-        libc::EROFS => "choose a path on a file system that can be written to".into(),
+        libc::EROFS => "choose a path on a file system that is not read-only".into(),
         libc::ENOTDIR | libc::ELOOP => format!("{parent} is not a directory: choose another path"),
         _ => "choose another path".into(),
     }
@@ -109,18 +111,16 @@ fn path_remedy(errno: i32, path: &Path) -> String {
 fn inet_remedy(errno: i32, host: &Host, port: u16) -> String {
     match (errno, host) {
         (libc::EACCES | libc::EPERM, _) => format!(
-            "use a port from {} on (sysctl net.ipv4.ip_unprivileged_port_start), or give \
-             CAP_NET_BIND_SERVICE for port {port}",
+            "use port {} or higher (sysctl net.ipv4.ip_unprivileged_port_start); port {port} \
+             needs CAP_NET_BIND_SERVICE",
             // ip(7): the first port that needs no capability.
             proc::sysctl("net/ipv4/ip_unprivileged_port_start").as_deref().unwrap_or("1024")
         ),
         (libc::EINVAL, Host::V6(ip, None)) if ip.is_unicast_link_local() => {
-            format!("name the interface of a link-local address: [{ip}%eth0]")
+            format!("write the interface of the link-local address: [{ip}%eth0]")
         }
         (libc::EADDRNOTAVAIL | libc::EINVAL | libc::ENODEV, _) => {
-            "no interface has this address (`ip addr` lists them); 0.0.0.0 and [::] take all of \
-             them"
-                .into()
+            "use an address that `ip addr` lists, or 0.0.0.0 or [::] for all of them".into()
         }
         _ => "choose another address".into(),
     }
@@ -128,10 +128,11 @@ fn inet_remedy(errno: i32, host: &Host, port: u16) -> String {
 
 fn vsock_remedy(errno: i32) -> &'static str {
     match errno {
-        libc::EACCES | libc::EPERM => "use a vsock port from 1024 on, or give CAP_NET_BIND_SERVICE",
-        libc::EADDRNOTAVAIL => "this machine has another CID: vsock:any:PORT takes every one",
-        _ => {
-            "this kernel has no vsock transport for it; `modprobe vsock_loopback` adds a local one"
+        libc::EACCES | libc::EPERM => {
+            "use vsock port 1024 or higher; a lower one needs \
+                                       CAP_NET_BIND_SERVICE"
         }
+        libc::EADDRNOTAVAIL => "use vsock:any:PORT: this machine has another CID",
+        _ => "load a vsock transport: `modprobe vsock_loopback` loads the local one",
     }
 }

@@ -80,11 +80,10 @@ impl Target {
     pub(super) fn failed(&self, error: io::Error) -> Error {
         let remedy = match error.raw_os_error() {
             Some(libc::ENOENT) => {
-                "the interpreter of its #! line, or its dynamic linker, is missing"
+                "install the interpreter of its #! line, or its dynamic linker: one of them is \
+                 missing"
             }
-            Some(libc::ENOEXEC) => {
-                "it is not a program for this machine, nor a script with a #! line"
-            }
+            Some(libc::ENOEXEC) => "use a program for this machine, or a script with a #! line",
             Some(libc::E2BIG) => "shorten its arguments or the environment",
             Some(libc::EMFILE | libc::ENFILE) => MORE_DESCRIPTORS,
             _ => "check that it is an executable file on a file system without noexec",
@@ -125,7 +124,7 @@ fn find(command: &OsStr, search_path: &OsStr) -> Result<PathBuf> {
             Err(_) => {}
         }
     }
-    Err(failed(errno).remedy("give its path, or one of the commands that are found through PATH"))
+    Err(failed(errno).remedy("give its path, or a command that is in a directory of PATH"))
 }
 
 /// Whether the path can be executed: an errno if not.

@@ -43,8 +43,8 @@ pub fn demo_home(home: Option<OsString>) -> Result<PathBuf> {
         Some(_) => "HOME is empty".to_owned(),
         None => "HOME is not set".to_owned(),
     };
-    let message = format!("{problem}, and the unix sockets of the demo set are there");
-    Err(Error::new(ErrorKind::Usage, message).remedy("set HOME, or name the addresses"))
+    let message = format!("{problem}, but the demo set has unix sockets in that directory");
+    Err(Error::new(ErrorKind::Usage, message).remedy("set HOME, or give the addresses"))
 }
 
 #[cfg(test)]

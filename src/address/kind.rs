@@ -99,7 +99,7 @@ pub static KINDS: [Kind; 13] = {
         kind("unix", "/PATH or unix:@ABSTRACT", Unix(Stream)),
         kind("unix-dgram", "/PATH", Unix(Datagram)),
         kind("unix-seqpacket", "/PATH", Unix(Seqpacket)),
-        kind("vsock", "CID:PORT, CID a number, any, local or host", Vsock(Stream)),
+        kind("vsock", "CID:PORT (CID: a number, any, local or host)", Vsock(Stream)),
         kind("vsock-dgram", "CID:PORT", Vsock(Datagram)),
         kind("vsock-seqpacket", "CID:PORT", Vsock(Seqpacket)),
         kind("vsock-mux", "/PATH:PORT", VsockMux),

@@ -88,7 +88,7 @@ fn schemes() -> String {
 fn inet(inet: Inet, rest: &str) -> Result<Address, ParseAddressError> {
     let (host, port) = split_port(rest, "host")?;
     let port = port.parse().or_else(|_| {
-        fail_by("it is a number from 0 to 65535", format!("`{port}` is not a port"))
+        fail_by("a port is a number from 0 to 65535", format!("`{port}` is not a port"))
     })?;
     Ok(Address::Inet(inet, parse_host(host)?, port))
 }
@@ -109,7 +109,7 @@ fn split_port<'a>(rest: &'a str, first: &str) -> Result<(&'a str, &'a str), Pars
 fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
     if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         let (ip, scope) = match inner.split_once('%') {
-            Some((_, "")) => return fail(format!("`{text}` ends its scope after the %")),
+            Some((_, "")) => return fail(format!("`{text}` has no interface after the %")),
             Some((_, scope)) if scope.contains(is_in_no_name) => {
                 return fail(format!("`{scope}` is not the name of an interface"));
             }
@@ -155,7 +155,7 @@ fn unix_name(text: &str) -> Result<UnixName, ParseAddressError> {
         return fail("a unix socket needs a path or an @name");
     }
     if name.len() > UnixName::LEN_MAX {
-        let rule = format!("the name of a unix socket has at most {}", UnixName::LEN_MAX);
+        let rule = format!("the name of a unix socket has at most {} bytes", UnixName::LEN_MAX);
         return fail_by(rule, format!("`{text}` has {} bytes", name.len()));
     }
     if is_abstract {
@@ -181,14 +181,14 @@ impl FromStr for Cid {
             "local" => Ok(Self::LOCAL),
             "host" => Ok(Self::HOST),
             number => number.parse().map(Self).or_else(|_| {
-                fail_by("it is a number, any, local or host", format!("`{number}` is not a CID"))
+                fail_by("a CID is a number, any, local or host", format!("`{number}` is not a CID"))
             }),
         }
     }
 }
 
 fn vsock_port(text: &str) -> Result<u32, ParseAddressError> {
-    let rule = "it is a number below 4294967296";
+    let rule = "a vsock port is a number below 4294967296";
     text.parse().or_else(|_| fail_by(rule, format!("`{text}` is not a vsock port")))
 }
 
@@ -209,7 +209,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, ParseAddressError> {
             .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
         match digits.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) => name.push(byte),
-            None => return fail(format!("`{text}` has a backslash that is not \\xNN")),
+            None => return fail(format!("`{text}` has a backslash that is not part of \\xNN")),
         }
         rest = &after[3..];
     }
@@ -264,7 +264,7 @@ mod tests {
             ("tcp:::g:3000", "brackets"),
             ("tcp:[::1:3000", "brackets"),
             ("tcp:[::g]:3000", "not an IPv6 address"),
-            ("tcp:[fe80::1%]:1", "scope"),
+            ("tcp:[fe80::1%]:1", "no interface"),
             ("tcp::3000", "`:3000` has no host: write tcp:[::]:3000"),
             ("tcp:a b:3000", "not a host name"),
             ("tcp:a\u{1b}c:3000", "`a\\x1bc` is not a host name"),

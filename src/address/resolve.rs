@@ -48,11 +48,11 @@ impl Address {
     fn unresolved(&self, error: io::Error) -> Error {
         let remedy = match self {
             Self::Inet(_, Host::V6(_, Some(_)), _) => {
-                "name an interface of `ip link`, or its number, after the %"
+                "write an interface that `ip link` lists, or its number, after the %"
             }
             _ => {
-                "check the spelling, or use a numeric address; with --network=none no name \
-                  server can be reached"
+                "check the spelling, or use a numeric address; a container with --network=none \
+                 reaches no name server"
             }
         };
         Error::new(ErrorKind::Connect, format!("resolve {self}")).because(error).remedy(remedy)

@@ -83,7 +83,10 @@ impl Connection {
             Some(max) if max < size => Err(Failure::new(
                 Symptom::TooLarge,
                 &self.address,
-                format!("{size} bytes are more than one message takes there: {max}"),
+                format!(
+                    "send {size} bytes to {}: one message has at most {max} bytes",
+                    self.address
+                ),
             )),
             _ => Ok(()),
         }

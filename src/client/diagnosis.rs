@@ -22,6 +22,12 @@ pub(super) fn refused(address: &Address) -> String {
         Address::Unix(..) | Address::VsockMux(..) => ("`ss -lxn`", ""),
     };
     match address {
+        // Nothing here can bind the address of another machine.
+        Address::Vsock(_, cid, port) if *cid != Cid::LOCAL => format!(
+            "nobody listens there: start the server on that machine, for example with \
+             `socket-activate-echo activate -l {}:any:{port}`",
+            address.scheme()
+        ),
         Address::VsockMux(..) => format!(
             "nobody listens there{stale}: start the virtual machine; {list} shows who listens where"
         ),
@@ -44,7 +50,8 @@ pub(super) fn no_such_path(address: &Address) -> String {
     match path(address).and_then(unix_path::missing_directory) {
         Some(missing) => format!("{missing}: check the path"),
         None if matches!(address, Address::VsockMux(..)) => {
-            "nobody has bound that path: start the virtual machine, whose hypervisor makes it"
+            "nobody has bound that path: start the virtual machine: its hypervisor creates the \
+             socket"
                 .into()
         }
         None if is_demo(address) => start_demo(),
@@ -58,7 +65,7 @@ pub(super) fn no_such_path(address: &Address) -> String {
 /// What listens close to the address, or what else is at its path. Then there is nothing to start.
 fn elsewhere(address: &Address) -> Option<String> {
     if let Some(neighbour) = nearby::neighbour(address) {
-        return Some(format!("{neighbour} listens: use that"));
+        return Some(format!("use {neighbour}, which listens"));
     }
     path(address).and_then(unix_path::not_a_socket)
 }
@@ -104,11 +111,11 @@ pub(super) fn wrong_type(address: &Address) -> String {
 pub(super) fn not_resolved(address: &Address) -> String {
     match address {
         Address::Inet(_, Host::V6(_, Some(_)), _) => {
-            "name an interface of `ip link`, or its number, after the %"
+            "write an interface that `ip link` lists, or its number, after the %"
         }
         _ => {
-            "check the spelling with `getent ahosts NAME`, or use a numeric address; with \
-             --network=none no name server can be reached"
+            "check the spelling with `getent ahosts NAME`, or use a numeric address; a container \
+             with --network=none reaches no name server"
         }
     }
     .into()
@@ -121,8 +128,8 @@ pub(super) fn unreachable(address: &Address) -> String {
         }
         _ => {}
     }
-    "no route leads there: see `ip route` and `ip address`; with --network=none there is none on \
-     purpose, and only the sockets that were handed over reach the outside"
+    "no route leads there: see `ip route` and `ip address`; a container with --network=none has \
+     none on purpose, and only the sockets that were passed to it reach the outside"
         .into()
 }
 
@@ -177,28 +184,29 @@ pub(super) fn connect_timeout(address: &Address) -> String {
             }
         ),
         Address::VsockMux(..) => {
-            "the multiplexer does not answer: is the virtual machine running?".into()
+            "the multiplexer does not answer: check that the virtual machine runs".into()
         }
         Address::Inet(..) => match Holder::of(address) {
             Holder::Process(process) => format!(
-                "{process} does not accept, so that the backlog is full, or a packet filter drops \
-                 it: see `ss -lnt`, columns Recv-Q and Send-Q"
+                "the backlog is full because {process} does not accept, or a packet filter drops \
+                 the packets: see `ss -lnt`, columns Recv-Q and Send-Q"
             ),
-            _ => "a packet filter may drop it, the host may be down, or the backlog full: see `ss \
-                  -lnt` there, columns Recv-Q and Send-Q"
+            _ => "the host is down, a packet filter drops the packets, or the backlog is full: \
+                  see `ss -lnt` on that host, columns Recv-Q and Send-Q"
                 .into(),
         },
     }
 }
 
 pub(super) fn mux_refused(_: &Address) -> String {
-    "nothing listens on that port in the guest, or it is still booting: look at its console, try \
-     --wait"
+    "nothing listens on that port in the guest, or the guest is still booting: look at its \
+     console, or try --wait"
         .into()
 }
 
 pub(super) fn mux_garbled(_: &Address) -> String {
-    "that is not a vsock multiplexer: if it echoes by itself, use unix: instead of vsock-mux:"
+    "the socket is not a vsock multiplexer: for a plain echo server, use unix: instead of \
+     vsock-mux:"
         .into()
 }
 
@@ -219,16 +227,17 @@ pub(super) fn no_reply(address: &Address) -> String {
              or in its log; a longer --timeout waits longer{filter}"
         ),
         Holder::Activator(process) => format!(
-            "{process} holds the socket, but the command that it starts does not answer: see its \
-             terminal, where the command prints too; a longer --timeout waits longer{filter}"
+            "{process} holds the socket, but the command that it starts does not answer: see the \
+             terminal of that process, where the command also prints; a longer --timeout waits \
+             longer{filter}"
         ),
         // A unix datagram socket was connected to one that somebody has; silence over UDP proves
         // nothing.
         Holder::Unknown if is_datagram && !matches!(address, Address::Unix(..)) => format!(
-            "nothing came back, and {} does not tell whether anybody is there: no server may \
-             listen, a packet filter or a missing route may drop the datagram or its reply, or the \
-             service is still starting (its image may still be downloading): see `ss -lnu` on \
-             the server's machine, then {}; a longer --timeout waits longer",
+            "nothing came back, and {} does not tell why: perhaps no server listens, a packet \
+             filter drops the datagram or its reply, a route is missing, or the service is still \
+             starting: see `ss -lnu` on the server's machine, then {}; a longer --timeout waits \
+             longer",
             if matches!(address, Address::Inet(..)) { "UDP" } else { "a vsock datagram" },
             log(address, &Holder::Unknown)
         ),
@@ -243,8 +252,8 @@ pub(super) fn no_reply(address: &Address) -> String {
 
 pub(super) fn stalled(address: &Address) -> String {
     format!(
-        "the server stopped in the middle: one that does not read while it writes blocks on a \
-         message larger than the buffers, so try a smaller --size; see {}",
+        "the server stopped in the middle: try a smaller --size, because a server that does not \
+         read while it writes blocks when the buffers are full; see {}",
         log(address, &Holder::of(address))
     )
 }
@@ -261,7 +270,7 @@ pub(super) fn ended(address: &Address) -> String {
         }
     };
     format!(
-        "the server ended the connection, or ended itself without accepting it: see {}{reset}",
+        "the server closed the connection, or exited without accepting it: see {}{reset}",
         log(address, &holder)
     )
 }
@@ -275,12 +284,12 @@ pub(super) fn truncated(_: &Address) -> String {
 pub(super) fn no_echo(address: &Address) -> String {
     match Holder::of(address) {
         Holder::Process(process) => {
-            format!("that server does not echo: {process} holds the address")
+            format!("the server does not echo: {process} holds the address")
         }
         Holder::Activator(process) => {
             format!("the command that {process} starts does not echo")
         }
-        _ => "that server does not echo, or another one holds the address: see `ss -lntup` and \
+        _ => "the server does not echo, or another server holds the address: see `ss -lntup` and \
               `ss -lxp`"
             .into(),
     }
@@ -313,7 +322,7 @@ fn is_demo(address: &Address) -> bool {
 }
 
 fn start_demo() -> String {
-    "nobody listens there: start it with `systemctl --user start echo@demo.socket` or \
+    "nobody listens there: start the demo set with `systemctl --user start echo@demo.socket` or \
      `socket-activate-echo activate`"
         .into()
 }
@@ -333,7 +342,7 @@ fn log(address: &Address, holder: &Holder) -> String {
     match holder {
         Holder::Systemd { .. } => journal,
         Holder::Activator(process) => {
-            format!("the terminal of {process}, where the command that it starts prints too")
+            format!("the terminal of {process}, where the command also prints")
         }
         Holder::Process(process) => {
             format!("what {process} prints, on its terminal or in its log")

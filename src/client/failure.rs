@@ -257,6 +257,7 @@ mod tests {
             ("udp:192.0.2.1:1", Symptom::NoReply, "UDP does not tell"),
             ("udp:192.0.2.1:1", Symptom::NoReply, "if systemd started it: `journalctl --user"),
             ("vsock:20:1", Symptom::NoReply, "something holds the socket"),
+            ("vsock-seqpacket:20:1", Symptom::Refused, "activate -l vsock-seqpacket:any:1`"),
             ("vsock:local:1", Symptom::NoTransport, "modprobe vsock_loopback"),
             ("vsock:20:1", Symptom::NoTransport, "vhost_vsock"),
             ("sctp:127.0.0.1:1", Symptom::Unsupported, "modprobe sctp"),

@@ -113,7 +113,7 @@ impl<'a> Message<'a> {
         let found = from + found as u64;
         Some(match found > at {
             true => format!("{} bytes are missing there", found - at),
-            false => format!("bytes from offset {found} on come again"),
+            false => format!("the bytes from offset {found} on are repeated"),
         })
     }
 }
@@ -142,7 +142,7 @@ mod tests {
         let earlier = pattern.message(4, 4096).part(0, 4096);
         for (at, got, words) in [
             (100, &whole[150..], "(50 bytes are missing there)"),
-            (100, &whole[20..], "(bytes from offset 20 on come again)"),
+            (100, &whole[20..], "(the bytes from offset 20 on are repeated)"),
             (0, earlier, "(it is the reply to message 5 again)"),
             (4090, &whole[4093..], "message 6 differs at offset 4090 of 4096: 0x"),
         ] {

@@ -51,7 +51,7 @@ pub(super) fn not_a_socket(path: &Path) -> Option<String> {
         _ => ("a device", false),
     };
     let remove = if is_removable { ", or remove it" } else { "" };
-    Some(format!("{what} is there, and not a socket: use another path{remove}"))
+    Some(format!("{what} is there, not a socket: use another path{remove}"))
 }
 
 /// Which directory on the way to `path` is not there, or is none, in words.

@@ -110,8 +110,8 @@ impl Manager {
         let is_slow = self.retry.plan_within(self.interval.unwrap_or(Duration::MAX), now);
         if let Some((_, message)) = self.pending.front().filter(|_| is_slow) {
             log::warn!(
-                "the queue of the service manager has no room for {message}, which is sent as soon as \
-                 there is room; see why the manager does not read its queue"
+                "send {message} to the service manager: its queue is full; trying again; see why \
+                 the manager does not read its queue"
             );
         }
     }

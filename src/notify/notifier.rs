@@ -202,17 +202,21 @@ fn remedy(target: &NotifySocket, errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::NOENT => "mount the socket into the container, or unset NOTIFY_SOCKET",
         Errno::CONNREFUSED if unix => {
-            "nobody reads it any more: unset the NOTIFY_SOCKET that a parent process left behind"
+            "unset NOTIFY_SOCKET, which a parent process left behind: nobody reads this socket \
+             any more"
         }
         Errno::ACCESS | Errno::PERM => {
             "allow this user, and its SELinux or AppArmor domain, to write to the socket"
         }
-        Errno::PROTOTYPE => "a datagram socket has to listen there, as the service manager's does",
+        Errno::PROTOTYPE => {
+            "the socket there must be a datagram socket, as the service manager's \
+                             is"
+        }
         Errno::AGAIN => "its queue is full: see why the service manager does not read it",
         Errno::TOOBIG => "send at most 253 file descriptors at once",
         Errno::TIMEDOUT if unix => {
-            "the receiver kept the descriptor: NotifyAccess= has to allow this process, and a \
-             container engine has to pass its own socket on (Notify=true)"
+            "the receiver did not close the descriptor: NotifyAccess= has to allow this process, \
+             and a container engine has to pass on its own socket (Notify=true)"
         }
         Errno::OPNOTSUPP if !unix => "file descriptors cannot be sent over vsock",
         Errno::AFNOSUPPORT => "load the kernel's vsock module",
@@ -222,7 +226,7 @@ fn remedy(target: &NotifySocket, errno: Errno) -> Option<&'static str> {
         }
         Errno::SOCKTNOSUPPORT => "the vsock transport lacks this socket type: try vsock-stream:",
         Errno::CONNRESET | Errno::TIMEDOUT | Errno::CONNREFUSED => {
-            "check that the vsock CID is the receiver's, and that it listens on that port"
+            "check that the receiver has this CID and listens on this port"
         }
         _ => return None,
     })

@@ -80,14 +80,20 @@ fn vsock(value: &OsStr) -> Result<NotifySocket, &'static str> {
     let cid = match cid {
         "" | "-1" => Cid::ANY,
         "hypervisor" => Cid(0),
-        cid => cid.parse().map_err(|_| "has no CID: a number, local, host or hypervisor")?,
+        cid => cid.parse().map_err(|_| {
+            "has no valid CID: expected a number, local, host or \
+                                        hypervisor"
+        })?,
     };
     if cid == Cid::ANY {
-        return Err("names any CID: there has to be one to send to, for example host");
+        return Err("means any CID: give the receiver's, for example host");
     }
-    let port = port.parse().map_err(|_| "has no port: a number from 0 to 4294967294")?;
+    let port = port.parse().map_err(|_| {
+        "has no valid port: expected a number from 0 to \
+                                         4294967294"
+    })?;
     if port == libc::VMADDR_PORT_ANY {
-        return Err("names any port: there has to be one to send to");
+        return Err("means any port: give the receiver's");
     }
     Ok(NotifySocket::Vsock(VsockTarget { cid, port, style }))
 }
@@ -151,11 +157,11 @@ mod tests {
             ("vsock:any:9".to_owned(), "any CID"),
             ("vsock:-1:9".to_owned(), "any CID"),
             ("vsock:4294967295:9".to_owned(), "any CID"),
-            ("vsock:x:9".to_owned(), "has no CID"),
-            ("vsock:2:".to_owned(), "has no port"),
-            ("vsock:2:x".to_owned(), "has no port"),
+            ("vsock:x:9".to_owned(), "no valid CID"),
+            ("vsock:2:".to_owned(), "no valid port"),
+            ("vsock:2:x".to_owned(), "no valid port"),
             ("vsock:2:4294967295".to_owned(), "any port"),
-            ("vsock:2:4294967296".to_owned(), "has no port"),
+            ("vsock:2:4294967296".to_owned(), "no valid port"),
         ] {
             let error = parse(&value).expect_err(&value);
             assert!(error.starts_with(&format!("NOTIFY_SOCKET={value} ")), "{error}");

@@ -50,9 +50,10 @@ impl Watchdog {
     }
 }
 
-const USEC_EXPECTED: &str =
-    "is not a positive number of microseconds; set WatchdogSec= in the unit, not this";
-const PID_EXPECTED: &str = "is not a process id; set WatchdogSec= in the unit, not this";
+const USEC_EXPECTED: &str = "is not a positive number of microseconds; set WatchdogSec= in the \
+                             unit instead of this variable";
+const PID_EXPECTED: &str = "is not a process id; set WatchdogSec= in the unit instead of this \
+                            variable";
 
 fn number(
     lookup: impl Fn(&str) -> Option<OsString>,

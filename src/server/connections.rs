@@ -77,10 +77,13 @@ impl Connections {
         };
         let name = space.name(connection.source());
         if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC)) {
-            log::debug!("a connection on {name} waits: {error}");
+            log::debug!("wait for events of a connection on {name}: {error}; trying again");
             self.list_as_waiting(number);
         } else {
-            log::warn!("a connection on {name} is closed: {error}");
+            log::warn!(
+                "wait for events of a connection on {name}: {error}; the connection is \
+                        closed"
+            );
             self.close(number, Some(&error), space);
         }
         false

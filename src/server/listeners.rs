@@ -272,7 +272,7 @@ impl<'a> Listener<'a> {
         self.is_wanted = false;
         retry.plan(Instant::now());
         if let Err(error) = self.tell(space) {
-            log::debug!("leave {} alone: {error}", space.name(usize::from(self.source)));
+            log::debug!("stop waiting on {}: {error}", space.name(usize::from(self.source)));
         }
     }
 
@@ -280,14 +280,14 @@ impl<'a> Listener<'a> {
     fn say_why(&mut self, error: &io::Error, space: &Workspace<'_>) {
         let name = space.name(usize::from(self.source));
         if std::mem::replace(&mut self.has_told, true) {
-            log::debug!("accept on {name} waits: {error}");
+            log::debug!("accept on {name}: {error}; trying again");
             return;
         }
         let remedy = match error.raw_os_error() {
             Some(libc::EMFILE) => format!("; {MORE_DESCRIPTORS}"),
             _ => String::new(),
         };
-        log::warn!("accept on {name}: {error}: connections wait in the kernel's backlog{remedy}");
+        log::warn!("accept on {name}: {error}; connections wait in the kernel's backlog{remedy}");
     }
 
     /// A socket that accepts no more, for example because somebody called shutdown(2) on it.
@@ -297,7 +297,7 @@ impl<'a> Listener<'a> {
         self.has_failed = true;
         self.is_wanted = false;
         if let Err(error) = self.tell(space) {
-            log::debug!("leave {name} alone: {error}");
+            log::debug!("stop waiting on {name}: {error}");
         }
     }
 }

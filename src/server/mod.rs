@@ -93,7 +93,7 @@ pub fn run(
     for (source, socket) in sockets.into_iter().enumerate() {
         let number = u16::try_from(source).map_err(|_| {
             Error::new(ErrorKind::Descriptor, format!("{source} sockets are too many"))
-                .remedy("hand over at most 65536")
+                .remedy("pass at most 65536")
         })?;
         names.push(Escaped::new(&socket.name).to_string());
         let socket = ServedSocket {
@@ -170,7 +170,7 @@ fn run_workers(
         let all_have_started = || started.iter().take(count).count() == count;
         results.push(run_worker(shared, first, observer, all_have_started));
         for other in others {
-            let died = |_| Err(Error::new(ErrorKind::Other, "a worker died"));
+            let died = |_| Err(Error::new(ErrorKind::Other, "a worker thread panicked"));
             results.push(other.join().unwrap_or_else(died));
         }
         sum_up(results, !shared.listeners.is_empty())
@@ -210,7 +210,10 @@ fn sum_up(results: Vec<Result<Option<Ended>>>, has_listeners: bool) -> Result<St
     }
     if ended_by_themselves && has_listeners {
         return Err(Error::new(ErrorKind::Other, "no listening socket accepts connections")
-            .remedy("something called shutdown(2) on the sockets: restart the socket unit, or `activate`"));
+            .remedy(
+                "restart the socket unit or `activate`: another process that shares the \
+                     sockets called shutdown(2)",
+            ));
     }
     Ok(total)
 }

@@ -175,7 +175,7 @@ impl<'a> Worker<'a> {
         let (peers, bytes) = self.connections.unsent();
         if peers > 0 {
             let time = self.shared.limits.drain_time_max;
-            log::warn!("{bytes} bytes are lost: {peers} peers did not read them within {time:?}");
+            log::warn!("{bytes} bytes are lost: {peers} peer(s) did not read them within {time:?}");
         }
         if self.space.dropped_bytes > 0 {
             let bytes = self.space.dropped_bytes;

@@ -113,7 +113,7 @@ fn it_is_activated_by_systemds() {
 
 #[test]
 fn it_explains_what_is_wrong() {
-    run(&mut clean(example())).expect_code(3).expect_stderr(&["no sockets were handed over"]);
+    run(&mut clean(example())).expect_code(3).expect_stderr(&["no sockets were passed"]);
     let mut command = program();
     command.args(["activate", "--now", "-l", "unix:@activated-daemon", "--fdname", "door"]);
     let finished = run(command.arg(example()));

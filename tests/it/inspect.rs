@@ -144,7 +144,7 @@ fn without_an_activator_it_explains_how_to_get_one() {
     let finished = run(program().arg("inspect")).expect_code(3);
     let text = words(&finished);
     for part in [
-        "`serve` would exit with status 3: no sockets were handed over",
+        "`serve` would exit with status 3: no sockets were passed",
         "`socket-activate-echo activate`",
         "LISTEN_PID is not set MISSING",
         "LISTEN_FDS is not set MISSING",

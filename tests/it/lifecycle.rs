@@ -83,7 +83,7 @@ fn what_a_signal_loses_is_said() {
     let mut deaf: TcpStream = connect(&active.address, &active.dir).into();
     fill(&mut deaf, || messages(&connect(&active.address, &active.dir), &[64]));
     active.process.signal(Signal::TERM);
-    active.process.finish().expect_code(0).expect_stderr(&["bytes are lost: 1 peers"]);
+    active.process.finish().expect_code(0).expect_stderr(&["bytes are lost: 1 peer(s)"]);
 }
 
 /// A keep-alive is due while the server looks for events without sleeping.

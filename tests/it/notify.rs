@@ -253,7 +253,7 @@ fn errors_name_the_message_the_socket_the_answer_and_the_remedy() {
     for (path, answer, remedy) in [
         (dir.path().join("none"), "No such file or directory", "or unset NOTIFY_SOCKET"),
         (nobody, "Connection refused", "unset the NOTIFY_SOCKET that a parent"),
-        (stream, "Protocol wrong type for socket", "a datagram socket has to listen there"),
+        (stream, "Protocol wrong type for socket", "the socket there must be a datagram socket"),
     ] {
         let error = notifier(&path).send(&[State::Ready]).expect_err("fails");
         let text = error.to_string();

@@ -48,11 +48,11 @@ fn a_wrong_environment_is_explained() {
             &["LISTEN_PID=99999999999 is too large", "unset LISTEN_FDS"],
         ),
         ("LISTEN_PID=x LISTEN_FDS=1", &["LISTEN_PID=x", "not a number"]),
-        ("LISTEN_PID=1 LISTEN_FDS=1", &["process 1 is ", "our ancestry: ", "exec the program"]),
+        ("LISTEN_PID=1 LISTEN_FDS=1", &["process 1 is ", "; ancestry of ", "exec the program"]),
         ("LISTEN_PID=4194304 LISTEN_FDS=1", &["there is no process 4194304"]),
         (&format!("{ours} LISTEN_FDS=1"), &[&ours, &runner]),
         ("LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=a", &["LISTEN_FDNAMES=a", "LISTEN_FDS=2"]),
-        ("UNRELATED=1", &["no sockets were handed over", ".socket unit"]),
+        ("UNRELATED=1", &["no sockets were passed", ".socket unit"]),
     ] {
         refused(environment).expect_code(ENVIRONMENT).expect_stderr(parts);
     }

@@ -229,11 +229,11 @@ impl Acceptor<'_> {
         let status = ExitStatus::from_raw(status.as_raw());
         let remedy = match self.is_inetd {
             true => "",
-            false => "; the connection is its fd 3, or standard input and output with --inetd",
+            false => "; a command that uses standard input and output needs --inetd",
         };
         if !status.success() {
             self.failures.tell(format_args!(
-                "the command for {peer} failed: {status} (pid {pid}); see what it printed{remedy}"
+                "the command for {peer} failed: {status} (pid {pid}); see its output{remedy}"
             ));
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn announce(sockets: &[Bound], is_demo_set: bool, args: &ActivateArgs
     let mut to_probe = String::new();
     for (number, socket) in sockets.iter().enumerate() {
         let place = match (args.accept, args.inetd) {
-            (true, _) => "each connection of".to_owned(),
+            (true, _) => "each connection to".to_owned(),
             (false, true) => "standard input".to_owned(),
             (false, false) => fd(number, socket),
         };

@@ -18,7 +18,7 @@ pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
             Ok(bound) => sockets.push(bound),
             Err(error) => match error.io() {
                 Some(answer) if is_optional && is_missing(answer) => {
-                    log::info!("without {address}, which this machine lacks: {}", Errno(answer));
+                    log::info!("left out {address}, which this machine lacks: {}", Errno(answer));
                 }
                 _ => return Err(error),
             },

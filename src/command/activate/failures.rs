@@ -27,7 +27,7 @@ impl Failures {
     pub(super) fn tell_rest(&mut self) {
         match std::mem::take(&mut self.left_out) {
             0 => {}
-            count => log::warn!("more failures of the command, without a line each: {count}"),
+            count => log::warn!("failures of the command that were not logged: {count}"),
         }
     }
 

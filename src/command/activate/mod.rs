@@ -80,7 +80,7 @@ fn check_room(sockets: &[Bound], accept: bool) -> Result<()> {
     room.map(drop).map_err(|error| {
         Error::new(
             ErrorKind::Bind,
-            format!("reserve the descriptors to hand over {} sockets", sockets.len()),
+            format!("reserve the descriptors to pass {} sockets", sockets.len()),
         )
         .because(error)
         .remedy(MORE_DESCRIPTORS)
@@ -104,8 +104,11 @@ fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
     let fd = fd.try_clone().context(format!("duplicate {inherited}"))?;
     let service = inherited.kind.service();
     if accept && !matches!(service, Some(Service::StreamListener | Service::SeqpacketListener)) {
-        let message = format!("--accept with {inherited}: it has no connections to accept");
-        return Err(Error::new(ErrorKind::Usage, message).remedy("leave --accept out"));
+        let message = format!(
+            "--accept with {inherited}: this socket has no connections to \
+                               accept"
+        );
+        return Err(Error::new(ErrorKind::Usage, message).remedy("leave out --accept"));
     }
     Ok(Bound::from_fd(fd, &inherited.name))
 }
@@ -119,8 +122,8 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
         return Err(one_socket_for_inetd());
     }
     if args.accept && args.listen.is_empty() && passed_on == 0 {
-        return Err(usage("--accept with the demo set: it has datagram sockets".to_owned())
-            .remedy("give addresses that have connections with -l"));
+        return Err(usage("--accept with the demo set, which has datagram sockets".to_owned())
+            .remedy("give addresses with -l that have connections, such as tcp:127.0.0.1:3000"));
     }
     for address in &args.listen {
         if let Address::VsockMux(..) = address {
@@ -128,8 +131,11 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
                 .remedy("use vsock:any:PORT inside the virtual machine"));
         }
         if args.accept && !address.kind().has_connections() {
-            return Err(usage(format!("--accept with {address}: it has no connections to accept"))
-                .remedy("leave --accept out: one COMMAND answers every peer of such a socket"));
+            return Err(usage(format!(
+                "--accept with {address}: this socket has no connections to \
+                                      accept"
+            ))
+            .remedy("leave out --accept: one COMMAND serves all peers of such a socket"));
         }
     }
     let names: Vec<String> =
@@ -145,13 +151,17 @@ fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
     }
     if names.len() > 1 && names.len() != args.listen.len() {
         let addresses = args.listen.len();
-        return Err(usage(format!("{} names (--fdname) for {addresses} -l", names.len()))
+        return Err(usage(format!("--fdname has {} names for {addresses} -l", names.len()))
             .remedy("give one name for all, or one for each -l"));
     }
     Ok(names)
 }
 
 fn one_socket_for_inetd() -> Error {
-    Error::new(ErrorKind::Usage, "--inetd with several sockets: standard input is only one")
-        .remedy("give one -l, or --accept")
+    Error::new(
+        ErrorKind::Usage,
+        "--inetd with several sockets: standard input can be only one \
+                                  socket",
+    )
+    .remedy("give only one -l, or add --accept")
 }

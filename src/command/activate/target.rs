@@ -40,11 +40,11 @@ fn environment(setenv: &[OsString]) -> Result<Vec<(OsString, OsString)>> {
         };
         let message = match (name, value) {
             (b"", _) => "a variable needs a name",
-            (_, None) => "there is no such variable to pass on",
+            (_, None) => "this variable is not set",
             (name, Some(value)) => return Ok((OsString::from_vec(name.to_vec()), value)),
         };
         let message = format!("--setenv {}: {message}", entry.to_string_lossy());
-        Err(Error::new(ErrorKind::Usage, message).remedy("write NAME=VALUE"))
+        Err(Error::new(ErrorKind::Usage, message).remedy("set the variable, or write NAME=VALUE"))
     };
     setenv.iter().map(variable).collect()
 }

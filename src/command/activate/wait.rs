@@ -79,7 +79,11 @@ pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited
             }
         }
         if waiting.is_empty() {
-            return Err(Error::new(ErrorKind::Other, "wait for traffic: no socket is left"));
+            return Err(Error::new(
+                ErrorKind::Other,
+                "wait for traffic: no socket listens any \
+                                                     more",
+            ));
         }
     }
 }

@@ -68,13 +68,11 @@ fn address(args: &BenchArgs) -> Result<Address> {
         [] => "tcp:127.0.0.1:0",
         [one] => one,
         _ => {
-            let message = "--mode cold takes one ADDR, where every server is started; the servers \
-                           are named with --run";
+            let message = "--mode cold takes one ADDR for all servers; name the servers with --run";
             return Err(usage(message.to_owned()));
         }
     };
-    let address: Address =
-        text.parse().map_err(|error| usage(format!("address to bind: {error}")))?;
+    let address: Address = text.parse().map_err(|error| usage(format!("ADDR to bind: {error}")))?;
     if address.needs_resolver() {
         // One of its addresses is measured, and it has to be the same one each time.
         let message = format!("--mode cold needs a numeric address, not the name in {address}");
@@ -122,8 +120,8 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let _ = child.kill().and_then(|()| child.wait());
     let (echo, _) = result.map_err(|failure| {
         let seen = failure.symptom;
-        Error::new(ErrorKind::NoReply, format!("{} sent no reply ({seen})", server.name))
-            .remedy("run it with `socket-activate-echo activate` to see its messages")
+        Error::new(ErrorKind::NoReply, format!("server {} sent no reply ({seen})", server.name))
+            .remedy("run the server with `socket-activate-echo activate` to see its messages")
     })?;
     if echo != message {
         let message = format!("{}: the reply differs from what was sent", server.name);
@@ -162,7 +160,7 @@ fn table(servers: &[Server], starts: u32) -> String {
         plural(starts.into(), "start")
     );
     let second = format!(
-        "Ratios are of median times, to `{}`, with the range of {PARTS} parts of the run.",
+        "Ratios compare median times with `{}`; the range is over {PARTS} parts of the run.",
         servers[0].name
     );
     let [first, second] = [first, second].map(|line| wrapped(&line, 0));

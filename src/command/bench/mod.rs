@@ -103,7 +103,7 @@ fn pin(cpu: usize) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &set).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("pin this process to CPU {cpu}"))
             .because(error)
-            .remedy("choose a CPU that `taskset -p $$` lists")
+            .remedy("choose a CPU that `taskset -cp $$` lists")
     })
 }
 

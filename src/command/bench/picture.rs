@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The only format that there is.
 const SUFFIX: &str = "svg";
@@ -28,7 +28,7 @@ impl Picture {
         }
         let draft = path.with_file_name(format!(".bench-{}.svg.tmp", std::process::id()));
         let picture = Self { path: path.to_owned(), draft };
-        picture.check().context(picture.attempted())?;
+        picture.check().map_err(|error| picture.not_written(error))?;
         Ok(picture)
     }
 
@@ -51,15 +51,18 @@ impl Picture {
 
     /// Puts the picture in its place.
     pub(super) fn write(&self, svg: &str) -> Result<()> {
-        let mut file = self.create().context(self.attempted())?;
+        let mut file = self.create().map_err(|error| self.not_written(error))?;
         let written = file.write_all(svg.as_bytes());
         written.and_then(|()| fs::rename(&self.draft, &self.path)).map_err(|error| {
             let _ = fs::remove_file(&self.draft);
-            Error::new(ErrorKind::Other, self.attempted()).because(error)
+            self.not_written(error)
         })
     }
 
-    fn attempted(&self) -> String {
-        format!("write the picture to {}", self.path.display())
+    fn not_written(&self, error: io::Error) -> Error {
+        let message = format!("write the picture to {}", self.path.display());
+        Error::new(ErrorKind::Other, message)
+            .because(error)
+            .remedy("choose a file in a folder that exists and that you may write to")
     }
 }

@@ -118,8 +118,8 @@ fn paragraph(rounds: &Rounds, settings: &Settings<'_>) -> String {
 fn note(settings: &Settings<'_>) -> Option<&'static str> {
     match (settings.load, settings.args.rate) {
         (Load::PingPong, None) => Some(
-            "each connection waits for a reply before its next message, so the messages that a \
-             stall delays do not count as late (coordinated omission); --rate sends on a \
+            "each connection sends its next message only after the reply, so a stall of the \
+             server counts for one message only (coordinated omission); --rate sends on a \
              schedule instead",
         ),
         (Load::PingPong, Some(_)) => Some(
@@ -175,7 +175,8 @@ fn table(results: &[Rounds], settings: &Settings<'_>) -> String {
     let name = &base.target.name;
     let first = format!("{}, servers in turns", conditions(results, settings));
     let second = format!(
-        "Medians of the rounds. Ratios are to `{name}`, turn by turn, with the range of all turns."
+        "Medians of the rounds. Ratios compare with `{name}` turn by turn; the range is over all \
+         turns."
     );
     let rates: Vec<_> = results.iter().map(|rounds| rates(rounds, base, settings)).collect();
     let mut tables = vec![wrapped(&first, 0) + "\n" + &wrapped(&second, 0) + "\n", aligned(&rates)];

@@ -76,7 +76,7 @@ impl<'a> Settings<'a> {
         }
         match self.server_pid {
             Some(pid) if proc::cpu_nanoseconds(pid).is_none() => {
-                return usage(format!("--server-pid {pid}: /proc shows no such process"));
+                return usage(format!("--server-pid {pid}: /proc has no such process"));
             }
             _ => {}
         }

@@ -22,7 +22,7 @@ impl Target {
             if targets.iter().any(|other| other.name == target.name) {
                 let message = format!("two servers have the name `{}`", target.name);
                 return Err(Error::new(ErrorKind::Usage, message)
-                    .remedy("write NAME=ADDR with a name of its own for each"));
+                    .remedy("give each a different name: NAME=ADDR"));
             }
             targets.push(target);
         }

@@ -84,7 +84,8 @@ pub(super) fn outcome(results: &[Rounds], settings: &Settings<'_>) -> String {
     }
     let unfinished: u64 = sum(|s| s.unfinished);
     if unfinished > 0 {
-        let _ = write!(text, "; {} due, but not back at the end", plural(unfinished, "message"));
+        let _ =
+            write!(text, "; {} due, but without a reply at the end", plural(unfinished, "message"));
     }
     text
 }
@@ -219,7 +220,7 @@ mod tests {
                 udp,
                 Sample { lost: 1, unfinished: 2, ..good() },
                 format!(
-                    "{equal}; 1 datagram lost (1.00%); 2 messages due, but not back at the end"
+                    "{equal}; 1 datagram lost (1.00%); 2 messages due, but without a reply at the end"
                 ),
             ),
         ] {

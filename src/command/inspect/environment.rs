@@ -26,13 +26,13 @@ pub(super) fn explain(
         (
             "LISTEN_PID",
             Some(listen_pid(environment, process).unwrap_or_else(|| {
-                needed(format!("the process that the sockets are for: {}", process.pid))
+                needed(format!("the process id that the sockets are for, here {}", process.pid))
             })),
         ),
         (
             "LISTEN_FDS",
             Some(listen_fds(environment, open).unwrap_or_else(|| {
-                needed("how many descriptors are handed over, from fd 3 on".to_owned())
+                needed("the number of descriptors that are passed, from fd 3 on".to_owned())
             })),
         ),
         ("LISTEN_FDNAMES", Some(listen_fdnames(environment))),
@@ -83,7 +83,7 @@ fn listen_pidfdid(environment: &Environment, process: Process) -> Option<Verdict
         (Err(EnvironmentError::OtherPidfd { pidfd_id, .. }), _) => {
             // Beside the id of another process, it is that process's.
             let is_our_pid = environment.check_pid(process).is_ok();
-            let why = if is_our_pid { ": the process id was reused" } else { "" };
+            let why = if is_our_pid { ": an earlier process had the same process id" } else { "" };
             (false, format!("expected {pidfd_id}, the inode number of this process's pidfd{why}"))
         }
         (Err(_), _) => (false, "expected the inode number of a pidfd".to_owned()),

@@ -80,10 +80,10 @@ fn note(fd: i32, announced: bool, kind: &Kind, whose: Whose) -> Option<&'static 
         (true, Kind::Socket(_)) if !whose.announced => Some("announced, but not for this process"),
         (true, Kind::Socket(_)) => Some("as announced"),
         (false, Kind::Socket(_)) if fd == 0 && whose.standard_input => {
-            Some("handed over as standard input")
+            Some("passed as standard input")
         }
         (false, Kind::Socket(_)) if fd >= LISTEN_FDS_START => Some("a socket, but not announced"),
-        (false, Kind::File(_)) if fd >= LISTEN_FDS_START => Some("left open by a parent process"),
+        (false, Kind::File(_)) if fd >= LISTEN_FDS_START => Some("inherited, but not announced"),
         (false, _) => None,
     }
 }

@@ -66,14 +66,12 @@ impl Clues {
         // What an engine hands over is for the first process of the container; an activator that
         // runs inside has another number.
         if let (Some(container), 1, true) = (&self.container, *pid, self.listen_pid) {
-            return format!("{container}, which passes on what it was handed itself");
+            return format!("{container}, which passes on what it received");
         }
         match self.systemd_exec_pid {
             Some(exec) if exec == *pid => return "systemd, as a process of a unit".to_owned(),
             Some(exec) if self.invocation && !self.listen_pid => {
-                return format!(
-                    "{parent}, in a unit whose process is {exec}: a wrapper in between forked"
-                );
+                return format!("{parent}, below process {exec}, which systemd started for a unit");
             }
             _ => {}
         }
@@ -92,10 +90,10 @@ impl Clues {
                 )
             }
             Some(container) => format!(
-                "none: {parent} started it, without sockets; {container} was handed none itself, or \
-                 does not pass them on"
+                "none: {parent} started this process without sockets; {container} received none, \
+                 or does not pass them on"
             ),
-            None => format!("none: {parent} started it, without sockets"),
+            None => format!("none: {parent} started this process without sockets"),
         }
     }
 }
@@ -138,7 +136,7 @@ mod tests {
     #[test]
     fn guesses() {
         for (clues, guess) in [
-            (clues(), "none: bash started it"),
+            (clues(), "none: bash started this process"),
             (Clues { parent: None, ..clues() }, "outside of this PID namespace"),
             (Clues { listen_pid: true, ..clues() }, "an activator such as"),
             (Clues { is_wrong: true, ..clues() }, "unknown: the parent is bash"),
@@ -146,7 +144,7 @@ mod tests {
             (Clues { systemd_exec_pid: Some(7), ..clues() }, "systemd, as a process of a unit"),
             (
                 Clues { systemd_exec_pid: Some(5), invocation: true, ..clues() },
-                "whose process is 5: a wrapper",
+                "bash, below process 5, which systemd",
             ),
             (
                 Clues { container: Some("podman".into()), pid: 1, listen_pid: true, ..clues() },
@@ -158,7 +156,7 @@ mod tests {
             ),
             (
                 Clues { container: Some("podman".into()), ..clues() },
-                "bash started it, without sockets; podman was handed none itself",
+                "bash started this process without sockets; podman received none",
             ),
         ] {
             assert!(clues.guess().contains(guess), "{guess}: {}", clues.guess());

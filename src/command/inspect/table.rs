@@ -10,7 +10,7 @@ use crate::text::Escaped;
 pub(super) fn render(report: &Report) -> String {
     let mut text = wrap(&Escaped::new(&verdict(report)).to_string(), 2) + "\n";
     for (title, rows) in [
-        ("Handed over", inherited(&report.fds)),
+        ("Passed", inherited(&report.fds)),
         ("Options", options(&report.fds)),
         ("Refused", refused(&report.fds)),
         ("Expected against actual", open(report)),
@@ -24,8 +24,8 @@ pub(super) fn render(report: &Report) -> String {
 
 fn verdict(report: &Report) -> String {
     match (&report.serve.error, report.fds.len()) {
-        (None, 1) => "`serve` would take the socket that was handed over".to_owned(),
-        (None, count) => format!("`serve` would take the {count} sockets that were handed over"),
+        (None, 1) => "`serve` would take the socket that was passed".to_owned(),
+        (None, count) => format!("`serve` would take the {count} sockets that were passed"),
         (Some(error), _) => {
             format!("`serve` would exit with status {}: {error}", report.serve.exit_status)
         }

@@ -101,6 +101,6 @@ fn skip_reason(failure: &Failure) -> Option<String> {
         _ => false,
     };
     // The row names the address already.
-    let attempted = format!("connect to {}: ", failure.address);
-    left_out.then(|| failure.to_string().replacen(&attempted, "", 1))
+    let (text, address) = (failure.to_string(), format!("{}: ", failure.address));
+    left_out.then(|| text.split_once(&address).map_or(text.clone(), |(_, why)| why.to_owned()))
 }

@@ -111,7 +111,7 @@ fn text(address: &Address, phase: Phase, elapsed: Duration, limit: Duration) -> 
         Phase::Connect => format!(
             "{address}: waiting for a connection for {elapsed} s, up to {limit} s: {}",
             match address {
-                Address::Inet(..) => "the name server or the host is slow, or does not answer",
+                Address::Inet(..) => "the name server, the host or the server does not answer yet",
                 Address::Unix(..) => "the backlog of the socket is full",
                 Address::Vsock(..) | Address::VsockMux(..) => "the virtual machine may be starting",
             }
@@ -125,7 +125,7 @@ fn text(address: &Address, phase: Phase, elapsed: Duration, limit: Duration) -> 
             // Only a unix datagram socket knows that somebody has the address.
             let or = match address {
                 Address::Unix(..) => "its image may be downloading",
-                _ if is_datagram => "no server may be there",
+                _ if is_datagram => "no server is there",
                 _ => "its image may be downloading",
             };
             format!(
@@ -137,8 +137,8 @@ fn text(address: &Address, phase: Phase, elapsed: Duration, limit: Duration) -> 
             format!("{address}: waiting for the next reply for {elapsed} s, up to {limit} s")
         }
         Phase::Rest => format!(
-            "{address}: the reply has begun, its rest takes {elapsed} s already; nothing more for \
-             {limit} s is a failure"
+            "{address}: the reply has begun, waiting for the rest for {elapsed} s: fails if \
+             nothing more comes for {limit} s"
         ),
     }
 }
@@ -154,7 +154,7 @@ mod tests {
                 "udp:127.0.0.1:3000",
                 Phase::Reply { first: true },
                 "udp:127.0.0.1:3000: sent, waiting for the first reply for 1 s, up to 30 s: the \
-                 service may be starting, or no server may be there",
+                 service may be starting, or no server is there",
             ),
             (
                 "unix-dgram:/s",
@@ -165,8 +165,8 @@ mod tests {
             (
                 "unix:/s",
                 Phase::Rest,
-                "unix:/s: the reply has begun, its rest takes 1 s already; nothing more for 30 s \
-                 is a failure",
+                "unix:/s: the reply has begun, waiting for the rest for 1 s: fails if nothing \
+                 more comes for 30 s",
             ),
             (
                 "vsock:20:1",

@@ -117,7 +117,7 @@ pub(super) fn failures(reports: &[Report]) -> Vec<String> {
     let lines = groups.into_iter().flat_map(|(shared, failures)| match failures[..] {
         [(message, remedy)] => vec![format!("{message}; {remedy}")],
         _ => {
-            let advice = format!("for these {}: {shared}", failures.len());
+            let advice = format!("for these {} addresses: {shared}", failures.len());
             failures.iter().map(|(message, _)| (*message).to_owned()).chain([advice]).collect()
         }
     });
@@ -267,7 +267,7 @@ mod tests {
             skipped,
             report("c: refused", "run `activate -l unix:/s`"),
         ];
-        let start = "for these 2: run `activate -l ADDRESS`";
+        let start = "for these 2 addresses: run `activate -l ADDRESS`";
         let lines = ["a: refused", "c: refused", start, "b: denied; let it"];
         assert_eq!(failures(&reports), lines);
         assert!(failures(&[]).is_empty());

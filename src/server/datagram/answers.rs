@@ -85,7 +85,7 @@ impl Answers {
             return Some(Refusal::new(true, "it is longer than the limit"));
         }
         if batch.name(run.slot).is_empty() && !self.socket.is_connected() {
-            let why = "it came from an unnamed socket, which cannot be answered";
+            let why = "its sender's socket has no name, and cannot be answered";
             return Some(Refusal::new(false, why));
         }
         if !self.socket.is_ip() {

@@ -87,11 +87,11 @@ impl Kept {
         let used = self.users.get(&uid).copied().unwrap_or_default();
         // A lone one may be as long as any message.
         if self.bytes > 0 && used + bytes > self.share_of(used, limits) {
-            return Err("too many of its replies wait already");
+            return Err("too many replies wait already");
         }
         let mut copy = Vec::new();
         if copy.try_reserve_exact(data.len()).is_err() {
-            return Err("there is no memory to keep its reply in");
+            return Err("there is no memory to keep the reply");
         }
         copy.extend_from_slice(data);
         let reply = KeptReply { control: *control, data: copy.into() };

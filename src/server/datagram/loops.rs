@@ -144,23 +144,23 @@ impl Loops {
         }
         let Peer::Ip(peer) = Peer::from_sockaddr(name) else { return None };
         let why = if port == 0 {
-            "and nobody can have port 0"
+            "its port is 0, which cannot be answered"
         } else if self.is_ourselves(peer, first.control.packet_info) {
-            "which is this very socket"
+            "its sender is this socket itself"
         } else if ANSWERING_PORTS.contains(&port) {
-            "the port of a service that would answer back"
+            "its port is that of a service that would answer back"
         } else if self.repeats(first, count, most) {
             return Some(Refusal::new(
                 true,
                 format!(
-                    "{peer} sends the same bytes thousands of times a second, as only a \
-                     server that echoes our replies does"
+                    "{peer} sends the same bytes thousands of times a second, as a server does \
+                     that echoes our replies"
                 ),
             ));
         } else {
             return None;
         };
-        Some(Refusal::new(false, format!("came from {peer}, {why}")))
+        Some(Refusal::new(false, why))
     }
 
     /// Whether each datagram is looked at.

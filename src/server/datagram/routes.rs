@@ -127,10 +127,13 @@ impl Routes {
 
     fn verify(&mut self, name: &[u8], uid: Option<u32>) -> Result<Address, Unsent> {
         let Peer::Unix(peer) = Peer::from_sockaddr(name) else {
-            return Err(untold("came from an unnamed socket, which cannot be answered"));
+            return Err(untold("its sender's socket has no name, and cannot be answered"));
         };
         if self.forbidden.contains(&peer) {
-            return Err(told("its sender has a name that is never answered"));
+            return Err(told(
+                "its sender has a name that this server never answers, such as the \
+                             service manager's",
+            ));
         }
         let (sockaddr, file) = match &peer {
             UnixName::Abstract(name_bytes) => {
@@ -168,18 +171,18 @@ impl Routes {
     fn verify_file(&self, file: &OwnedFd, uid: Option<u32>) -> Result<(), Unsent> {
         let stat = rustix::fs::fstat(file).map_err(not_opened)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-            return Err(told("its sender's path leads to something other than a socket"));
+            return Err(told("its sender's path leads to a file that is not a socket"));
         }
         let Some(sender) = uid.or(self.only_sender) else {
             return Err(told(
-                "the kernel does not tell which user sent it; set PassCredentials=yes in the \
-                 socket unit (`activate` does the same by itself)",
+                "the kernel does not report which user sent it; set PassCredentials=yes in the \
+                 socket unit (`activate` sets the option itself)",
             ));
         };
         if stat.st_uid != sender {
             let owner = stat.st_uid;
             return Err(told(format!(
-                "user {sender} sent it, and its path leads to a socket of user {owner}"
+                "user {sender} sent it, but the sender's path leads to a socket of user {owner}"
             )));
         }
         // A hard link, or a link of the same user's: another path to the same file.
@@ -188,7 +191,10 @@ impl Routes {
             UnixName::Abstract(_) => false,
         });
         if is_forbidden {
-            return Err(told("its path leads to a socket that is never answered"));
+            return Err(told(
+                "its sender's path leads to a socket that this server never answers, \
+                             such as the service manager's",
+            ));
         }
         Ok(())
     }

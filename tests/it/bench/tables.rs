@@ -37,12 +37,12 @@ fn tables_fit_a_terminal_and_explain_themselves() {
         (format!("-m bulk --verify tcp:{tcp}"), equal),
         (format!("-m flood udp:{udp}"), "up to 256 in flight"),
         (format!("-m idle -c 3 tcp:{tcp}"), "idle: 3 connections"),
-        (compare.clone(), "Ratios are to `first`, turn by turn"),
+        (compare.clone(), "Ratios compare with `first` turn by turn"),
         (compare.clone(), "server round trips/s ratio range"),
         (compare.clone(), "server p50 µs p90 µs p99 µs p99.9 µs max µs"),
         (compare, equal),
         (format!("-m cold -r 2 --run a={exe}"), "2 starts of each server in turns"),
-        ("-m cold -r 1".to_owned(), "Ratios are of median times, to `serve`"),
+        ("-m cold -r 1".to_owned(), "Ratios compare median times with `serve`"),
     ] {
         says(&arguments, expected);
     }

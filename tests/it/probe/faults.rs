@@ -80,7 +80,7 @@ fn streams() {
             },
             "wrong-bytes",
             8,
-            "(bytes from offset 0 on come again)",
+            "(the bytes from offset 0 on are repeated)",
         ),
         (
             // The random first byte may be this one, but not all of them.
@@ -98,7 +98,7 @@ fn streams() {
             },
             "surplus",
             8,
-            "3 bytes more came back than were sent; that server does not echo",
+            "3 bytes more came back than were sent; the server does not echo",
         ),
         (
             |c| {

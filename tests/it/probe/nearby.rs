@@ -47,7 +47,7 @@ fn the_same_port_of_another_host_or_protocol_is_found() {
         let is_found = |_| {
             let (_socket, port) = listener(ip);
             let finished = probe(&[&format!("{asked}:{port}")]);
-            let remedy = format!("; {found}:{port} listens: use that\n");
+            let remedy = format!("; use {found}:{port}, which listens\n");
             finished.stderr.ends_with(&remedy) || finished.stdout.contains("unsupported")
         };
         // A test beside this one may have the port too.
@@ -126,7 +126,7 @@ fn the_address_that_is_found_works() {
         assert_eq!(verdict(&finished, &found), "echoed");
         let json = probe(&["--json", &asked]).expect_code(6);
         let document: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
-        assert_eq!(document["results"][0]["remedy"], format!("{found} listens: use that"));
+        assert_eq!(document["results"][0]["remedy"], format!("use {found}, which listens"));
     }
 }
 
@@ -142,8 +142,8 @@ fn what_is_no_socket_is_named() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0)
         .expect("mknod");
     for (name, what) in [
-        ("file", "a regular file is there, and not a socket: use another path, or remove it"),
-        ("folder", "a directory is there, and not a socket: use another path\n"),
+        ("file", "a regular file is there, not a socket: use another path, or remove it"),
+        ("folder", "a directory is there, not a socket: use another path\n"),
         ("fifo", "a FIFO is there"),
         ("link", "a symbolic link that leads to no file is there"),
         ("file/s", "/file is not a directory: check the path"),
@@ -213,7 +213,7 @@ fn silence_over_udp_proves_nothing() {
     }
     let parts = [
         "waiting for the first reply for 1 s, up to 1.5 s: the service may be starting, or no server",
-        "no reply within 1.5 s; nothing came back, and UDP does not tell whether anybody is there",
+        "no reply within 1.5 s; nothing came back, and UDP does not tell why",
         "`ss -lnu`",
     ];
     let finished = finished.expect_code(7).expect_stderr(&parts);
@@ -255,7 +255,7 @@ fn advice_that_failures_share_comes_once_and_after_the_table() {
     assert_eq!(lines.len(), 4, "{}", finished.describe());
     assert!(lines[0].ends_with("connect to tcp:127.0.0.1:1: Connection refused"), "{}", lines[0]);
     assert!(lines[1].ends_with("connect to tcp:127.0.0.1:2: Connection refused"), "{}", lines[1]);
-    let advice = "for these 2: nobody listens there: start its .socket unit";
+    let advice = "for these 2 addresses: nobody listens there: start its .socket unit";
     assert!(lines[2].contains(advice) && lines[2].contains("-l ADDRESS`"), "{}", lines[2]);
     assert!(lines[3].contains("unix:@nobody-there: Connection refused; nobody"), "{}", lines[3]);
 }
