@@ -200,5 +200,5 @@ fn explain(wrong: EnvironmentError, pid: u32) -> Error {
     let error = Error::from_cause(ErrorKind::Environment, wrong.clone()).remedy(wrong.remedy());
     let EnvironmentError::OtherPid { listen_pid, .. } = wrong else { return error };
     let (other, ancestry) = (proc::describe(listen_pid), proc::describe_chain(&ancestry(pid)));
-    error.detail(format!("{other}; ancestry of {pid}: {ancestry}"))
+    error.detail(format!("{other}; ancestry: {ancestry}"))
 }

@@ -123,7 +123,7 @@ fn two_of_our_own_addresses_that_exclude_each_other() {
     let (dual, v4) = (format!("tcp:[::]:{port}"), format!("tcp:0.0.0.0:{port}"));
     run(&mut activate(&["-l", &dual, "-l", &v4]))
         .expect_code(5)
-        .expect_stderr(&[&v4, "[::] takes IPv4 too"]);
+        .expect_stderr(&[&v4, "[::] includes IPv4"]);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn the_demo_set_leaves_out_ipv6_where_there_is_none() {
     let mut command = clean("unshare");
     command.args(["--map-root-user", "--net", "sh", "-c", script, crate::kit::program_path()]);
     let process = Process::start(command.env("HOME", dir.path("")));
-    let left_out = ["without tcp:[::1]:3000", "without udp:[::1]:3000"];
+    let left_out = ["left out tcp:[::1]:3000", "left out udp:[::1]:3000"];
     if process.stderr_line("waiting for").is_none() {
         // vsock comes last, so all of the others were bound or left out.
         let finished = process.finish().expect_code(5);

@@ -197,7 +197,12 @@ fn a_broken_environment_is_explained_variable_by_variable() {
             ],
         ),
         (format!("{ours} LISTEN_FDS=x"), "", 3, &["LISTEN_FDS=x", "expected a count of 1 or more"]),
-        (ours.to_owned(), "", 3, &["LISTEN_FDS is not set MISSING how many", "but not announced"]),
+        (
+            ours.to_owned(),
+            "",
+            3,
+            &["LISTEN_FDS is not set MISSING the number", "but not announced"],
+        ),
         (
             format!("{ours} LISTEN_FDS=1 LISTEN_FDNAMES=a:b"),
             "",
@@ -231,7 +236,7 @@ fn a_broken_environment_is_explained_variable_by_variable() {
 fn a_variable_that_is_right_or_missing_is_explained_too() {
     for (environment, status, parts) in [
         ("LISTEN_PID=x LISTEN_FDS=1", 3, &["LISTEN_PID=x", ", this process"][..]),
-        ("LISTEN_FDS=1", 3, &["LISTEN_PID is not set MISSING the process that"]),
+        ("LISTEN_FDS=1", 3, &["LISTEN_PID is not set MISSING the process id"]),
         ("LISTEN_PID=$$ LISTEN_FDS=0", 3, &["LISTEN_FDS=0", "1 or more, 65536 at most"]),
         ("LISTEN_FDNAMES=a", 3, &["LISTEN_FDNAMES=a WRONG needs a LISTEN_FDS"]),
         (
@@ -307,7 +312,7 @@ fn another_process_is_not_taken_for_a_reused_id() {
         let finished = run(&mut hand_over_with(listener, environment, "", &["inspect"]));
         let environment_part = words(&finished);
         let (_, rows) = environment_part.split_once("Environment").expect("the section");
-        assert_eq!(rows.contains("was reused"), reused, "{}", finished.describe());
+        assert_eq!(rows.contains("had the same process id"), reused, "{}", finished.describe());
     }
 }
 

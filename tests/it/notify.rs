@@ -252,7 +252,7 @@ fn errors_name_the_message_the_socket_the_answer_and_the_remedy() {
     let _listener = UnixListener::bind(&stream).expect("bind");
     for (path, answer, remedy) in [
         (dir.path().join("none"), "No such file or directory", "or unset NOTIFY_SOCKET"),
-        (nobody, "Connection refused", "unset the NOTIFY_SOCKET that a parent"),
+        (nobody, "Connection refused", "unset NOTIFY_SOCKET, which a parent"),
         (stream, "Protocol wrong type for socket", "the socket there must be a datagram socket"),
     ] {
         let error = notifier(&path).send(&[State::Ready]).expect_err("fails");
@@ -270,7 +270,7 @@ fn vsock_that_leads_nowhere_says_what_to_change() {
         let error = notifier(value).send(&[State::Ready]).expect_err(value);
         let text = error.to_string();
         assert!(text.starts_with("send READY=1 to NOTIFY_SOCKET=vsock"), "{text}");
-        assert!(text.contains("vsock ") || text.contains("listens on that port"), "{text}");
+        assert!(text.contains("vsock ") || text.contains("listens on this port"), "{text}");
     }
 }
 

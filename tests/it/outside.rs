@@ -144,7 +144,7 @@ fn the_name_of_a_process_is_printable_where_it_explains() {
         let finished = run(program().args(["activate", "-l", address])).expect_code(5);
         expect_both_printable(&finished);
         assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.describe());
-        let pid = format!("(pid {}) has it", holder.pid().as_raw_nonzero());
+        let pid = format!("(pid {}) has this address", holder.pid().as_raw_nonzero());
         finished.expect_stderr(&["Address already in use", &pid]);
         // What it says of itself has its own name in it.
         expect_both_printable(&holder.terminate().expect_code(0));

@@ -48,7 +48,7 @@ fn a_wrong_environment_is_explained() {
             &["LISTEN_PID=99999999999 is too large", "unset LISTEN_FDS"],
         ),
         ("LISTEN_PID=x LISTEN_FDS=1", &["LISTEN_PID=x", "not a number"]),
-        ("LISTEN_PID=1 LISTEN_FDS=1", &["process 1 is ", "; ancestry of ", "exec the program"]),
+        ("LISTEN_PID=1 LISTEN_FDS=1", &["process 1 is ", "; ancestry: ", "exec the program"]),
         ("LISTEN_PID=4194304 LISTEN_FDS=1", &["there is no process 4194304"]),
         (&format!("{ours} LISTEN_FDS=1"), &[&ours, &runner]),
         ("LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=a", &["LISTEN_FDNAMES=a", "LISTEN_FDS=2"]),
@@ -66,7 +66,7 @@ fn a_process_id_that_was_used_again_is_told_by_the_pidfd() {
     }
     refused("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=1")
         .expect_code(ENVIRONMENT)
-        .expect_stderr(&["LISTEN_PIDFDID=1", "reused"]);
+        .expect_stderr(&["LISTEN_PIDFDID=1", "an earlier process"]);
 }
 
 #[test]

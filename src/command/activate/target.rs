@@ -38,13 +38,13 @@ fn environment(setenv: &[OsString]) -> Result<Vec<(OsString, OsString)>> {
             Some(at) => (&bytes[..at], Some(OsString::from_vec(bytes[at + 1..].to_vec()))),
             None => (bytes, std::env::var_os(entry)),
         };
-        let message = match (name, value) {
-            (b"", _) => "a variable needs a name",
-            (_, None) => "this variable is not set",
+        let (message, remedy) = match (name, value) {
+            (b"", _) => ("a variable needs a name", "write NAME=VALUE"),
+            (_, None) => ("this variable is not set", "set it, or write NAME=VALUE"),
             (name, Some(value)) => return Ok((OsString::from_vec(name.to_vec()), value)),
         };
         let message = format!("--setenv {}: {message}", entry.to_string_lossy());
-        Err(Error::new(ErrorKind::Usage, message).remedy("set the variable, or write NAME=VALUE"))
+        Err(Error::new(ErrorKind::Usage, message).remedy(remedy))
     };
     setenv.iter().map(variable).collect()
 }

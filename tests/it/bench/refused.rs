@@ -133,7 +133,7 @@ fn arguments_without_an_effect_are_refused_before_the_load() {
         ("-m cold --compare", "--compare is not for --mode cold"),
         ("-m cold --server-pid 1", "--server-pid is not for --mode cold"),
         ("-m cold --congestion reno", "--congestion is not for --mode cold"),
-        ("--server-pid 4294967295", "4294967295: /proc shows no such process"),
+        ("--server-pid 4294967295", "4294967295: /proc has no such process"),
         ("--congestion nosuch", "congestion control nosuch"),
         ("--cpu 1023", "CPU 1023"),
     ] {

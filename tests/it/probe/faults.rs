@@ -117,7 +117,7 @@ fn streams() {
         expect(finished, &address, name, code, &[part]);
     }
     let address = servers::resets();
-    let parts = ["Connection reset by peer", "ended itself without accepting it"];
+    let parts = ["Connection reset by peer", "exited without accepting it"];
     expect(probe(&[&address]), &address, "reset", 7, &parts);
 }
 

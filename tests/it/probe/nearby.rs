@@ -15,7 +15,8 @@ use crate::kit::{self, Dir, Process};
 fn instead(address: &str) -> Option<String> {
     let finished = probe(&[address, "--timeout", "5"]).expect_code(6);
     let remedy = finished.stderr.trim_end().rsplit("; ").next()?;
-    remedy.strip_suffix(" listens: use that").map(str::to_owned)
+    let found = remedy.strip_prefix("use ")?.strip_suffix(", which listens")?;
+    Some(found.to_owned())
 }
 
 /// A TCP socket that takes one IP version only.
@@ -185,7 +186,7 @@ fn who_holds_the_socket_is_named() {
     activator.stderr_line("waiting for").expect("it listens");
     let part = format!(
         "socket-activate-echo (pid {}) holds the socket, but the command that it starts does not \
-         answer: see its terminal",
+         answer: see the terminal",
         activator.pid().as_raw_nonzero()
     );
     let finished = probe(&[&format!("unix:{path}"), "--timeout", "0.5"]).expect_code(7);
