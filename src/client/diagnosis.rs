@@ -90,7 +90,7 @@ pub(super) fn permission_denied(address: &Address) -> String {
             format!("`namei -l {path}` shows the modes; if systemd holds the socket, {units}")
         }
     };
-    format!("{modes}; where they allow it, SELinux may not: `ausearch -m avc -ts recent`")
+    format!("{modes}; if the modes allow it, SELinux may forbid it: `ausearch -m avc -ts recent`")
 }
 
 pub(super) fn wrong_type(address: &Address) -> String {
