@@ -1,6 +1,7 @@
 //! sock_diag(7) of unix sockets: their names, and their accept queues. See netlink(7) for the format.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 
@@ -47,23 +48,34 @@ type FileId = (u32, u32);
 /// The sockets of this network namespace that have one of the names, of whatever type, each with
 /// the name that it was found by; `None` if the kernel or a sandbox does not let us ask.
 pub(super) fn sockets_of(names: &[UnixName]) -> Option<Vec<(&UnixName, Style, Socket)>> {
-    let files: Vec<_> = names.iter().map(file_of).collect();
-    let found = ask(None, SHOW_NAME | SHOW_VFS, named)?.into_iter().filter_map(|found| {
-        let is_it = |at: &usize| {
-            names[*at] == found.name || (files[*at].is_some() && files[*at] == found.file)
-        };
-        let at = (0..names.len()).find(is_it)?;
-        Some((&names[at], found.style, found.socket))
-    });
-    Some(found.collect())
+    let all = ask(None, SHOW_NAME | SHOW_VFS, named)?;
+    let mut found = Vec::new();
+    for name in names {
+        let sockets = sockets_at(name, &all).into_iter();
+        found.extend(sockets.map(|socket| (name, socket.style, socket.socket)));
+    }
+    Some(found)
 }
 
-fn file_of(name: &UnixName) -> Option<FileId> {
-    let UnixName::Path(path) = name else { return None };
-    let file = std::fs::metadata(path).ok()?;
+/// A path leads to those of its file. Others keep the name that they were bound to when their file
+/// is removed or replaced, or is one of another mount namespace. The name tells only where the
+/// file's numbers do not: some file systems, such as overlayfs, show others than the kernel has.
+fn sockets_at<'a>(name: &UnixName, all: &'a [Named]) -> Vec<&'a Named> {
+    let by_name = || all.iter().filter(|socket| socket.name == *name).collect();
+    let UnixName::Path(path) = name else { return by_name() };
+    let file = match std::fs::metadata(path) {
+        Ok(file) => file_id(&file),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(_) => return by_name(),
+    };
+    let by_file: Vec<_> = all.iter().filter(|socket| socket.file == Some(file)).collect();
+    if by_file.is_empty() { by_name() } else { by_file }
+}
+
+fn file_id(file: &std::fs::Metadata) -> FileId {
     // `MKDEV` of linux/kdev_t.h: 20 bits of the minor number, below the major number.
     let device = rustix::fs::major(file.dev()) << 20 | rustix::fs::minor(file.dev());
-    Some((file.ino() as u32, device))
+    (file.ino() as u32, device)
 }
 
 fn named(message: &[u8]) -> Option<Named> {

@@ -213,4 +213,17 @@ mod tests {
         are_found(&[(stream.as_fd(), &[]), (dgram.as_fd(), &[])]);
         assert_eq!(sockets_at(&"unix:/v".parse().expect("an address")), []);
     }
+
+    #[test]
+    fn a_path_leads_to_no_socket_whose_file_is_gone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("s");
+        let address = Address::Unix(Style::Stream, UnixName::Path(path.clone()));
+        let _old = UnixListener::bind(&path).expect("bind");
+        std::fs::remove_file(&path).expect("remove");
+        assert_eq!((sockets_at(&address), served_alike(&address)), (vec![], vec![]));
+        let new = UnixListener::bind(&path).expect("bind");
+        let inode = rustix::fs::fstat(&new).expect("fstat").st_ino;
+        assert_eq!(sockets_at(&address), [Socket { serves: true, inode }]);
+    }
 }
