@@ -29,9 +29,8 @@ impl Holder {
             address if is_local(address) => address.clone(),
             _ => return Self::Unknown,
         };
-        let mut sockets = proc::sockets_at(&socket);
-        sockets.retain(|socket| socket.serves);
-        Self::among(proc::holders(&sockets).into_iter().filter_map(Process::of).collect())
+        let holders = proc::holders(&proc::serving(&socket)).into_iter();
+        Self::among(holders.filter_map(Process::of).collect())
     }
 
     fn among(mut processes: Vec<Process>) -> Self {
@@ -123,7 +122,7 @@ fn is_own(target: &SockAddr) -> bool {
 
 /// Whether a socket of this machine can be reached there.
 pub(super) fn is_served(address: &Address) -> bool {
-    is_local(address) && proc::sockets_at(address).iter().any(|socket| socket.serves)
+    is_local(address) && !proc::serving(address).is_empty()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use process::{
     own_descriptors, processes, security_label, sysctl,
 };
 pub(crate) use process::{describe, describe_chain};
-pub use sockets::{served_alike, sockets_at};
+pub use sockets::{served_alike, serving, sockets_at};
 
 /// A socket of any process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

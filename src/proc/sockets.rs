@@ -20,11 +20,27 @@ pub fn sockets_at(address: &Address) -> Vec<Socket> {
         let is_there = |found: &Style| found == style || matches!(name, UnixName::Path(_));
         return found.into_iter().filter(|found| is_there(&found.1)).map(|found| found.2).collect();
     }
+    listed_at(address).map(|(_, socket)| socket).collect()
+}
+
+/// Those of them that clients of `address` reach: the kernel prefers a socket that has the address
+/// itself to one of the wildcard address of its IP version, and that to one of [::].
+pub fn serving(address: &Address) -> Vec<Socket> {
+    if let Address::Unix(..) = address {
+        return sockets_at(address).into_iter().filter(|socket| socket.serves).collect();
+    }
+    let rank = |ip: IpAddr| (ip.is_unspecified(), ip.is_unspecified() && ip.is_ipv6());
+    let found: Vec<_> = listed_at(address).filter(|(_, socket)| socket.serves).collect();
+    let first = found.iter().map(|(held, _)| rank(held.ip())).min();
+    let reached = found.into_iter().filter(|(held, _)| Some(rank(held.ip())) == first);
+    reached.map(|(_, socket)| socket).collect()
+}
+
+fn listed_at(address: &Address) -> impl Iterator<Item = (SocketAddr, Socket)> {
     let resolved = address.resolve().unwrap_or_default();
     let wanted: Vec<_> = resolved.iter().filter_map(SockAddr::as_socket).collect();
-    let is_there = |held: SocketAddr| wanted.iter().any(|wanted| overlap(held, *wanted));
-    let listed = listed(address.kind()).into_iter();
-    listed.filter(|(held, _)| is_there(*held)).map(|(_, socket)| socket).collect()
+    let is_there = move |held: SocketAddr| wanted.iter().any(|wanted| overlap(held, *wanted));
+    listed(address.kind()).into_iter().filter(move |(held, _)| is_there(*held))
 }
 
 /// The addresses of sockets that clients can reach and that somebody may have meant by `address`:
@@ -225,5 +241,30 @@ mod tests {
         let new = UnixListener::bind(&path).expect("bind");
         let inode = rustix::fs::fstat(&new).expect("fstat").st_ino;
         assert_eq!(sockets_at(&address), [Socket { serves: true, inode }]);
+    }
+
+    #[test]
+    fn the_socket_that_clients_reach_is_the_one_with_the_address() {
+        let bind = |ip: &str, port: u16| {
+            let at: SocketAddr = SocketAddr::new(ip.parse().expect("an address"), port);
+            let domain = socket2::Domain::for_address(at);
+            let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None).expect("socket");
+            socket.set_reuse_address(true).expect("SO_REUSEADDR");
+            socket.bind(&at.into()).map(|()| socket)
+        };
+        let loopback = bind("127.0.0.1", 0).expect("bind");
+        let port = loopback.local_addr().expect("a name").as_socket().expect("IP").port();
+        // Somebody else may have the port of the wildcard address.
+        let all = ["0.0.0.0", "::"].map(|ip| bind(ip, port));
+        let inode = |fd: &socket2::Socket| rustix::fs::fstat(fd).expect("fstat").st_ino;
+        let at = |ip: &str| serving(&format!("udp:{ip}:{port}").parse().expect("an address"));
+        let only = |fd| [Socket { serves: true, inode: inode(fd) }];
+        assert_eq!(at("127.0.0.1"), only(&loopback));
+        if let [Ok(v4), v6] = &all {
+            assert_eq!(at("127.0.0.2"), only(v4));
+            if let Ok(v6) = v6 {
+                assert_eq!(at("[::1]"), only(v6));
+            }
+        }
     }
 }

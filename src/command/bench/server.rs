@@ -33,9 +33,7 @@ impl Server {
         if let Some(pid) = settings.server_pid {
             return Some(Self { pids: vec![pid] });
         }
-        let mut sockets = proc::sockets_at(&target.address.to_client());
-        sockets.retain(|socket| socket.serves);
-        let mut pids = proc::holders(&sockets);
+        let mut pids = proc::holders(&proc::serving(&target.address.to_client()));
         pids.retain(|pid| *pid != std::process::id());
         // A service manager keeps the socket that it hands over: only the last of a line of
         // processes that hold it serves it.
