@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 
 use crate::text::Escaped;
 
@@ -19,8 +20,9 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
         .map(|directory| (directory, Access::EXEC_OK, "search permission on directory "))
         .chain([(absolute, Access::WRITE_OK, "write permission on ")]);
     for (step, access, permission) in steps {
-        // The effective ids count, as they do for connect(2).
-        if accessat(CWD, &step, access, AtFlags::EACCESS).is_ok() {
+        // The effective ids count, as they do for connect(2). A sandbox that does not know the system
+        // call may answer anything else.
+        if accessat(CWD, &step, access, AtFlags::EACCESS) != Err(Errno::ACCESS) {
             continue;
         }
         let metadata = std::fs::symlink_metadata(&step).ok()?;
