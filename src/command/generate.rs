@@ -66,7 +66,14 @@ fn write(path: &Path, contents: &str) -> Result<()> {
     };
     let folder = path.parent().unwrap_or(path);
     std::fs::create_dir_all(folder).map_err(fail("create the folder", folder))?;
-    std::fs::write(path, contents).map_err(fail("write", path))
+    // As install(1) does it: what a link leads to is not written, and a FIFO waits for no reader.
+    let removed = std::fs::remove_file(path);
+    let gone = removed.or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    });
+    let created = gone.and_then(|()| std::fs::File::create_new(path));
+    created.and_then(|mut file| file.write_all(contents.as_bytes())).map_err(fail("write", path))
 }
 
 /// What finds the files by itself, and what else it needs where it does not.

@@ -79,6 +79,27 @@ fn what_is_written_is_what_is_generated() {
 }
 
 #[test]
+fn what_was_there_is_replaced_and_not_written_to() {
+    let dir = Dir::new();
+    let pages = dir.path("share/man/man1");
+    fs::create_dir_all(&pages).expect("mkdir");
+    let target = dir.path("target");
+    fs::write(&target, "kept").expect("write");
+    std::os::unix::fs::symlink(&target, pages.join("socket-activate-echo.1")).expect("symlink");
+    fs::hard_link(&target, pages.join("socket-activate-echo-bench.1")).expect("link");
+    let fifo = pages.join("socket-activate-echo-probe.1");
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("mknod");
+    run(program().arg("--generate").arg(dir.path("share"))).expect_code(0);
+    assert_eq!(fs::read_to_string(&target).expect("read"), "kept");
+    for page in fs::read_dir(&pages).expect("a folder") {
+        let page = page.expect("an entry");
+        assert!(page.file_type().expect("a type").is_file(), "{page:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_named() {
     let dir = Dir::new();
     let file = dir.path("file");
