@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -37,7 +38,11 @@ impl Picture {
             // A link may lead to a file that somebody else chose, and a FIFO waits for a reader.
             Ok(file) if !file.is_file() => return Err(io::Error::other("not a regular file")),
             // rename(2) replaces a file without permission to write to it.
-            Ok(_) => drop(OpenOptions::new().write(true).open(&self.path)?),
+            // By now it may be another one.
+            Ok(_) => {
+                let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+                drop(OpenOptions::new().write(true).custom_flags(flags).open(&self.path)?);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
