@@ -75,6 +75,30 @@ fn escape_bytes(bytes: &[u8], f: &mut impl Write) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))
 }
 
+/// The text as one word of a shell: what is printed is meant to be copied. Brackets are quoted too:
+/// some shells look for files there.
+pub(crate) fn quote(text: impl AsRef<OsStr>) -> String {
+    let bytes = text.as_ref().as_bytes();
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "_-./:,@%+=".contains(char);
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
+        Ok(text) if !text.contains(is_obeyed) => {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+        // What a terminal or a log does not show as it is has escapes, which need $'…'.
+        _ => {
+            let mut word = String::from("$'");
+            for chunk in bytes.utf8_chunks() {
+                let valid = chunk.valid().replace('\\', r"\\").replace('\'', r"\'");
+                // Writing to a string does not fail.
+                let _ = escape(valid.as_bytes(), is_obeyed, &mut word);
+                let _ = escape(chunk.invalid(), is_obeyed, &mut word);
+            }
+            word + "'"
+        }
+    }
+}
+
 /// A JSON document in which strings have the escapes of JSON for what a terminal obeys, so that a
 /// reader gets the same strings. JSON requires that only of C0 (RFC 8259, section 7).
 #[cfg(feature = "cli")]
@@ -117,6 +141,25 @@ mod tests {
         ] {
             assert_eq!(Escaped::of_bytes(text).to_string(), shown);
             assert_eq!(Escaped::new(shown).to_string(), shown, "escaped once is enough");
+        }
+    }
+
+    #[test]
+    fn a_shell_reads_the_words_back() {
+        for (word, quoted) in [
+            (&b"a-b_c./:,@%+="[..], "a-b_c./:,@%+="),
+            (b"", "''"),
+            (b"it's", r"'it'\''s'"),
+            (br"a\b $x", r"'a\b $x'"),
+            ("naïve".as_bytes(), "'naïve'"),
+            (b"a\n'\\\x1b\xff", r"$'a\x0a\'\\\x1b\xff'"),
+        ] {
+            assert_eq!(quote(OsStr::from_bytes(word)), quoted);
+            let script = format!("printf %s {quoted}");
+            let Ok(bash) = std::process::Command::new("bash").args(["-c", &script]).output() else {
+                continue;
+            };
+            assert_eq!(bash.stdout, word, "{quoted}");
         }
     }
 

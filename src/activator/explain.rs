@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::address::{Address, Host, Inet, UnixName};
 use crate::error::{Error, ErrorKind, MORE_DESCRIPTORS};
 use crate::proc::{self, Process};
+use crate::text::quote;
 
 /// The system call that failed on the way to a bound socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ fn path_remedy(errno: i32, path: &Path) -> String {
         _ => ".".into(),
     };
     match errno {
-        libc::ENOENT => format!("create the directory: `mkdir -p {parent}`"),
+        libc::ENOENT => format!("create the directory: `mkdir -p {}`", quote(&parent)),
         libc::EACCES | libc::EPERM => {
             format!("choose another path: this user may not write in {parent}")
         }

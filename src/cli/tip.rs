@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue};
 
 use crate::address::{Address, ParseAddressError};
+use crate::text::quote;
 
 /// The flags of other programs that bind, and ours of `activate`.
 const BIND: [&str; 7] = ["-l", "--listen", "-p", "--port", "-b", "--bind", "--address"];
@@ -19,15 +20,15 @@ pub fn tip(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
         _ => None,
     })?;
     let first = arguments.first().and_then(|first| first.to_str()).unwrap_or_default();
-    if first == refused && address(refused).is_some() {
-        return Some(format!("to send there, write `probe {}`", address(refused)?));
+    if let Some(address) = address(refused).filter(|_| first == refused) {
+        return Some(format!("to send there, write `probe {}`", quote(address.to_string())));
     }
     let flag = refused.split('=').next()?;
     let address = match BIND.contains(&flag) {
         true => value(flag, arguments),
         false => Some(address(refused)?),
     };
-    let address = address.map_or_else(|| "ADDR".to_owned(), |address| address.to_string());
+    let address = address.map_or_else(|| "ADDR".to_owned(), |address| quote(address.to_string()));
     Some(match first {
         "probe" | "bench" => format!("write the address without a flag: `{first} {address}`"),
         "activate" => format!("bind with `activate -l {address}`"),

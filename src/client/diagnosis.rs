@@ -6,7 +6,7 @@ use std::path::Path;
 use super::nearby::{self, Holder};
 use super::unix_path;
 use crate::address::{Address, Cid, DEMO_PORT, Host, Inet, Style, UnixName};
-use crate::text::Escaped;
+use crate::text::quote;
 
 pub(super) fn refused(address: &Address) -> String {
     if let Some(other) = elsewhere(address) {
@@ -79,7 +79,7 @@ pub(super) fn permission_denied(address: &Address) -> String {
     if let Some(what) = unix_path::not_a_socket(path) {
         return what;
     }
-    let path = Escaped::new(path);
+    let path = quote(path);
     let units = "SocketMode=, SocketUser= and DirectoryMode= of the .socket unit set the modes";
     let modes = match Holder::of(address) {
         Holder::Systemd { .. } => format!("{units} that `namei -l {path}` shows"),
@@ -330,7 +330,8 @@ fn start_demo() -> String {
 fn start(address: &Address) -> String {
     format!(
         "start its .socket unit with `systemctl --user start NAME.socket`, or \
-         `socket-activate-echo activate -l {address}`"
+         `socket-activate-echo activate -l {}`",
+        quote(address.to_string())
     )
 }
 

@@ -3,12 +3,11 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::Outcome;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::text::Escaped;
+use crate::text::{Escaped, quote};
 
 /// A page of docs/man.
 macro_rules! man {
@@ -82,7 +81,7 @@ fn hints(folder: &Path) -> String {
         return "\nman and new shells find them; bash needs the package bash-completion for that\n"
             .to_owned();
     }
-    let path = |name: &str| quoted(&folder.join(name));
+    let path = |name: &str| quote(folder.join(name));
     let bin = folder.parent().unwrap_or(folder).join("bin");
     format!(
         "
@@ -100,14 +99,4 @@ To let man and new shells find them:
         bash = path(BASH),
         zsh = path("zsh/site-functions"),
     )
-}
-
-/// The path as one word of a shell.
-fn quoted(path: &Path) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
-    let shown = Escaped::new(path).to_string();
-    if path.as_os_str().as_bytes().iter().all(is_plain) {
-        return shown;
-    }
-    format!("'{}'", shown.replace('\'', r"'\''"))
 }

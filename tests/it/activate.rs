@@ -101,6 +101,7 @@ fn what_cannot_be_bound_is_named_with_its_remedy() {
         (at("unix-dgram", "live"), 5, vec!["Address already in use", &us]),
         (at("unix", "file"), 5, vec!["not a socket"]),
         (at("unix", "no/dir"), 5, vec!["No such file or directory", "mkdir -p"]),
+        (at("unix", "no;id/dir"), 5, vec!["`mkdir -p '/", "no;id'`"]),
         ("tcp:192.0.2.1:1".into(), 5, vec!["Cannot assign", "ip addr"]),
         ("udp:[fe80::1]:1".into(), 5, vec!["interface"]),
         ("udp:[fe80::1%nonesuch]:1".into(), 5, vec!["nonesuch", "ip link"]),

@@ -115,6 +115,9 @@ fn what_cannot_be_written_is_named() {
         let finished = run(program().arg("--generate").arg(folder));
         let finished = finished.expect_code(i32::from(!parts.is_empty())).expect_stderr(parts);
         assert!(!finished.stdout.contains('\u{1b}'), "{}", finished.describe());
+        let for_shells = ["export MANPATH=$'/", "source $'/", "fpath=($'/"];
+        let is_quoted = for_shells.iter().all(|word| finished.stdout.contains(word));
+        assert!(is_quoted || !parts.is_empty(), "{}", finished.describe());
     }
     for args in [&["--generate"][..], &["--generate", "x", "-d"], &["--generate", "x", "serve"]] {
         run(program().args(args)).expect_code(2).expect_stderr(&["--generate"]);

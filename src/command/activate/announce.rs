@@ -4,12 +4,11 @@
 use std::os::unix::ffi::OsStrExt;
 
 use super::reach::Reach;
-use super::shell::{command_line, quote};
 use crate::activation::LISTEN_FDS_START;
 use crate::activator::{Bound, Target};
 use crate::address::{Address, Host, Style, UnixName};
 use crate::cli::ActivateArgs;
-use crate::text;
+use crate::text::{self, quote};
 
 /// Prints where `sockets` are, and how to talk to each from this machine. What cannot work here is
 /// left out.
@@ -63,6 +62,17 @@ pub(super) fn running(
         Some((number, socket)) => {
             log::info!("traffic on {}: running {command}", fd(number, socket));
         }
+    }
+}
+
+/// The command line of the program, cut at its end if it is very long.
+fn command_line(target: &Target) -> String {
+    const CHARS_MAX: usize = 200;
+    let words = std::iter::once(&target.arg0).chain(&target.arguments);
+    let line = words.map(quote).collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 
@@ -141,5 +151,14 @@ mod tests {
             let parsed = address.parse().expect("parses");
             assert_eq!(socat(&parsed).as_deref(), command, "{address}");
         }
+    }
+
+    #[test]
+    fn a_long_command_is_cut() {
+        let long = "é".repeat(300);
+        let target = Target::find(&["sh", "-c", &long], Vec::new()).expect("there is a shell");
+        let line = command_line(&target);
+        assert!(line.starts_with("sh -c 'é") && line.ends_with('…'), "{line}");
+        assert_eq!(line.chars().count(), 201);
     }
 }

@@ -8,7 +8,6 @@ mod announce;
 mod demo;
 mod failures;
 mod reach;
-mod shell;
 mod target;
 mod wait;
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::address::Address;
 use crate::client::Failure;
+use crate::text::quote;
 
 /// The JSON document. New fields may come without a new `schema`.
 #[derive(Debug, Serialize)]
@@ -108,7 +109,7 @@ pub(super) fn failures(reports: &[Report]) -> Vec<String> {
     let mut groups: Vec<(String, Vec<(&str, &str)>)> = Vec::new();
     for report in reports {
         let (Some(message), Some(remedy)) = (&report.message, &report.remedy) else { continue };
-        let shared = remedy.replace(&format!("-l {}`", report.address), "-l ADDRESS`");
+        let shared = remedy.replace(&format!("-l {}`", quote(&report.address)), "-l ADDRESS`");
         match groups.iter_mut().find(|(of, _)| *of == shared) {
             Some((_, failures)) => failures.push((message, remedy)),
             None => groups.push((shared, vec![(message, remedy)])),

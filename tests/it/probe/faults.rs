@@ -190,7 +190,7 @@ fn nobody_to_connect_to() {
     drop(UnixDatagram::bind(dir.path("stale")).expect("bind"));
     for (address, name, parts) in [
         ("tcp:127.0.0.1:1".to_owned(), "refused", &["Connection refused", "`ss -lnt`"][..]),
-        ("tcp:[::1]:1".to_owned(), "refused", &["activate -l tcp:[::1]:1"]),
+        ("tcp:[::1]:1".to_owned(), "refused", &["activate -l 'tcp:[::1]:1'`"]),
         ("udp:127.0.0.1:1".to_owned(), "refused", &["send to udp:127.0.0.1:1", "`ss -lnu`"]),
         (
             "tcp:localhost:1".to_owned(),
@@ -201,6 +201,7 @@ fn nobody_to_connect_to() {
         ("unix:@nobody".to_owned(), "refused", &["nobody listens there", "`ss -lxn`"]),
         (format!("unix-dgram:{}", path("stale")), "refused", &["left its socket file behind"]),
         (format!("unix:{}", path("none")), "no-such-path", &["No such file", "unix:@NAME"]),
+        (format!("unix:{}", path("none;id")), "no-such-path", &["activate -l 'unix:/", "id'`"]),
         (format!("unix-dgram:{}", path("stream")), "wrong-type", &["another type: use unix:/"]),
         ("tcp:no-such-name.invalid:1".to_owned(), "not-resolved", &["getent ahosts"]),
         ("tcp:[fe80::1%nowhere]:1".to_owned(), "not-resolved", &["`ip link`"]),
