@@ -59,17 +59,24 @@ pub(super) fn sockets_of(names: &[UnixName]) -> Option<Vec<(&UnixName, Style, So
 
 /// A path leads to those of its file. Others keep the name that they were bound to when their file
 /// is removed or replaced, or is one of another mount namespace. The name tells only where the
-/// file's numbers do not: some file systems, such as overlayfs, show others than the kernel has.
+/// file's numbers do not: btrfs and overlayfs show another device than the kernel has.
 fn sockets_at<'a>(name: &UnixName, all: &'a [Named]) -> Vec<&'a Named> {
-    let by_name = || all.iter().filter(|socket| socket.name == *name).collect();
-    let UnixName::Path(path) = name else { return by_name() };
-    let file = match std::fs::metadata(path) {
-        Ok(file) => file_id(&file),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-        Err(_) => return by_name(),
+    let file = match name {
+        UnixName::Abstract(_) => None,
+        UnixName::Path(path) => match std::fs::metadata(path) {
+            Ok(file) => Some(file_id(&file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+            Err(_) => None,
+        },
     };
-    let by_file: Vec<_> = all.iter().filter(|socket| socket.file == Some(file)).collect();
-    if by_file.is_empty() { by_name() } else { by_file }
+    let by_file: Vec<_> =
+        all.iter().filter(|socket| file.is_some() && socket.file == file).collect();
+    if !by_file.is_empty() {
+        return by_file;
+    }
+    let device = |file: Option<FileId>| file.map(|(_, device)| device);
+    let is_other = |socket: &Named| file.is_some() && device(socket.file) == device(file);
+    all.iter().filter(|socket| socket.name == *name && !is_other(socket)).collect()
 }
 
 fn file_id(file: &std::fs::Metadata) -> FileId {
