@@ -1,11 +1,11 @@
-//! When to try again what could not be done for lack of room.
+//! When to retry after a shortage, for example of descriptors or memory.
 
 use std::time::{Duration, Instant};
 
 const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// A retry that comes later each time that it fails.
+/// The time of the next retry. The delay doubles after each failure.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     due: Option<Instant>,
@@ -18,8 +18,8 @@ impl Backoff {
         self.plan_within(LONGEST, now);
     }
 
-    /// The same, with no delay longer than `longest`. Returns whether the delay has just become as
-    /// long as it can be.
+    /// As `plan`, with a delay of at most `longest`. Returns whether the delay has just reached its
+    /// maximum.
     pub(crate) fn plan_within(&mut self, longest: Duration, now: Instant) -> bool {
         if self.due.is_some() {
             return false;
@@ -46,13 +46,13 @@ impl Backoff {
         is_due
     }
 
-    /// Something worked: the next plan starts with the shortest delay. A plan that is made stays,
-    /// for those that wait for it.
+    /// After a success, the next plan starts with the shortest delay. A present plan stays, for
+    /// others that wait for it.
     pub(crate) fn has_worked(&mut self) {
         self.delay = None;
     }
 
-    /// There is nothing to try again.
+    /// Forgets the plan and the delay, because nothing is left to retry.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }

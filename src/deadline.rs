@@ -1,4 +1,4 @@
-//! Waiting for a descriptor until a deadline at most.
+//! Waits for a descriptor until a deadline.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,18 +21,18 @@ impl Deadline {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it has passed.
+    /// Whether the deadline has passed.
     pub fn is_over(self) -> bool {
         self.remaining() == Some(Duration::ZERO)
     }
 
-    /// The deadline of the first of `parts` attempts that share the time that is left equally.
+    /// The deadline of the first of `parts` attempts that share the remaining time equally.
     pub fn share(self, parts: usize) -> Self {
         let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
         self.remaining().map_or(self, |left| Self::after(left / parts))
     }
 
-    /// Waits until `fd` is ready for one of `events`, and returns those that it is ready for.
+    /// Waits until `fd` is ready for one of `events`. Returns the events that it is ready for.
     ///
     /// # Errors
     ///

@@ -1,11 +1,11 @@
-//! The one error type of the program and the exit statuses that it maps to.
+//! The one error type of the library, and the exit statuses of the program.
 
 use std::fmt;
 use std::io;
 
 use crate::text::Escaped;
 
-/// What a failure was about. Each kind has one exit status, listed in `--help` and in the manual.
+/// The kind of a failure. Each kind has one exit status, listed in `--help` and in the manual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ErrorKind {
@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Usage = 2,
     /// The activation environment (`LISTEN_FDS` and its companions) is missing or wrong.
     Environment = 3,
-    /// An inherited file descriptor is not a socket that can be served.
+    /// An inherited file descriptor is not a socket that a daemon can use.
     Descriptor = 4,
     /// An address cannot be bound.
     Bind = 5,
@@ -25,7 +25,7 @@ pub enum ErrorKind {
     NoReply = 7,
     /// What came back differs from what was sent.
     WrongReply = 8,
-    /// The command to run cannot be executed: the status that a shell has for that.
+    /// A program cannot be executed: the exit status that shells use for this.
     Exec = 127,
 }
 
@@ -51,20 +51,20 @@ impl ErrorKind {
 
 /// A failure: its kind, what was attempted on what, the cause, and what to change.
 ///
-/// `Display` is one line with all of it, the causes of the cause included. So
-/// [`source`](std::error::Error::source) has nothing to add, and a chain of sources
-/// says nothing twice; [`Error::cause`] is the cause with its type.
+/// `Display` shows all of it in one line, including the causes of the cause. So
+/// [`source`](std::error::Error::source) returns `None`: a program that prints the chain of sources
+/// would repeat them. [`Error::cause`] returns the cause.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
-    // Empty where the cause says what was wrong by itself.
+    // Empty if the cause is a complete message.
     message: String,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     detail: Option<String>,
     remedy: Option<String>,
 }
 
-/// What to do where a process has no room for another descriptor.
+/// The remedy for a process that has reached its limit of descriptors.
 pub(crate) const MORE_DESCRIPTORS: &str =
     "raise the descriptor limit: `ulimit -n` in a shell, LimitNOFILE= in a unit";
 
@@ -77,7 +77,7 @@ impl Error {
         Self { kind, message: message.into(), cause: None, detail: None, remedy: None }
     }
 
-    /// An error whose cause says by itself what is wrong, for example a value of `NOTIFY_SOCKET`.
+    /// An error whose cause is a complete message, for example about a value of `NOTIFY_SOCKET`.
     pub fn from_cause(
         kind: ErrorKind,
         cause: impl std::error::Error + Send + Sync + 'static,
@@ -85,13 +85,13 @@ impl Error {
         Self { cause: Some(Box::new(cause)), ..Self::new(kind, "") }
     }
 
-    /// Adds what the kernel answered.
+    /// Adds the error of the system call.
     #[must_use]
     pub fn because(self, cause: impl Into<io::Error>) -> Self {
         Self { cause: Some(Box::new(cause.into())), ..self }
     }
 
-    /// Adds what else was found out, which is shown in parentheses.
+    /// Adds a detail, which is shown in parentheses.
     #[must_use]
     pub fn detail(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..self }
@@ -103,13 +103,14 @@ impl Error {
         Self { remedy: Some(remedy.into()), ..self }
     }
 
-    /// The same failure as one of `kind`: that of a name that is not resolved depends on the verb.
+    /// Changes the kind. For example, an activator reports a name that is not resolved as a
+    /// [`ErrorKind::Bind`].
     #[must_use]
     pub fn of_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }
 
-    /// What the failure was about.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -119,13 +120,13 @@ impl Error {
         self.cause.as_deref().map(|cause| cause as _)
     }
 
-    /// What the kernel answered, if the failure came from a system call.
+    /// The error of the system call, if one failed.
     pub fn io(&self) -> Option<&io::Error> {
         self.cause()?.downcast_ref()
     }
 
-    /// What the kernel answered, for a caller that says itself what was attempted; this error as a
-    /// whole, if no system call failed.
+    /// The error of the system call, for a caller that adds its own message; this whole error, if
+    /// no system call failed.
     pub fn into_io(self) -> io::Error {
         match self.cause {
             Some(cause) if cause.is::<io::Error>() => {
@@ -136,7 +137,7 @@ impl Error {
     }
 }
 
-/// Joins `io::Error` values with what was attempted: `recv(fd).context("receive on fd 3")?`.
+/// Adds what was attempted to an `io::Error`: `recv(fd).context("receive on fd 3")?`.
 pub trait Context<T> {
     /// Turns the error into one of kind [`ErrorKind::Other`] that says what was attempted.
     fn context(self, attempted: impl Into<String>) -> Result<T>;
@@ -150,7 +151,7 @@ impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each part may have a name in it that somebody else chose.
+        // Each part may contain a name from outside.
         let mut separator = match self.message.as_str() {
             "" => "",
             message => {

@@ -1,10 +1,9 @@
-//! An echo server that takes its sockets from systemd socket activation, and the parts that it is
-//! made of, for other daemons to use.
+//! An echo server for systemd socket activation, and its parts, for other daemons to use.
 //!
-//! Read in this order: [`activation`] finds out what was handed over, [`server`] echoes on it,
-//! [`notify`] tells the service manager. [`activator`] is the other side: it binds sockets and starts a
-//! program with them. [`address`] is the grammar that the verbs share, [`text`]
-//! what makes text from outside safe to show.
+//! Read in this order: [`activation`] takes the inherited sockets, [`server`] echoes on them,
+//! [`notify`] reports to the service manager. [`activator`] is the other side: it binds sockets and
+//! starts a program with them. [`address`] is the grammar of addresses. [`text`] makes text from
+//! outside safe to show.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "the tests bind sockets"))]
 

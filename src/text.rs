@@ -1,18 +1,19 @@
-//! Text from outside, on its way to a terminal or a log.
+//! Makes text from outside safe for a terminal or a log.
 //!
-//! Peers choose their socket names, other users the names of their processes, whoever starts this
-//! program its environment. A terminal obeys some characters, and a newline begins a line that
-//! looks like one of our own. What is shown goes through [`Escaped`], which has neither.
+//! Peers choose the names of sockets, other users choose the names of processes, and whoever starts
+//! a program chooses its environment. Some characters control a terminal, and a newline starts a
+//! line that looks genuine. So print such text through [`Escaped`], whose output has neither.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
-/// Text, or bytes that are meant to be text. Its `Display` is one line without a character that a
-/// terminal obeys: each byte of such a character, and each byte that is not UTF-8, is `\xNN`.
+/// Text, or bytes that are meant to be text. `Display` shows it in one line, without characters
+/// that control a terminal: each byte of such a character, and each byte that is not UTF-8, is
+/// `\xNN`.
 ///
-/// A backslash is left alone, so that what was escaped once is not escaped again. Where the text is
-/// read back, see [`crate::address`], a backslash is escaped too.
+/// A backslash stays as it is, so that text which is escaped twice does not change again. For text
+/// that is parsed again, [`crate::address`] escapes a backslash too.
 ///
 /// ```
 /// # use socket_activate_echo::text::Escaped;
@@ -23,12 +24,12 @@ use std::os::unix::ffi::OsStrExt;
 pub struct Escaped<'a>(&'a [u8]);
 
 impl<'a> Escaped<'a> {
-    /// The text, path or string of the system.
+    /// Escapes a string or a path.
     pub fn new(text: &'a (impl AsRef<OsStr> + ?Sized)) -> Self {
         Self(text.as_ref().as_bytes())
     }
 
-    /// The bytes.
+    /// Escapes bytes.
     pub const fn of_bytes(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
@@ -40,8 +41,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a terminal does something else with the character than show it, or a log takes it for
-/// the end of a line.
+/// Whether the character controls a terminal, or ends a line in a log.
 pub(crate) fn is_obeyed(char: char) -> bool {
     let is_bidi = matches!(
         char,
@@ -99,13 +99,13 @@ pub(crate) fn quote(text: impl AsRef<OsStr>) -> String {
     }
 }
 
-/// A JSON document in which strings have the escapes of JSON for what a terminal obeys, so that a
-/// reader gets the same strings. JSON requires that only of C0 (RFC 8259, section 7).
+/// Escapes in a JSON document what controls a terminal, in JSON's own form, so that a parser
+/// returns the same strings. JSON requires escapes only for C0 (RFC 8259, section 7).
 #[cfg(feature = "cli")]
 pub(crate) fn escape_json(document: &str) -> String {
     let mut escaped = String::with_capacity(document.len());
     for char in document.chars() {
-        // All that is not ASCII is within a string, and so is DEL.
+        // Characters outside of ASCII, and DEL, occur only within strings.
         if char >= '\x7f' && is_obeyed(char) {
             for unit in char.encode_utf16(&mut [0; 2]) {
                 escaped.push_str(&format!("\\u{unit:04x}"));

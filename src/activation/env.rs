@@ -9,10 +9,10 @@ use crate::text::Escaped;
 /// The first descriptor that is handed over: `SD_LISTEN_FDS_START`.
 pub const LISTEN_FDS_START: i32 = 3;
 
-/// The most descriptors that are taken; systemd's own limit for one service is lower.
+/// The most descriptors that are accepted; systemd's own limit for one service is lower.
 pub const LISTEN_FDS_MAX: usize = 65_536;
 
-/// What sd_listen_fds(3) calls a descriptor without a name.
+/// The name that sd_listen_fds(3) gives to a descriptor without one.
 pub const UNKNOWN_NAME: &str = "unknown";
 
 /// The variables of sd_listen_fds(3), as found.
@@ -50,29 +50,28 @@ pub enum EnvironmentError {
         /// The variable that is not set.
         absent: &'static str,
     },
-    /// A variable is not the number that it has to be; `LISTEN_FDS` is one from 1 to
-    /// [`LISTEN_FDS_MAX`].
+    /// A variable is not a number of its range: for `LISTEN_FDS`, 1 to [`LISTEN_FDS_MAX`].
     NotANumber {
         /// The variable.
         variable: &'static str,
         /// Its value.
         value: String,
     },
-    /// `LISTEN_PID` is another process.
+    /// `LISTEN_PID` names another process.
     OtherPid {
         /// The process that it names.
         listen_pid: u32,
         /// This process.
         pid: u32,
     },
-    /// `LISTEN_PID` is this process, but `LISTEN_PIDFDID` is not: the number was reused.
+    /// `LISTEN_PID` names this process, but `LISTEN_PIDFDID` does not: the process id was reused.
     OtherPidfd {
         /// The inode number that it names.
         listen_pidfdid: u64,
         /// The inode number of this process.
         pidfd_id: u64,
     },
-    /// `LISTEN_FDNAMES` has another number of names than `LISTEN_FDS`.
+    /// The number of names in `LISTEN_FDNAMES` differs from `LISTEN_FDS`.
     NameCount {
         /// The value of `LISTEN_FDNAMES`.
         value: String,
@@ -104,13 +103,13 @@ impl Environment {
         self.listen_pid.is_some() || self.listen_fds.is_some()
     }
 
-    /// What the environment hands over to `process`: the names of the descriptors 3, 4, and so on;
-    /// [`UNKNOWN_NAME`] for each where `LISTEN_FDNAMES` is not set.
+    /// The names of the descriptors 3, 4, and so on that the environment hands over to `process`.
+    /// Without `LISTEN_FDNAMES`, each name is [`UNKNOWN_NAME`].
     ///
     /// # Errors
     ///
-    /// Every departure from sd_listen_fds(3). Where that function returns no descriptors without an
-    /// error, for example if `LISTEN_PID` is another process, this one returns the reason.
+    /// The environment does not follow sd_listen_fds(3). If for example `LISTEN_PID` names another
+    /// process, that function returns 0 and no error; this one returns the reason.
     pub fn handover(&self, process: Process) -> Result<Vec<String>, EnvironmentError> {
         let missing = |variable, value: &OsString, absent| EnvironmentError::Missing {
             present: (variable, value.to_string_lossy().into_owned()),
@@ -130,18 +129,18 @@ impl Environment {
         self.check_pidfd(process)?;
         let count = self.check_count()?;
         self.check_names(count)?;
-        // Only now is the number known to be one that may be allocated.
+        // The count was checked, so it is small enough to allocate.
         Ok(match &self.listen_fdnames {
             Some(value) => value.to_string_lossy().split(':').map(str::to_owned).collect(),
             None => vec![UNKNOWN_NAME.to_owned(); count],
         })
     }
 
-    /// Checks `LISTEN_PID` by itself. A variable that is not set is not wrong, here and below.
+    /// Checks only `LISTEN_PID`. This check and those below accept a variable that is not set.
     ///
     /// # Errors
     ///
-    /// It is not a process id, or that of another process.
+    /// It is not a process id, or is that of another process.
     pub fn check_pid(&self, process: Process) -> Result<(), EnvironmentError> {
         let Some(value) = &self.listen_pid else { return Ok(()) };
         let listen_pid: u32 = number("LISTEN_PID", value)?;
@@ -151,11 +150,11 @@ impl Environment {
         Ok(())
     }
 
-    /// Checks `LISTEN_PIDFDID` by itself.
+    /// Checks only `LISTEN_PIDFDID`.
     ///
     /// # Errors
     ///
-    /// It is not a number, or that of another process, if the kernel has pidfs.
+    /// It is not a number or, if the kernel has pidfs, is that of another process.
     pub fn check_pidfd(&self, process: Process) -> Result<(), EnvironmentError> {
         let Some(value) = &self.listen_pidfdid else { return Ok(()) };
         let listen_pidfdid: u64 = number("LISTEN_PIDFDID", value)?;
@@ -287,7 +286,7 @@ impl EnvironmentError {
 mod tests {
     use super::*;
 
-    /// What the variables of `text`, with blanks between them, hand over to process 7.
+    /// What the variables in `text`, separated by spaces, hand over to process 7.
     fn parse(text: &str, pidfd_id: Option<u64>) -> Result<Vec<String>, String> {
         let variables: Vec<_> = text.split(' ').filter_map(|part| part.split_once('=')).collect();
         let environment = Environment::from_lookup(|name| {

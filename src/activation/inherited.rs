@@ -1,4 +1,4 @@
-//! Taking the descriptors: from numbers in the environment to owned, classified sockets.
+//! Takes the inherited descriptors: from their numbers to owned sockets of known kinds.
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -48,7 +48,8 @@ impl Inherited {
     /// Takes what was handed over: the descriptors that `LISTEN_FDS` announces or, without it, a
     /// socket on standard input. Each becomes close-on-exec.
     ///
-    /// The environment is left as it is: `LISTEN_PID` keeps a child from taking it for its own.
+    /// The variables stay set. A child process ignores them, because `LISTEN_PID` is not its
+    /// process id.
     ///
     /// # Errors
     ///
@@ -72,17 +73,17 @@ impl Inherited {
         Ok(Self { fds: fds.collect::<Result<_>>()? })
     }
 
-    /// Whether it is a socket on standard input, which needs no variables.
+    /// Whether a socket was inherited on standard input, which needs no variables.
     #[cfg(feature = "cli")]
     pub(crate) fn is_standard_input(&self) -> bool {
         self.fds.iter().any(|fd| fd.origin == Origin::StandardInput)
     }
 
-    /// All of them as sockets, each with what a daemon does with it.
+    /// All descriptors as sockets, each with its [`Service`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Descriptor`] for the first one that no [`Service`] fits.
+    /// [`ErrorKind::Descriptor`] for the first descriptor that fits no [`Service`].
     pub fn into_sockets(self) -> Result<Vec<InheritedSocket>> {
         self.fds.into_iter().map(InheritedFd::into_socket).collect()
     }
@@ -104,15 +105,15 @@ pub struct InheritedSocket {
 impl InheritedSocket {
     /// The socket as the standard library's TCP listener, in blocking mode.
     ///
-    /// A socket arrives with O_NONBLOCK set if the unit has `NonBlocking=yes`; accept(2) then fails
-    /// with `EAGAIN` whenever nobody waits, and a loop around it would take a whole processor. The
-    /// flag belongs to the open file description: it is cleared for all who hold the socket, and
-    /// any of them can set it again.
+    /// `NonBlocking=yes` in the unit sets `O_NONBLOCK`. accept(2) then fails with `EAGAIN` while no
+    /// connection waits, and a loop around it uses a whole processor. The flag belongs to the open
+    /// file description, so this clears it for every process that has the socket, and any of them
+    /// can set it again.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Descriptor`] if it is no listening TCP or MPTCP socket; [`ErrorKind::Other`] if
-    /// fcntl(2) fails.
+    /// [`ErrorKind::Descriptor`] if it is not a listening TCP or MPTCP socket; [`ErrorKind::Other`]
+    /// if fcntl(2) fails.
     pub fn into_tcp_listener(self) -> Result<TcpListener> {
         let Self { fd, name, kind, service } = self;
         let is_tcp = kind
@@ -153,11 +154,11 @@ impl InheritedFd {
         Ok(Self { fd, number, name, origin, kind })
     }
 
-    /// The descriptor as a socket, with what a daemon does with it.
+    /// The descriptor as a socket with its [`Service`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Descriptor`] if no [`Service`] fits: [`InheritedFd::refusal`].
+    /// [`ErrorKind::Descriptor`] if it fits no [`Service`]; see [`InheritedFd::refusal`].
     pub fn into_socket(self) -> Result<InheritedSocket> {
         let refusal = self.refusal();
         match (self.kind.service(), self.fd, self.kind) {
@@ -195,7 +196,8 @@ pub fn own_pidfd_id() -> Option<u64> {
     Some(rustix::fs::fstat(&pidfd).ok()?.st_ino)
 }
 
-/// What is wrong with the environment and, if another process is meant, which one that is.
+/// The error for a wrong environment. If `LISTEN_PID` is another process, it describes that
+/// process.
 fn explain(wrong: EnvironmentError, pid: u32) -> Error {
     let error = Error::from_cause(ErrorKind::Environment, wrong.clone()).remedy(wrong.remedy());
     let EnvironmentError::OtherPid { listen_pid, .. } = wrong else { return error };

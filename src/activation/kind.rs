@@ -1,4 +1,4 @@
-//! What an inherited file descriptor is, by the kernel's own answers.
+//! What an inherited file descriptor is, as the kernel reports it.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 pub enum Kind {
     /// A socket of any family.
     Socket(SocketKind),
-    /// Something else.
+    /// Another kind of file.
     File(FileKind),
     /// The number is not open in this process.
     Closed,
@@ -36,22 +36,23 @@ pub struct SocketKind {
     pub protocol: Option<Protocol>,
     /// Listening, connected or neither.
     pub role: Role,
-    /// The local address; `None` for an unnamed unix socket and for a kind without a scheme.
+    /// The local address; `None` for an unnamed unix socket, and for a kind that the address
+    /// grammar does not have.
     pub local: Option<Address>,
     /// The peer's address, if the socket is connected to a named one.
     pub peer: Option<Address>,
-    /// For IPv6: whether IPv4 is shut out. `None` for every other family.
+    /// For IPv6: whether `IPV6_V6ONLY` excludes IPv4. `None` for every other family.
     pub v6only: Option<bool>,
 }
 
-/// What a socket is ready for.
+/// Whether a socket listens or has a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// It accepts connections.
     Listening,
     /// It has a peer, or had one that has since reset the connection.
     Connected,
-    /// It has no peer: a datagram socket's usual state.
+    /// It has no peer. This is the usual state of a datagram socket.
     Unconnected,
 }
 
@@ -85,9 +86,9 @@ pub enum Service {
     SeqpacketListener,
     /// Receive messages from any peer. A reply names the peer that it goes to.
     Datagram,
-    /// Use the one connection, which was accepted before; it carries a sequence of bytes.
+    /// Use the one connection, which is already accepted; it carries a sequence of bytes.
     StreamConnection,
-    /// Use the one connection, which was accepted before; it carries messages and keeps their
+    /// Use the one connection, which is already accepted; it carries messages and keeps their
     /// boundaries.
     SeqpacketConnection,
 }
@@ -104,7 +105,8 @@ impl Kind {
     ///
     /// Those of fstat(2), fstatfs(2) and getsockopt(2).
     pub fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        // Most are sockets, so that is asked first; the file type tells why one is not.
+        // Most descriptors are sockets, so ask that first. The file type tells why one is not a
+        // socket.
         let socket = SocketKind::of(fd).map(Self::Socket);
         if socket.is_ok() {
             return socket;
@@ -126,8 +128,8 @@ impl Kind {
         Ok(Self::File(file))
     }
 
-    /// What a daemon does with it; `None` if it is nothing that a daemon takes connections or
-    /// messages from.
+    /// What a daemon does with it; `None` if a daemon can take neither connections nor messages
+    /// from it.
     pub fn service(&self) -> Option<Service> {
         match self {
             Self::Socket(socket) => socket.service(),
@@ -172,14 +174,15 @@ impl SocketKind {
         })
     }
 
-    /// What a daemon does with the socket; `None` if it is of no use to one.
+    /// What a daemon does with the socket; `None` if a daemon cannot use it.
     pub fn service(&self) -> Option<Service> {
         let kind = address::Kind::of_socket(self.family, self.r#type, self.protocol);
         match (self.r#type, self.role) {
             _ if !self.family.is_known() => None,
             _ if kind.is_some_and(|kind| !kind.has_connections()) => Some(Service::Datagram),
-            // Streams and packets of any protocol are served. Datagrams are if the protocol has a
-            // row in the table: an ICMP socket (icmp(7)) cannot send what it received.
+            // A stream or seqpacket socket may have any protocol. The protocol of a datagram socket
+            // must be in the table: an ICMP socket (icmp(7)), for example, cannot send what it
+            // received.
             (Type::STREAM, Role::Listening) => Some(Service::StreamListener),
             (Type::STREAM, Role::Connected) => Some(Service::StreamConnection),
             (Type::SEQPACKET, Role::Listening) => Some(Service::SeqpacketListener),
@@ -188,8 +191,8 @@ impl SocketKind {
         }
     }
 
-    /// Whether it is an IP socket bound to the wildcard, so that each reply has to name the local
-    /// address that it comes from.
+    /// Whether it is an IP socket bound to the wildcard address. Each reply from it must name its
+    /// source address.
     pub fn is_wildcard(&self) -> bool {
         match &self.local {
             Some(Address::Inet(_, Host::V4(ip), _)) => ip.is_unspecified(),
@@ -199,8 +202,8 @@ impl SocketKind {
     }
 }
 
-/// Whether a stream socket without a peer had one: a reset leaves both directions shut, where a
-/// socket that was never connected has neither (tcp(7), `EPOLLRDHUP`). The client of an
+/// Whether a stream socket without a peer had one before: a reset shuts down both directions, which
+/// poll(2) reports as `POLLRDHUP`; a socket that was never connected lacks it. The client of an
 /// `Accept=yes` service may be gone before the service starts.
 fn was_connected(fd: BorrowedFd<'_>) -> bool {
     let now = Deadline::after(Duration::ZERO);
@@ -208,7 +211,8 @@ fn was_connected(fd: BorrowedFd<'_>) -> bool {
 }
 
 impl Service {
-    /// Whether it is one connection, with which the daemon ends: `Accept=yes` of systemd.socket(5).
+    /// Whether it is one connection, after which the daemon exits: `Accept=yes` of
+    /// systemd.socket(5).
     pub fn is_one_connection(self) -> bool {
         matches!(self, Self::StreamConnection | Self::SeqpacketConnection)
     }

@@ -1,7 +1,7 @@
-//! The sockets that a service manager handed over: how many, what they are called, what they are.
+//! The sockets that a service manager handed over: how many, their names, and what they are.
 //!
-//! This is sd_listen_fds(3) and sd_is_socket(3), with an explanation of whatever is wrong.
-//! [`Inherited::take`] is the one entry: call it once, early.
+//! This is sd_listen_fds(3) and sd_is_socket(3), with an explanation of whatever is wrong. Start
+//! with [`Inherited::take`]: call it once, early.
 
 #[expect(clippy::disallowed_methods, reason = "the entry reads the environment")]
 mod env;

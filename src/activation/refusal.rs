@@ -1,5 +1,6 @@
-//! Why a descriptor cannot be served, and what to change. Nothing tells for certain who handed it over:
-//! a unit can start `activate`, which execs in place. So a remedy for units says that it is one.
+//! Why a daemon cannot use a descriptor, and what to change. It is not known who handed it over: a
+//! unit, or `activate`, which a unit can also start. So a remedy for units says that it is for
+//! units.
 
 use super::kind::{Family, FileKind, Kind, Role, SocketKind};
 use super::{InheritedFd, Origin};
@@ -7,8 +8,8 @@ use crate::error::{Error, ErrorKind};
 use crate::text::Escaped;
 
 impl InheritedFd {
-    /// The error that refuses this descriptor: its number, its name, what it is, where it comes
-    /// from and what to change.
+    /// The error for a descriptor that a daemon cannot use: its number, its name, what it is, where
+    /// it comes from and what to change.
     pub fn refusal(&self) -> Error {
         let (what, remedy) = match &self.kind {
             Kind::Closed => (
@@ -66,7 +67,7 @@ fn socket_remedy(socket: &SocketKind) -> &'static str {
 }
 
 impl std::fmt::Display for InheritedFd {
-    /// `fd 3 (echo.socket)`, as every message names a descriptor.
+    /// The form of a descriptor in every message: `fd 3 (echo.socket)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.origin {
             Origin::ListenFds => {

@@ -5,12 +5,12 @@ use std::fmt;
 use super::state::State;
 use super::vsock;
 
-/// A message that is handed over without waiting, see [`super::Notifier::try_send`].
+/// A message for [`super::Notifier::try_send`], with what is already sent.
 #[derive(Debug)]
 pub struct Message {
     /// One assignment a line.
     pub(super) text: String,
-    /// Over vsock, the connection that it goes by, once there is one.
+    /// The connection that carries it over vsock, once there is one.
     pub(super) connection: Option<vsock::Connection>,
 }
 

@@ -1,12 +1,12 @@
-//! sd_notify(3): reporting our state to the service manager.
+//! sd_notify(3): reports the state of a daemon to the service manager.
 //!
-//! [`Notifier`] sends over `AF_UNIX` and `AF_VSOCK` what [`State`] names, hands descriptors to the
-//! fd store and waits for barriers. [`Watchdog`] is how often to send [`State::Watchdog`].
+//! [`Notifier`] sends [`State`]s over `AF_UNIX` and `AF_VSOCK`, stores descriptors in the fd store
+//! and waits for barriers. [`Watchdog`] says how often to send [`State::Watchdog`].
 //!
 //! ```no_run
 //! # use socket_activate_echo::notify::{Notifier, State};
 //! if let Some(notifier) = Notifier::from_env()? {
-//!     // A container engine looks only at the beginning of a message: READY=1 goes alone.
+//!     // A container engine reads only the beginning of a message, so READY=1 is sent alone.
 //!     notifier.send(&[State::Ready])?;
 //!     notifier.send(&[State::Status("serving 2 sockets")])?;
 //! }

@@ -15,7 +15,7 @@ use super::{unix, vsock};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a message may wait for room in the manager's queue, if the caller does not say.
+/// How long [`Notifier::send`] waits for room in the manager's queue.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The connection to the service manager that `NOTIFY_SOCKET` names.
@@ -71,18 +71,18 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// The message could not be handed over; whether the manager acts on it is not known.
+    /// The message was not sent. Success does not mean that the manager acts on it.
     pub fn send(&self, states: &[State<'_>]) -> Result<()> {
         self.send_with_fds(states, &[])
     }
 
-    /// Sends as much of a message as is possible without waiting, for an event loop. Returns
-    /// whether it is delivered. If not, because the manager's queue is full, the vsock connection
-    /// is not established yet or the kernel is short of something, try the same message later.
+    /// Sends without waiting, for an event loop. Returns whether the whole message is sent. If not,
+    /// try the same message later: the manager's queue is full, the vsock connection is not
+    /// established yet, or the kernel lacks a resource.
     ///
     /// # Errors
     ///
-    /// As [`Notifier::send`]; the message cannot be delivered.
+    /// As [`Notifier::send`]: the message cannot be sent.
     pub fn try_send(&self, message: &mut Message) -> Result<bool> {
         match self.transmit(message, &[], None) {
             Ok(()) => Ok(true),
@@ -109,16 +109,17 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// As [`Notifier::send`]; descriptors to a vsock target; more than 253 descriptors.
+    /// As [`Notifier::send`]. Descriptors to a vsock target, and more than 253 of them, are errors
+    /// too.
     pub fn send_with_fds(&self, states: &[State<'_>], fds: &[BorrowedFd<'_>]) -> Result<()> {
         let (mut message, deadline) = (Message::new(states), Some(Deadline::after(SEND_TIMEOUT)));
         self.transmit(&mut message, fds, deadline).map_err(|error| self.not_sent(&message, error))
     }
 
-    /// Hands descriptors to the manager's fd store, which hands them over again after a restart,
+    /// Stores descriptors in the manager's fd store. After a restart, the service gets them again
     /// in `LISTEN_FDS` under this name. The unit needs `FileDescriptorStoreMax=`.
     ///
-    /// The manager drops descriptors that hang up, unless `poll` is false.
+    /// The manager drops a descriptor that hangs up or has an error, unless `poll` is false.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ impl Notifier {
         self.send_with_fds(&states[..if poll { 2 } else { 3 }], fds)
     }
 
-    /// Lets the manager close the stored descriptors of this name.
+    /// Makes the manager close the stored descriptors of this name.
     ///
     /// # Errors
     ///
@@ -137,13 +138,13 @@ impl Notifier {
         self.send(&[State::FdStoreRemove, State::FdName(name)])
     }
 
-    /// Waits until the manager has processed every message so far: it closes the descriptor that
-    /// this one carries.
+    /// Waits until the manager has processed all earlier messages. It then closes the descriptor
+    /// that this message carries: sd_notify_barrier(3).
     ///
     /// # Errors
     ///
-    /// As [`Notifier::send_with_fds`]; the timeout has passed, as it also does behind a
-    /// container engine that does not relay descriptors.
+    /// As [`Notifier::send_with_fds`], or the timeout has passed. A container engine that does not
+    /// relay descriptors also causes a timeout.
     pub fn barrier(&self, timeout: Duration) -> Result<()> {
         let failed = |error| failed(&self.target, "wait for a barrier on", error);
         let deadline = Deadline::after(timeout);
@@ -156,8 +157,8 @@ impl Notifier {
         deadline.wait(&read, PollFlags::empty()).map(drop).map_err(failed)
     }
 
-    /// Sends what is left of the message; without a deadline as far as that goes without waiting,
-    /// with `EAGAIN` if it is not all.
+    /// Sends the rest of the message until the deadline. Without a deadline it does not wait, and
+    /// fails with `EAGAIN` if a part remains.
     fn transmit(
         &self,
         message: &mut Message,
@@ -181,7 +182,7 @@ impl Notifier {
 
 fn errno(error: &io::Error) -> Errno {
     match error.kind() {
-        // A deadline that has passed is no error of the kernel.
+        // A deadline that has passed is not an error of the kernel, so it has no errno.
         io::ErrorKind::TimedOut => Errno::TIMEDOUT,
         _ => Errno::from_io_error(error).unwrap_or(Errno::IO),
     }

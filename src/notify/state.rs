@@ -9,8 +9,8 @@ const STATUS_MAX: usize = 2048;
 
 /// One assignment of a message to the service manager.
 ///
-/// A text that a peer chose, in part or all of it, cannot add another assignment: control
-/// characters, the newline first of all, become spaces.
+/// Text from a peer cannot add another assignment: control characters, the newline included, become
+/// spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State<'a> {
     /// `READY=1`: start-up, or a reload, is complete.
@@ -35,21 +35,22 @@ pub enum State<'a> {
     MainPid(u32),
     /// `WATCHDOG=1`: we are alive; see [`super::Watchdog`].
     Watchdog,
-    /// `WATCHDOG=trigger`: act as if the keep-alive had not come.
+    /// `WATCHDOG=trigger`: act as if the watchdog timeout had passed.
     WatchdogTrigger,
     /// `WATCHDOG_USEC=`: another watchdog timeout from now on.
     WatchdogTimeout(Duration),
-    /// `EXTEND_TIMEOUT_USEC=`: the start, runtime or shutdown timeout begins again, with this.
+    /// `EXTEND_TIMEOUT_USEC=`: extend the start, runtime or shutdown timeout to this long from now.
     ExtendTimeout(Duration),
     /// `FDSTORE=1`: keep the descriptors of this message; see [`super::Notifier::store_fds`].
     FdStore,
-    /// `FDSTOREREMOVE=1`: close the stored descriptors of the [`State::FdName`] beside it.
+    /// `FDSTOREREMOVE=1`: close the stored descriptors of the [`State::FdName`] in the same
+    /// message.
     FdStoreRemove,
     /// `FDNAME=`: the name of stored descriptors.
     FdName(&'a FdName),
     /// `FDPOLL=0`: keep stored descriptors even after they hang up.
     FdPollOff,
-    /// `BARRIER=1`: close the one descriptor of this message when all before it is done; see
+    /// `BARRIER=1`: close the one descriptor of this message after all earlier messages; see
     /// [`super::Notifier::barrier`].
     Barrier,
 }
@@ -103,15 +104,16 @@ fn one_line(key: &str, text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// A name of stored descriptors, as `FileDescriptorName=` of systemd.socket(5) restricts it.
 ///
-/// The manager would ignore another one in silence and call the descriptors `stored`.
+/// The manager ignores an invalid name without an error, and calls the descriptors `stored`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FdName(String);
 
 impl FdName {
-    /// The longest name.
+    /// The length of the longest name in bytes.
     pub const LEN_MAX: usize = 255;
 
-    /// The name, if it is one: 1 to 255 printable ASCII characters but the colon. `None` otherwise.
+    /// Checks the name: 1 to 255 printable ASCII characters, without a colon. `None` if it is
+    /// invalid.
     pub fn new(name: &str) -> Option<Self> {
         let valid = (1..=Self::LEN_MAX).contains(&name.len())
             && name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b':');

@@ -17,8 +17,8 @@ use crate::deadline::Deadline;
 /// The most descriptors that one message carries: `SCM_MAX_FD`, see unix(7).
 const FDS_MAX: usize = 253;
 
-/// The way to the manager's socket. Open from the start, so that a keep-alive needs no free
-/// descriptor, and never connected, so that it reaches a manager that was restarted.
+/// The socket for messages to the manager. It is open from the start, so that a keep-alive needs no
+/// free descriptor. It is never connected, so that it reaches a manager that was restarted.
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,
@@ -47,12 +47,12 @@ impl Channel {
             (Err(Errno::AGAIN), Some(deadline)) => deadline,
             (result, _) => return Ok(result?),
         };
-        // poll(2) reports room at the other end only to a connected socket: the call itself waits,
-        // and the send timeout bounds it. It is set on a socket for this message alone, so that no
-        // other thread sets another.
+        // poll(2) reports room in the receiver's queue only to a connected socket. So the send
+        // itself waits, until its `SO_SNDTIMEO`. A socket for this message alone keeps other
+        // threads from changing that timeout.
         let socket = socket()?;
         while !deadline.is_over() {
-            // The kernel takes less than it can count for no limit.
+            // A timeout that rounds down to 0 means no limit: socket(7), `SO_SNDTIMEO`.
             let left = deadline.remaining().map(|left| left.max(Duration::from_millis(1)));
             SockRef::from(&socket).set_write_timeout(left)?;
             match self.send_by(socket.as_fd(), text, fds, SendFlags::empty()) {

@@ -1,5 +1,5 @@
-//! One connection a message: its end is the end of the message, which is how the manager of a VM
-//! tells them apart.
+//! Sends over vsock. Each message has its own connection, because the manager outside of the VM
+//! reads a message until the end of its connection.
 
 use std::io;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use super::socket::VsockTarget;
 use crate::address::{Cid, Style};
 use crate::deadline::Deadline;
 
-/// The connection of one message, as far as it has come.
+/// The connection of one message, and how much of the message is sent.
 #[derive(Debug)]
 pub(super) struct Connection {
     target: VsockTarget,
     style: Style,
-    /// `None` until this style was tried.
+    /// `None` until `style` was tried.
     socket: Option<Socket>,
     is_established: bool,
     /// How much of the message the kernel has taken.
@@ -31,7 +31,7 @@ impl Connection {
         Self { target, style, socket: None, is_established: false, sent: 0 }
     }
 
-    /// Connects and sends as far as it goes without waiting.
+    /// Connects and sends as much as is possible without waiting.
     fn advance(&mut self, text: &str) -> io::Result<()> {
         while !self.is_established {
             match self.connect() {
@@ -50,8 +50,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Connects and sends, and waits for both until the deadline; without one as far as it goes
-    /// without waiting, and fails with `EAGAIN` if that is not all.
+    /// Connects and sends until the deadline. Without a deadline it does not wait, and fails with
+    /// `EAGAIN` if a part remains.
     pub(super) fn send(&mut self, text: &str, deadline: Option<Deadline>) -> io::Result<()> {
         loop {
             match (self.advance(text), &self.socket, deadline) {
@@ -65,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// Starts to connect, or checks on the attempt: `EAGAIN` while it goes on.
+    /// Starts to connect, or checks the attempt: `EAGAIN` while it is in progress.
     fn connect(&mut self) -> io::Result<()> {
         if let Some(socket) = &self.socket {
             return match Deadline::after(Duration::ZERO).wait(socket, PollFlags::OUT) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::variable::VariableError;
 
-/// The manager acts on us if no [`super::State::Watchdog`] comes for this long.
+/// The manager's watchdog: the service fails if it sends no [`super::State::Watchdog`] for this
+/// long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watchdog {
     /// `WatchdogSec=` of systemd.service(5).
@@ -36,15 +37,14 @@ impl Watchdog {
     ///
     /// As [`Watchdog::from_lookup`].
     pub fn from_env() -> Result<Option<Self>, VariableError> {
-        // Most services have none: then the process id is not asked for.
+        // Most services have no watchdog: this saves them a getpid(2).
         if std::env::var_os("WATCHDOG_USEC").is_none() {
             return Ok(None);
         }
         Self::from_lookup(|name| std::env::var_os(name), std::process::id())
     }
 
-    /// How often to send the keep-alive: every half of the timeout, as sd_watchdog_enabled(3)
-    /// recommends.
+    /// How often to send the keep-alive: half of the timeout, as sd_watchdog_enabled(3) recommends.
     pub fn interval(self) -> Duration {
         self.timeout / 2
     }
@@ -62,7 +62,7 @@ fn number(
 ) -> Result<Option<u64>, VariableError> {
     let Some(value) = lookup(variable) else { return Ok(None) };
     match value.to_str().and_then(|text| text.parse().ok()) {
-        // The largest is USEC_INFINITY, which is not a time either.
+        // The largest is systemd's `USEC_INFINITY`, which is not a time.
         Some(number) if (1..u64::MAX).contains(&number) => Ok(Some(number)),
         _ => Err(VariableError { variable, value, reason }),
     }

@@ -1,4 +1,4 @@
-//! sock_diag(7) of unix sockets: their names, and their accept queues. See netlink(7) for the format.
+//! Asks sock_diag(7) for the names and accept queues of unix sockets. netlink(7) has the format.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -14,7 +14,8 @@ use crate::sys::option::AcceptQueue;
 
 /// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// `UDIAG_SHOW_NAME` and `UNIX_DIAG_NAME` of linux/unix_diag.h: what to show, and in which attribute.
+/// `UDIAG_SHOW_NAME` and `UNIX_DIAG_NAME` of linux/unix_diag.h: a flag that asks for an attribute,
+/// and the attribute.
 const SHOW_NAME: u32 = 1;
 const NAME: u16 = 0;
 /// `UDIAG_SHOW_VFS` and `UNIX_DIAG_VFS`: the file of a path.
@@ -27,7 +28,7 @@ const SHOW_RQLEN: u32 = 0x10;
 const RQLEN: u16 = 4;
 /// `TCP_LISTEN` of net/tcp_states.h, which unix sockets use too.
 const LISTENING: u8 = 10;
-/// The sizes of a `nlmsghdr`, and of it with the `unix_diag_msg` that is in front of the attributes.
+/// The sizes of a `nlmsghdr`, and of a `nlmsghdr` with the `unix_diag_msg` before the attributes.
 const HEADER: usize = 16;
 const HEADERS: usize = HEADER + 16;
 
@@ -35,18 +36,18 @@ const HEADERS: usize = HEADER + 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Named {
     name: UnixName,
-    /// The numbers of the file that it was bound to, if that is a path.
+    /// The file that it is bound to, if its name is a path.
     file: Option<FileId>,
     style: Style,
     socket: Socket,
 }
 
-/// The inode and device numbers of a file, as the kernel has them. A name need not be the path that
-/// leads to it from here.
+/// The inode and device numbers of a file. In our mount namespace, its path may differ from the
+/// name of the socket.
 type FileId = (u32, u32);
 
-/// The sockets of this network namespace that have one of the names, of whatever type, each with
-/// the name that it was found by; `None` if the kernel or a sandbox does not let us ask.
+/// The sockets of this network namespace that have one of the names, of any type, each with that
+/// name. `None` if the kernel or a sandbox refuses sock_diag(7).
 pub(super) fn sockets_of(names: &[UnixName]) -> Option<Vec<(&UnixName, Style, Socket)>> {
     let all = ask(None, SHOW_NAME | SHOW_VFS, named)?;
     let mut found = Vec::new();
@@ -100,7 +101,7 @@ fn named(message: &[u8]) -> Option<Named> {
     Some(Named { name, file, style, socket: Socket { serves, inode } })
 }
 
-/// The accept queue of a listening socket; `None` if the kernel or a sandbox does not let us ask.
+/// The accept queue of a listening socket; `None` if the kernel or a sandbox refuses sock_diag(7).
 #[cfg(feature = "cli")]
 pub(crate) fn accept_queue(fd: std::os::fd::BorrowedFd<'_>) -> Option<AcceptQueue> {
     let inode = u32::try_from(rustix::fs::fstat(fd).ok()?.st_ino).ok()?;
@@ -113,7 +114,7 @@ fn queue(message: &[u8]) -> Option<AcceptQueue> {
     Some(AcceptQueue { waiting: u32_at(lengths, 0)?, backlog: u32_at(lengths, 4)? })
 }
 
-/// What `parse` makes of the answer about each socket: the one with this inode number, or all.
+/// Asks about the socket with this inode number, or about all sockets, and parses each answer.
 fn ask<T>(inode: Option<u32>, show: u32, parse: impl Fn(&[u8]) -> Option<T>) -> Option<Vec<T>> {
     /// The kernel sends at most 32 KiB at once.
     const ANSWER_MAX: usize = 64 * 1024;
@@ -127,10 +128,10 @@ fn ask<T>(inode: Option<u32>, show: u32, parse: impl Fn(&[u8]) -> Option<T>) -> 
     rustix::net::send(&socket, &request(inode, show), SendFlags::empty()).ok()?;
     let (mut found, mut answer) = (Vec::new(), vec![0; ANSWER_MAX]);
     loop {
-        // The kernel answers before send(2) returns, and has the next part before recv(2) does.
+        // The answer is queued before send(2) returns, and its next part before recv(2) returns.
         let (len, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?;
         for message in messages(&answer[..len]) {
-            // Otherwise it is an error, or the end of what comes in parts.
+            // A message of another type is an error, or the end of an answer in parts.
             let is_answer = u16_at(message, 4) == Some(SOCK_DIAG_BY_FAMILY);
             found.extend(parse(message).filter(|_| is_answer));
             if !is_answer || i32::from(u16_at(message, 6)?) & libc::NLM_F_MULTI == 0 {
@@ -140,7 +141,7 @@ fn ask<T>(inode: Option<u32>, show: u32, parse: impl Fn(&[u8]) -> Option<T>) -> 
     }
 }
 
-/// A `nlmsghdr` with a `unix_diag_req`: sockets of whatever state and cookie.
+/// A `nlmsghdr` with a `unix_diag_req`: sockets of any state and cookie.
 fn request(inode: Option<u32>, show: u32) -> Vec<u8> {
     const ANY: u32 = u32::MAX;
     let flags = libc::NLM_F_REQUEST | if inode.is_none() { libc::NLM_F_DUMP } else { 0 };
@@ -163,7 +164,7 @@ fn attribute(message: &[u8], kind: u16) -> Option<&[u8]> {
     attributes.find(|attribute| u16_at(attribute, 2) == Some(kind)).map(|attribute| &attribute[4..])
 }
 
-/// The parts of what begins with its own length each, at multiples of four bytes.
+/// Splits into parts. Each part begins with its own length, at a multiple of four bytes.
 fn split(
     mut rest: &[u8],
     header: usize,

@@ -1,10 +1,10 @@
-//! Processes and their sockets, as the kernel describes them: the one place that reads /proc.
+//! Processes and their sockets, as the kernel describes them. Only this module reads /proc.
 //!
-//! All of it is bytes, and other users chose some of them: the names of processes, the paths of
-//! sockets. So text is [`Escaped`](crate::text::Escaped) or lossy here, and no name can take the
-//! place of another field. The table of unix sockets is the one where it could: proc_net_unix(5)
-//! prints a path as it is, newlines too, and a path can hold a whole row that looks like one of the
-//! kernel's. [`sockets_at`] therefore asks sock_diag(7), which returns each name with its length.
+//! Other users choose some of these bytes: process names and socket paths. So text is
+//! [`Escaped`](crate::text::Escaped) or lossy here, and no name can take the place of another
+//! field. The table of proc_net_unix(5) is unsafe: it prints a path as it is, newlines included, so
+//! a path can contain a whole fake row. [`sockets_at`] therefore asks sock_diag(7), which returns
+//! each name with its length.
 
 mod diag;
 mod process;
@@ -24,6 +24,6 @@ pub use sockets::{served_alike, serving, sockets_at};
 pub struct Socket {
     /// Whether clients can reach it: it listens, or is a datagram socket without a peer.
     pub serves: bool,
-    /// The number by which [`holders`] finds its processes.
+    /// Its inode number, by which [`holders`] finds its processes.
     pub inode: u64,
 }

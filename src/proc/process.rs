@@ -1,4 +1,4 @@
-//! Processes: who they are, who started them, what they hold and what they use.
+//! Processes: their names, parents, descriptors and resource use.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,7 @@ impl Process {
         Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// The name is in parentheses and may itself have some, so it ends at the last one.
+    /// The name is in parentheses and may contain parentheses, so it ends at the last one.
     fn parse(pid: u32, stat: &[u8]) -> Option<Self> {
         let start = stat.iter().position(|&byte| byte == b'(')? + 1;
         let end = stat.iter().rposition(|&byte| byte == b')')?;
@@ -40,13 +40,13 @@ impl Process {
 
 /// The chain of processes from `pid` up to the first one, `pid` first.
 pub fn ancestry(pid: u32) -> Vec<Process> {
-    /// Enough for any real chain, and an end if processes are replaced while we look.
+    /// More than any real chain has; it ends the search if process ids are reused meanwhile.
     const DEPTH_MAX: usize = 64;
     let parent = |process: &Process| Process::of(process.parent);
     std::iter::successors(Process::of(pid), parent).take(DEPTH_MAX).collect()
 }
 
-/// An argument of the process's command line, which the process chooses freely: 0 is the program.
+/// An argument of the process's command line; 0 is the program. The process can change them.
 pub fn argument(pid: u32, index: usize) -> Option<Vec<u8>> {
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     arguments.split(|&byte| byte == 0).nth(index).map(<[u8]>::to_vec)
@@ -77,12 +77,12 @@ fn numbers<N: FromStr>(directory: String) -> impl Iterator<Item = N> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The numbers of the descriptors that this process has open, and of the one that reads them.
+/// The descriptors that this process has open, including the one that lists them.
 pub fn own_descriptors() -> Vec<i32> {
     numbers("/proc/self/fd".to_owned()).collect()
 }
 
-/// Where the link of a descriptor of this process leads: a path, or a kind and an inode number.
+/// The target of a descriptor's link in /proc/self/fd: a path, or a type and an inode number.
 pub fn own_descriptor_target(number: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
@@ -99,8 +99,8 @@ pub fn holders(sockets: &[Socket]) -> Vec<u32> {
     if links.is_empty() { Vec::new() } else { processes().filter(holds).collect() }
 }
 
-/// The CPU time of a process in nanoseconds, user and system together, of the threads that it has
-/// now. /proc/PID/stat would count in ticks of 10 ms.
+/// The CPU time of a process in nanoseconds: user and system time of its present threads.
+/// /proc/PID/stat counts only in ticks of 10 ms.
 pub fn cpu_nanoseconds(pid: u32) -> Option<u64> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let used = threads.flatten().filter_map(|thread| {
@@ -110,13 +110,13 @@ pub fn cpu_nanoseconds(pid: u32) -> Option<u64> {
     Some(used.sum())
 }
 
-/// A file of lines `Name: value`, as /proc/PID/status. The kernel escapes the newlines of a
+/// A file of lines `Name: value`, such as /proc/PID/status. The kernel escapes the newlines of a
 /// process name there.
 #[derive(Debug, Clone, Default)]
 pub struct Fields(String);
 
 impl Fields {
-    /// Reads `file` of the process; without any field if it cannot be read.
+    /// Reads /proc/PID/`file`; empty if it cannot be read.
     pub fn of(pid: u32, file: &str) -> Self {
         Self(lossy(&format!("/proc/{pid}/{file}")))
     }
@@ -126,12 +126,12 @@ impl Fields {
         Self(lossy("/proc/self/status"))
     }
 
-    /// The value, without the white space around it.
+    /// The value of a field, without the white space around it.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
     }
 
-    /// The bytes of a value that has the unit `kB`.
+    /// The value of a field with the unit `kB`, in bytes.
     pub fn bytes(&self, name: &str) -> Option<u64> {
         let kilobytes: u64 = self.get(name)?.strip_suffix("kB")?.trim().parse().ok()?;
         kilobytes.checked_mul(1024)
@@ -143,17 +143,17 @@ impl Fields {
 pub struct Cgroups(String);
 
 impl Cgroups {
-    /// Those of this process; none without /proc.
+    /// The control groups of this process; none without /proc.
     pub fn own() -> Self {
         Self(lossy("/proc/self/cgroup"))
     }
 
-    /// The path in the unified hierarchy.
+    /// The path in the unified hierarchy (version 2).
     pub fn unified(&self) -> Option<&str> {
         self.0.lines().find_map(|line| line.strip_prefix("0::"))
     }
 
-    /// The path in the hierarchy that a controller has for itself or shares with others: version 1.
+    /// The path in the version 1 hierarchy of a controller.
     pub fn of_controller(&self, name: &str) -> Option<&str> {
         self.0.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
@@ -162,8 +162,8 @@ impl Cgroups {
         })
     }
 
-    /// The path that under systemd ends with the unit's name. A container that has its own view of
-    /// the groups sees just the root.
+    /// The path that ends with the unit's name under systemd. A container with its own cgroup
+    /// namespace sees only the root.
     pub fn of_unit(&self) -> Option<&str> {
         let systemd = || self.0.lines().find_map(|line| line.split_once(":name=systemd:"));
         match self.unified() {

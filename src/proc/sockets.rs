@@ -11,9 +11,9 @@ use super::{Socket, diag};
 use crate::address::{Address, KINDS, Kind, Style, Transport, UnixName};
 
 /// The sockets that have `address`, or a wildcard address that includes it or is included in it.
-/// There are none of vsock and SCTP, which the kernel does not list, and none of unix(7) where it
-/// lacks sock_diag(7) for them. All types of unix sockets share the paths; each has abstract names
-/// of its own.
+/// None for vsock and SCTP, which the kernel does not list, and none for unix(7) if the kernel
+/// lacks sock_diag(7) for it. All types of unix sockets share the paths; each type has its own
+/// abstract names.
 pub fn sockets_at(address: &Address) -> Vec<Socket> {
     if let Address::Unix(style, name) = address {
         let found = diag::sockets_of(std::slice::from_ref(name)).unwrap_or_default();
@@ -43,9 +43,9 @@ fn listed_at(address: &Address) -> impl Iterator<Item = (SocketAddr, Socket)> {
     listed(address.kind()).into_iter().filter(move |(held, _)| is_there(*held))
 }
 
-/// The addresses of sockets that clients can reach and that somebody may have meant by `address`:
-/// of IP the same port, of unix(7) the same name of another type, or as a path in place of an
-/// abstract name and the other way round. `address` may be one of them. There are none of vsock.
+/// The addresses of reachable sockets that somebody may have meant by `address`: for IP the same
+/// port; for unix(7) the same name with another type, or as a path instead of an abstract name and
+/// vice versa. `address` may be one of them. None for vsock.
 pub fn served_alike(address: &Address) -> Vec<Address> {
     match address {
         Address::Inet(_, _, port) => served_on_port(address.kind(), *port),
@@ -59,7 +59,8 @@ pub fn served_alike(address: &Address) -> Vec<Address> {
     }
 }
 
-/// Each table is read once, as that of `first` if it is its own: Multipath TCP is listed with TCP.
+/// Reads each table once, for `first` if it is the table of `first`: TCP and Multipath TCP share
+/// one.
 fn served_on_port(first: &'static Kind, port: u16) -> Vec<Address> {
     let mut kinds = vec![first];
     for kind in &KINDS {
@@ -80,7 +81,7 @@ fn served_on_port(first: &'static Kind, port: u16) -> Vec<Address> {
     found
 }
 
-/// The name itself, and what it is if a `@` is put in front of it, or left out.
+/// The name itself, and the name with a `@` added or removed in front.
 fn alike(name: &UnixName) -> Vec<UnixName> {
     let mut names = vec![name.clone()];
     match name {
@@ -88,7 +89,7 @@ fn alike(name: &UnixName) -> Vec<UnixName> {
             let parts = [Some(path.as_os_str()), path.file_name()].into_iter().flatten();
             names.extend(parts.map(|part| UnixName::Abstract(part.as_bytes().to_vec())));
         }
-        // It can be a path only without a NUL in it.
+        // A path cannot contain a NUL.
         UnixName::Abstract(name) if !name.contains(&0) => {
             names.push(UnixName::Path(OsStr::from_bytes(name).into()));
         }
@@ -105,7 +106,7 @@ fn listed(kind: &Kind) -> Vec<(SocketAddr, Socket)> {
     let serving = if kind.style == Style::Datagram { UNCONNECTED } else { LISTENING };
     let mut found = Vec::new();
     for table in kind.proc_net.into_iter().flatten() {
-        // Nobody chooses a text in these tables.
+        // These tables contain no text that a user chose.
         let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
         found.extend(table.lines().filter_map(|row| parse(row, serving)));
     }
@@ -116,7 +117,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let takes_in = |wildcard: IpAddr, ip: IpAddr| {
         wildcard.is_unspecified() && (wildcard.is_ipv6() || ip.is_ipv4())
     };
-    // A socket of IPv6 can have an address of IPv4.
+    // An IPv6 socket can have an IPv4-mapped address.
     let [a, b] = [one, other].map(|address| address.ip().to_canonical());
     one.port() == other.port() && (a == b || takes_in(a, b) || takes_in(b, a))
 }
@@ -130,7 +131,7 @@ fn parse(row: &str, serving: &str) -> Option<(SocketAddr, Socket)> {
     Some((local, Socket { serves: state == serving, inode: inode.parse().ok()? }))
 }
 
-/// The kernel prints each 32-bit word of an address as a number of its own byte order.
+/// The kernel prints each 32-bit word of an address as a number in native byte order.
 fn ip_addr(text: &str) -> Option<IpAddr> {
     let word = |at| u32::from_str_radix(text.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
     let words: Option<Vec<_>> = (0..text.len()).step_by(8).map(word).collect();
@@ -188,8 +189,8 @@ mod tests {
         }
     }
 
-    /// Each socket is found by its address, and by the same port of the other hosts, with this
-    /// process.
+    /// Each socket is found by its address and by the same port of the other hosts, and belongs to
+    /// this process.
     fn are_found(sockets: &[(BorrowedFd<'_>, &[&str])]) {
         for (fd, others) in sockets {
             let own = Address::of_socket(fd).expect("it has a name").expect("an address");
