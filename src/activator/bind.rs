@@ -11,8 +11,7 @@ use super::unix_file::{self, SocketFile};
 use crate::address::{Address, Host, Inet, Style, UnixName, domain_of};
 use crate::error::{ErrorKind, Result};
 
-/// A socket to hand over. The file that was made for it, if it is a unix socket with a path, is
-/// removed when this is dropped.
+/// A socket to hand over. Dropping it removes the file that [`Bound::new`] made for a unix socket.
 #[derive(Debug)]
 pub struct Bound {
     pub(super) fd: OwnedFd,
@@ -23,20 +22,20 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// A socket bound to `address`, or to the first one that a host name stands for, and, unless it
-    /// is a datagram socket, listening with this backlog. `name` is what `LISTEN_FDNAMES` calls it:
-    /// printable ASCII without a colon, see [`FdName`](crate::notify::FdName).
+    /// Binds a socket to `address`, or to the first address of a host name. Unless it is a datagram
+    /// socket, it listens with this backlog. `name` is its name in `LISTEN_FDNAMES`: printable
+    /// ASCII without a colon, see [`FdName`](crate::notify::FdName).
     ///
-    /// The file of a unix socket that no process has any more is replaced; another one never is.
+    /// It replaces the file of a unix socket that no process has open any more, and no other file.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Bind`], with who has the address or what else is in the way.
+    /// [`ErrorKind::Bind`], with the process that has the address, or what else prevents it.
     pub fn new(address: &Address, backlog: i32, name: &str) -> Result<Self> {
         let failed = |step| move |error| explain::error(address, step, error);
         let sockaddr = resolve(address)?.swap_remove(0);
         let r#type = address.style().socket_type();
-        // Socket::new sets close-on-exec from birth.
+        // `Socket::new` opens it close-on-exec.
         let socket = Socket::new(domain_of(&sockaddr), r#type, address.protocol())
             .map_err(failed(Step::Socket))?;
         set_options(&socket, address, &sockaddr).map_err(failed(Step::Socket))?;
@@ -54,7 +53,7 @@ impl Bound {
         Ok(Self { fd: socket.into(), address, name: name.to_owned(), is_listener, file })
     }
 
-    /// A socket that was made elsewhere. Its file, if it has one, is left alone.
+    /// A socket that was made elsewhere. Dropping it leaves its file in place.
     pub fn from_fd(fd: impl Into<OwnedFd>, name: &str) -> Self {
         let fd = fd.into();
         let address = Address::of_socket(&fd).ok().flatten();
@@ -62,24 +61,24 @@ impl Bound {
         Self { fd, address, name: name.to_owned(), is_listener, file: SocketFile::default() }
     }
 
-    /// The address as the kernel has it: with the port that was chosen, if it was 0. `None` for a
-    /// socket that has no address of our grammar.
+    /// The address that the kernel reports: instead of port 0, it has the port that the kernel
+    /// chose. `None` for a socket that the address grammar does not have.
     pub fn address(&self) -> Option<&Address> {
         self.address.as_ref()
     }
 
-    /// What `LISTEN_FDNAMES` calls it.
+    /// Its name in `LISTEN_FDNAMES`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether connections can be accepted from it, or could be when this was made: another holder
-    /// may have shut it down since.
+    /// Whether it listened for connections when this was created. Another process may have shut it
+    /// down since.
     pub fn is_listener(&self) -> bool {
         self.is_listener
     }
 
-    /// Leaves the file of a unix socket where it is.
+    /// Leaves the file of a unix socket in place when this is dropped.
     pub fn keep_file(&mut self) {
         self.file.keep();
     }
@@ -100,11 +99,11 @@ impl fmt::Display for Bound {
     }
 }
 
-/// The sockets of an address: a host name that has several addresses gives a socket for each.
+/// Binds the sockets of an address: one for each address of a host name.
 ///
 /// # Errors
 ///
-/// A name that is not resolved, and those of [`Bound::new`].
+/// The host name cannot be resolved, or those of [`Bound::new`].
 pub fn bind(address: &Address, backlog: i32, name: &str) -> Result<Vec<Bound>> {
     let Address::Inet(inet, Host::Name(_), _) = address else {
         return Ok(vec![Bound::new(address, backlog, name)?]);
@@ -114,24 +113,24 @@ pub fn bind(address: &Address, backlog: i32, name: &str) -> Result<Vec<Bound>> {
     ips.map(|ip| Bound::new(&Address::from_ip(*inet, ip), backlog, name)).collect()
 }
 
-/// One or more.
+/// Returns at least one.
 fn resolve(address: &Address) -> Result<Vec<SockAddr>> {
     address.resolve().map_err(|error| error.of_kind(ErrorKind::Bind))
 }
 
 fn set_options(socket: &Socket, address: &Address, sockaddr: &SockAddr) -> io::Result<()> {
-    // The kernel then tells who sent each datagram, the first one included, and only who is known
-    // can be answered safely: systemd.socket(5), PassCredentials=.
+    // With it, the kernel reports the sender of each datagram from the first one on. A server needs
+    // the sender to answer safely: systemd.socket(5), `PassCredentials=`.
     if let Address::Unix(Style::Datagram, _) = address {
         rustix::net::sockopt::set_socket_passcred(socket, true)?;
     }
     let Address::Inet(inet, ..) = address else { return Ok(()) };
-    // Connections of the last run that are in TIME_WAIT do not keep the port. A datagram socket
-    // must not have it: there it lets two processes share a port, of which one gets nothing.
+    // `SO_REUSEADDR`: connections in TIME_WAIT do not block the port. Not for datagram sockets:
+    // there two processes could share a port, and one of them would get nothing.
     if address.style() == Style::Stream {
         socket.set_reuse_address(true)?;
     }
-    // The default is the sysctl net.ipv6.bindv6only; `[::]` means every address here, always.
+    // The default is the sysctl net.ipv6.bindv6only; `[::]` always includes IPv4.
     if domain_of(sockaddr) == Domain::IPV6 && *inet != Inet::SctpSeqpacket {
         socket.set_only_v6(false)?;
     }

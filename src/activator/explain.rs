@@ -17,8 +17,8 @@ pub(super) enum Step {
     Listen,
 }
 
-/// The error of an address that was asked for and cannot be bound: what was attempted, what the
-/// kernel answered, and who has the address or what else is in the way.
+/// The error for an address that cannot be bound: what was attempted, what the kernel answered, and
+/// which process has the address or what else prevents it.
 pub(super) fn error(address: &Address, step: Step, error: io::Error) -> Error {
     let attempted = match step {
         Step::Socket => "create a socket for",
@@ -44,7 +44,7 @@ fn remedy(address: &Address, step: Step, errno: i32) -> String {
     }
 }
 
-/// The kernel has no such family or protocol, or a sandbox forbids it.
+/// The remedy if the kernel has no such family or protocol, or a sandbox forbids it.
 fn no_such_socket(address: &Address) -> &'static str {
     match address {
         Address::Inet(Inet::Sctp | Inet::SctpSeqpacket, ..) => {

@@ -1,4 +1,4 @@
-//! Putting the sockets where the program expects them, and becoming the program.
+//! Puts the sockets where the program expects them, and executes it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,8 +15,8 @@ use crate::error::{Context, Error, Result};
 use crate::sys;
 
 impl Target {
-    /// Replaces this process by the program. Returns only with the error, and then the files of the
-    /// sockets are gone.
+    /// Replaces this process by the program, with execve(2). Returns only with an error; by then
+    /// the files of the sockets are removed.
     pub fn exec(&self, sockets: Vec<Bound>) -> Error {
         let mut command = self.command(&sockets);
         let (fds, _files): (_, Vec<_>) =
@@ -24,20 +24,20 @@ impl Target {
         self.failed(become_it(&mut command, fds, self.hand_over))
     }
 
-    /// Starts the program as a process of its own. The sockets stay open here too, as those of a
-    /// service manager do. `prepare` may set the standard streams and the directory of the process;
-    /// what it sets of the arguments and the environment is ignored.
+    /// Starts the program in a new process. The sockets stay open in this process too, as in a
+    /// service manager. `prepare` may set the standard streams and the working directory; its
+    /// changes of the arguments and the environment are ignored.
     ///
     /// # Errors
     ///
-    /// The process cannot be started, or the program not be executed by it.
+    /// The process cannot be started, or the program cannot be executed.
     pub fn spawn(&self, sockets: &[Bound], prepare: impl FnOnce(&mut Command)) -> Result<Child> {
         let mut process = Command::new(&self.program);
         prepare(&mut process);
         let mut command = self.command(sockets);
         let hand_over = self.hand_over;
-        // The duplicates take the lowest numbers that are free. So the pipe through which the
-        // standard library hears of an error has none of those where the sockets will be.
+        // The duplicates take the lowest free numbers. So the pipe through which the standard
+        // library reports an error of exec does not have a number that a socket will get.
         let fds: io::Result<VecDeque<_>> = sockets.iter().map(|one| one.fd.try_clone()).collect();
         let mut fds = fds.context(format!("duplicate {} sockets", sockets.len()))?;
         sys::handover::before_exec(&mut process, move || {
@@ -51,7 +51,7 @@ fn become_it(command: &mut Command, fds: VecDeque<OwnedFd>, hand_over: HandOver)
     let placed = match hand_over {
         HandOver::ListenFds => {
             command.env("LISTEN_PID", std::process::id().to_string());
-            // Only where the kernel has a pidfs does the number identify a process.
+            // The number identifies a process only if the kernel has pidfs.
             if let Some(id) = own_pidfd_id() {
                 command.env("LISTEN_PIDFDID", id.to_string());
             }
@@ -74,18 +74,19 @@ fn to_standard_input(fds: &VecDeque<OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts the sockets to descriptors 3, 4, and so on, open across exec. It takes one descriptor more
-/// than there are.
+/// Moves the sockets to descriptors 3, 4, and so on, which stay open across exec. It needs one free
+/// descriptor.
 fn from_three(mut fds: VecDeque<OwnedFd>) -> io::Result<()> {
     let mut number = LISTEN_FDS_START;
     while let Some(fd) = fds.pop_front() {
-        // Whichever of the others has this number moves behind it, so that none is overwritten.
+        // Another socket with this number moves to a higher one first, so that it is not
+        // overwritten.
         if let Some(other) = fds.iter_mut().find(|other| other.as_raw_fd() == number) {
             *other = rustix::io::fcntl_dupfd_cloexec(&*other, number + 1)?;
         }
         if fd.as_raw_fd() == number {
             rustix::io::fcntl_setfd(&fd, FdFlags::empty())?;
-            // It is the program's from now on.
+            // The program owns it from now on.
             let _ = fd.into_raw_fd();
         } else {
             sys::handover::duplicate_to(fd.as_fd(), number)?;

@@ -1,8 +1,8 @@
-//! An activator: binds sockets, says why one cannot be bound, and starts a program with them as
-//! sd_listen_fds(3) and inetd have it. The verb `activate` is one user of it.
+//! An activator: binds sockets, explains why one cannot be bound, and starts a program with them as
+//! sd_listen_fds(3) or inetd define it. The verb `activate` uses it.
 //!
-//! Another one is the test of a daemon, which starts the daemon as a service manager does. Its
-//! clients can connect before it runs, so there is nothing to wait for:
+//! The test of a daemon can use it to start the daemon as a service manager does. Clients can
+//! connect before the daemon runs, so the test waits for nothing:
 //!
 //! ```
 //! # use socket_activate_echo::activator::{Bound, Target};

@@ -1,4 +1,4 @@
-//! What to run, and how it finds its sockets.
+//! The program to run, and how it finds its sockets.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,18 +12,18 @@ use rustix::fs::Access;
 use super::bind::Bound;
 use crate::error::{Error, ErrorKind, MORE_DESCRIPTORS, Result};
 
-/// A program, with everything that it is run with except for the sockets.
+/// A program with its arguments and environment, without its sockets.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The file to execute.
     pub program: PathBuf,
-    /// The name that the program is given as its argument 0.
+    /// Its argument 0.
     pub arg0: OsString,
     /// Its other arguments.
     pub arguments: Vec<OsString>,
     /// Variables that it has in addition to those of this process.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where its sockets are.
+    /// How it finds its sockets.
     pub hand_over: HandOver,
 }
 
@@ -33,13 +33,13 @@ pub enum HandOver {
     /// From descriptor 3 on, with `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`:
     /// sd_listen_fds(3).
     ListenFds,
-    /// Its only one is standard input and output, as inetd has it.
+    /// The only socket is standard input and output, as with inetd.
     StandardInput,
 }
 
 impl Target {
-    /// The program of a command as a shell would find it, through the `PATH` that it will have. It
-    /// gets its sockets as [`HandOver::ListenFds`].
+    /// Finds the program of a command as a shell does, in the `PATH` that the program will have.
+    /// The program gets its sockets as [`HandOver::ListenFds`].
     ///
     /// # Errors
     ///
@@ -59,8 +59,8 @@ impl Target {
         })
     }
 
-    /// The command for these sockets, without what depends on the process that executes it, and
-    /// without the activation environment of an earlier activator, which was not meant for it.
+    /// The command with the variables for these sockets. `LISTEN_PID` is set later, by the process
+    /// that executes it. Variables of an earlier activator were not meant for it and are removed.
     pub(super) fn command(&self, sockets: &[Bound]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg0(&self.arg0).args(&self.arguments);
@@ -76,7 +76,7 @@ impl Target {
         command
     }
 
-    /// The error of an execve(2), or of what comes before it, that failed.
+    /// The error of a failed execve(2), or of a failed step before it.
     pub(super) fn failed(&self, error: io::Error) -> Error {
         let remedy = match error.raw_os_error() {
             Some(libc::ENOENT) => {
@@ -94,9 +94,9 @@ impl Target {
     }
 }
 
-/// The PATH that the command will see.
+/// The `PATH` that the command will have.
 fn search_path(environment: &[(OsString, OsString)]) -> OsString {
-    /// What systemd and login(1) have for those who set none.
+    /// The default of systemd and login(1).
     const DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let set = environment.iter().rev().find(|(name, _)| name == "PATH");
     set.map(|(_, path)| path.clone())
@@ -127,9 +127,9 @@ fn find(command: &OsStr, search_path: &OsStr) -> Result<PathBuf> {
     Err(failed(errno).remedy("give its path, or a command that is in a directory of PATH"))
 }
 
-/// Whether the path can be executed: an errno if not.
+/// Checks that the path can be executed; an errno if not.
 fn executable(path: &Path) -> Result<(), i32> {
     rustix::fs::access(path, Access::EXEC_OK).map_err(rustix::io::Errno::raw_os_error)?;
-    // A directory is executable too, in the sense that it can be searched.
+    // For a directory, the permission to execute means to search it.
     if path.is_dir() { Err(libc::EACCES) } else { Ok(()) }
 }

@@ -1,8 +1,8 @@
-//! The file of a unix socket: bind(2) creates it and nobody removes it for us.
+//! The file of a unix socket: bind(2) creates it, and the kernel never removes it.
 //!
-//! A path is not an identity: what is there may be another file at each look. So a file is recognized by
-//! its device and inode numbers, and removed only after it was renamed to a name that nobody else
-//! knows: no system call removes a file on the condition that it is still the one that was meant.
+//! At any time, another file can appear at a path. So a file is identified by its device and inode
+//! numbers. No system call removes a file only if it is the expected one: the file is renamed to a
+//! name that nobody else knows, checked, and then removed.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -19,19 +19,19 @@ use crate::text::Escaped;
 /// The device and inode numbers of a file.
 type FileId = (u64, u64);
 
-/// The file of a socket that this process bound. It is removed when this goes out of scope, unless
-/// it was kept, so that a start that fails leaves nothing behind.
+/// The file of a socket that this process bound. Dropping this removes the file unless it is kept,
+/// so that a failed start leaves no file.
 #[derive(Debug, Default)]
 pub(super) struct SocketFile(Option<(PathBuf, FileId)>);
 
 impl SocketFile {
-    /// What bind(2) has just created at `path`.
+    /// The file that bind(2) has just created at `path`.
     pub(super) fn bound(path: &Path) -> Self {
         let file = std::fs::symlink_metadata(path).ok();
         Self(file.map(|file| (path.to_owned(), (file.dev(), file.ino()))))
     }
 
-    /// Leaves the file where it is, for those that the socket was handed over to.
+    /// Leaves the file in place, for the program that gets the socket.
     pub(super) fn keep(&mut self) {
         self.0 = None;
     }
@@ -40,48 +40,48 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Some((path, file)) = self.0.take() {
-            // The start has failed already, and that is what will be reported.
+            // The start has already failed, and that error will be reported.
             let _ = remove(&path, file);
         }
     }
 }
 
-/// Removes the socket file at `path` if no process has its socket any more; whether the path is
-/// free now.
+/// Removes the socket file at `path` if no process has its socket open any more. Returns whether
+/// the path is free now.
 ///
 /// # Errors
 ///
 /// Those of rename(2) and unlink(2).
 pub(super) fn remove_stale(path: &Path) -> io::Result<bool> {
-    // The descriptor holds the file that is looked at, so that its number is not used again.
+    // The open descriptor keeps the inode number from being reused.
     let Some(stale) = stale(path) else { return Ok(false) };
     let file = stale.metadata()?;
     remove(path, (file.dev(), file.ino()))
 }
 
-/// The file at `path` if it is a socket that no process has any more. It stays one: bind(2) makes
-/// a new file each time.
+/// The file at `path` if it is a socket that no process has open any more. It stays stale, because
+/// bind(2) always makes a new file.
 ///
-/// connect(2) tells, and without disturbing a server that is alive: a datagram socket looks the
-/// file up before it compares types, so that every living socket of another type answers
-/// `EPROTOTYPE`, and a datagram socket is connected to without a trace on its side. Only
-/// `ECONNREFUSED` says that the file is left over. A stream socket would not do: a connection
-/// activates what listens, and one that is bound but does not listen yet would look stale.
+/// connect(2) from a datagram socket tells, without disturbing a server. The kernel looks up the
+/// file before it compares types: any live socket of another type gives `EPROTOTYPE`, and a live
+/// datagram socket notices nothing. Only `ECONNREFUSED` says that no process has the socket. A
+/// stream socket would not do: its connection activates a listener, and a socket that is bound but
+/// does not listen yet would look stale.
 fn stale(path: &Path) -> Option<File> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
     let is_socket = file.metadata().is_ok_and(|file| file.file_type().is_socket());
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).ok()?;
-    // Through the descriptor, because the path may lead to another file by now.
+    // Through the descriptor, because the path may name another file by now.
     let this_file = SockAddr::unix(descriptor::path_in_proc(&file)).ok()?;
     let answer = socket.connect(&this_file).err().and_then(|error| error.raw_os_error());
     (is_socket && answer == Some(libc::ECONNREFUSED)).then_some(file)
 }
 
-/// Removes `file` if it is the one at `path`; `false` if another one is there. That one is put back,
-/// if it came there in the meantime.
+/// Removes `file` if it is the one at `path`. Returns `false` if another file is there, and puts
+/// that file back.
 fn remove(path: &Path, file: FileId) -> io::Result<bool> {
-    // With 64 random bits, nobody else has the name.
+    // Nobody can guess a name with 64 random bits.
     let random = RandomState::new().build_hasher().finish();
     let taken = path.with_file_name(format!(".socket-activate-echo-{random:016x}"));
     match std::fs::rename(path, &taken) {
@@ -145,7 +145,7 @@ mod tests {
             names
         };
         let bind = || std::os::unix::net::UnixListener::bind(&path).expect("bind");
-        // What came in its place is another file, although it has the same name.
+        // A new file at the same path is another file.
         let _first = bind();
         let file = SocketFile::bound(&path);
         std::fs::rename(&path, &moved).expect("rename");

@@ -1,5 +1,5 @@
-//! The demo set: the sockets of the original's `echo@demo.socket`, for `activate` without `-l` and
-//! for `probe` without an address.
+//! The demo set: the sockets of systemd's `echo@demo.socket`, for `activate` without `-l` and for
+//! `probe` without an address.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -28,8 +28,8 @@ pub fn demo_set(home: &Path) -> Vec<(Address, &'static str)> {
     ]
 }
 
-/// The directory of the unix sockets, from the value of `HOME`: the server and the client
-/// of the demo set find the same one only by an absolute path.
+/// The directory of the unix sockets, from the value of `HOME`. It must be absolute, so that server
+/// and client find the same sockets.
 ///
 /// # Errors
 ///

@@ -1,6 +1,5 @@
-//! The one table of the kinds of sockets that have an address. All code that depends on how kinds
-//! differ asks it: the parser, `Display`, socket(2), what an inherited descriptor is and how it is
-//! served.
+//! The only table of the kinds of sockets that have an address. All code that depends on the kind
+//! uses it: the parser, `Display`, socket(2), and the classification of inherited descriptors.
 
 use std::fmt;
 
@@ -15,7 +14,7 @@ pub struct Kind {
     pub scheme: &'static str,
     /// What follows the colon, for messages and `--help`.
     pub form: &'static str,
-    /// What its addresses are made of.
+    /// The variant of [`Address`] that its addresses have.
     pub transport: Transport,
     /// The socket type.
     pub style: Style,
@@ -24,11 +23,11 @@ pub struct Kind {
     /// The files of /proc/net that list its sockets in the form of proc_net_tcp(5), over IPv4 and
     /// over IPv6; `None` if there are none.
     pub proc_net: Option<[&'static str; 2]>,
-    /// What socat(1) calls it, before the 4 or 6 of the IP version; `None` if it has none.
+    /// The name in socat(1), without the 4 or 6 of the IP version; `None` if it has none.
     pub socat: Option<&'static str>,
 }
 
-/// What the addresses of a kind are made of: an [`Address`] without its names and numbers.
+/// The variant of [`Address`] that a kind has, without names and numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// Of [`Address::Inet`].
@@ -58,7 +57,7 @@ pub enum Inet {
     Udplite,
 }
 
-/// How a socket treats what is sent through it: the socket type of socket(2).
+/// The socket type of socket(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Style {
     /// `SOCK_STREAM`: a sequence of bytes.
@@ -103,7 +102,7 @@ pub static KINDS: [Kind; 13] = {
         kind("vsock-dgram", "CID:PORT", Vsock(Datagram)),
         kind("vsock-seqpacket", "CID:PORT", Vsock(Seqpacket)),
         kind("vsock-mux", "/PATH:PORT", VsockMux),
-        // A Multipath TCP listener takes plain TCP too, and is listed with it.
+        // A Multipath TCP listener accepts plain TCP too, and /proc/net lists it with TCP.
         inet("mptcp", Inet::Mptcp, Stream, (libc::IPPROTO_MPTCP, "MPTCP")).listed(TCP).socat("tcp"),
         inet("sctp", Inet::Sctp, Stream, (libc::IPPROTO_SCTP, "SCTP")).socat("sctp"),
         inet("sctp-seqpacket", Inet::SctpSeqpacket, Seqpacket, (libc::IPPROTO_SCTP, "SCTP")),
@@ -144,8 +143,8 @@ impl Kind {
         KINDS.iter().find(|kind| kind.scheme == scheme)
     }
 
-    /// The kind of a socket, by the kernel's answers; without a protocol the first kind that fits.
-    /// `None` for a socket of a kind that has no address here.
+    /// The kind of a socket with this family, type and protocol; without a protocol, the first kind
+    /// that matches. `None` if no kind matches.
     pub fn of_socket(
         family: Family,
         r#type: Type,
@@ -164,12 +163,12 @@ impl Kind {
             Transport::Inet(_) => matches!(family, Family::Inet | Family::Inet6),
             Transport::Unix(_) => family == Family::Unix,
             Transport::Vsock(_) => family == Family::Vsock,
-            // It is a unix socket, and what the other end of it does is not the kernel's to know.
+            // To the kernel, it is a unix socket.
             Transport::VsockMux => false,
         }
     }
 
-    /// Whether a server accepts connections on it, instead of having one socket for all peers.
+    /// Whether a server accepts connections on it. Otherwise one socket serves all peers.
     pub fn has_connections(&self) -> bool {
         // One socket carries all associations of SCTP's one-to-many style: it listens, but
         // accept(2) does not apply to it (RFC 6458, section 3).
@@ -195,7 +194,7 @@ impl Address {
         self.kind().scheme
     }
 
-    /// The socket type that serves the address.
+    /// The socket type.
     pub fn style(&self) -> Style {
         self.kind().style
     }
@@ -218,7 +217,7 @@ impl Style {
 }
 
 impl Family {
-    /// Whether a kind of socket is of this family.
+    /// Whether [`KINDS`] has a kind of this family.
     pub fn is_known(self) -> bool {
         KINDS.iter().any(|kind| kind.is_of(self))
     }

@@ -1,5 +1,5 @@
-//! The address grammar, the same for every verb: `FromStr` and `Display` round-trip. [`KINDS`] is
-//! the table of what can be addressed.
+//! The grammar of addresses, the same for every verb. `FromStr` and `Display` round-trip. [`KINDS`]
+//! is the table of the kinds of sockets.
 //!
 //! ```
 //! # use socket_activate_echo::address::Address;
@@ -29,7 +29,7 @@ use crate::text::Escaped;
 /// The address of a socket, to bind or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// `tcp:HOST:PORT` and its siblings; see [`Inet`].
+    /// `tcp:HOST:PORT`, and the same with the other protocols of [`Inet`].
     Inet(Inet, Host, u16),
     /// `unix:NAME`, `unix-dgram:NAME`, `unix-seqpacket:NAME`.
     Unix(Style, UnixName),
@@ -74,7 +74,7 @@ pub struct Cid(pub u32);
 impl Cid {
     /// `VMADDR_CID_ANY`: any CID, to listen on.
     pub const ANY: Self = Self(libc::VMADDR_CID_ANY);
-    /// `VMADDR_CID_LOCAL`: this very machine, through the loopback transport.
+    /// `VMADDR_CID_LOCAL`: this machine, through the loopback transport.
     pub const LOCAL: Self = Self(1);
     /// `VMADDR_CID_HOST`: the host that runs this VM.
     pub const HOST: Self = Self(2);
@@ -108,7 +108,7 @@ impl fmt::Display for UnixName {
         use std::os::unix::ffi::OsStrExt;
         let (prefix, name) = match self {
             Self::Path(path) => match path.as_os_str().as_bytes() {
-                // A bare @ in front would mean the abstract namespace.
+                // Without the escape, a leading @ means the abstract namespace.
                 [b'@', rest @ ..] => ("\\x40", rest),
                 name => ("", name),
             },

@@ -1,5 +1,5 @@
-//! The address that was meant by a text that is none: other programs write addresses in their own
-//! ways. What is found here is a guess, for the parser to check.
+//! Guesses the address that an invalid text means: other programs write addresses in other forms.
+//! The parser checks each guess.
 
 use std::net::Ipv6Addr;
 
@@ -21,11 +21,11 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("vsock-datagram", "vsock-dgram"),
 ];
 
-/// What socat puts behind a name: what it does with the socket.
+/// The suffixes of socat's names, which say what socat does with the socket.
 const SOCAT_STREAM: &[&str] = &["-connect", "-listen", "-client"];
 const SOCAT_DATAGRAM: &[&str] = &["-sendto", "-recvfrom", "-recv"];
 
-/// The one address that `text` may have meant. Not always one that can be parsed.
+/// The address that `text` may mean. It is not always valid.
 pub(super) fn guess(text: &str) -> Option<String> {
     let (scheme, rest) = match text.split_once(':').and_then(|(name, rest)| scheme(name, rest)) {
         Some(found) => found,
@@ -43,15 +43,15 @@ pub(super) fn guess(text: &str) -> Option<String> {
     Some(format!("{}:{rest}", scheme.kind.scheme))
 }
 
-/// What a name in front of a colon tells.
+/// What the name in front of a colon means.
 struct Scheme {
     kind: &'static Kind,
     ip: Ip,
-    /// The port where none is written.
+    /// The default port.
     port: Option<u16>,
 }
 
-/// The version of IP that a name ends with.
+/// The IP version at the end of a name, as in `tcp6`.
 #[derive(Clone, Copy)]
 enum Ip {
     Any,
@@ -68,7 +68,7 @@ fn scheme(name: &str, rest: &str) -> Option<(Scheme, String)> {
         (_, Some(base)) => (true, base),
         _ => (false, name.as_str()),
     };
-    // After a comma socat has options.
+    // socat writes options after a comma.
     let is_socat = base != name || base == "abstract";
     let rest = if is_socat { rest.split(',').next()? } else { rest };
     let (base, rest) = match base.strip_prefix("abstract") {
@@ -91,7 +91,7 @@ fn scheme(name: &str, rest: &str) -> Option<(Scheme, String)> {
     Some((Scheme { kind, ip, port }, rest))
 }
 
-/// The scheme that `name` is with one letter too many, too few, wrong, or two swapped.
+/// The scheme that `name` misspells: one letter added, missing or wrong, or two swapped.
 fn misspelt(name: &str) -> Option<&'static Kind> {
     let is_near = |kind: &&Kind| {
         let (ours, name) = (kind.scheme.as_bytes(), name.as_bytes());
@@ -104,16 +104,16 @@ fn misspelt(name: &str) -> Option<&'static Kind> {
             _ => false,
         }
     };
-    // What is shorter is near to too much.
+    // A shorter name resembles too many schemes.
     (name.len() > 2).then(|| KINDS.iter().find(is_near)).flatten()
 }
 
-/// `HOST:PORT` from what others write for it.
+/// `HOST:PORT` from the forms of other programs.
 fn host_and_port(text: &str, scheme: &Scheme) -> Option<String> {
     let text = text.split('/').next()?;
     let is_port = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (host, port) = match (text.rsplit_once(':'), scheme.port) {
-        // Where only a port is written, this machine is enough; a wildcard is written as one.
+        // A port alone means this machine. A wildcard address is always written out.
         _ if is_port => (if matches!(scheme.ip, Ip::V6) { "[::1]" } else { "127.0.0.1" }, text),
         (Some((host, port)), _) if !port.ends_with(']') => (host, port),
         (_, Some(port)) => return Some(format!("{text}:{port}")),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::{Address, Cid, Host, Inet, KINDS, Kind, Style, Transport, UnixName, near};
 use crate::text::{self, Escaped};
 
-/// Why a text is not an address, and what to write in its place.
+/// Why a text is not an address, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseAddressError {
     what: String,
@@ -35,12 +35,12 @@ impl fmt::Display for ParseAddressError {
 
 impl std::error::Error for ParseAddressError {}
 
-/// What is wrong.
+/// An error with what is wrong.
 fn fail<T>(what: impl Into<String>) -> Result<T, ParseAddressError> {
     Err(ParseAddressError { what: what.into(), rule: None, meant: None })
 }
 
-/// What is wrong, and what the grammar has in its place.
+/// An error with what is wrong and what the grammar requires.
 fn fail_by<T>(rule: impl Into<String>, what: impl Into<String>) -> Result<T, ParseAddressError> {
     Err(ParseAddressError { what: what.into(), rule: Some(rule.into()), meant: None })
 }
@@ -68,7 +68,7 @@ fn parse(text: &str) -> Result<Address, ParseAddressError> {
                 Ok(Address::VsockMux(unix_name(path)?, vsock_port(port)?))
             }
         },
-        // A scheme is a word.
+        // A scheme has none of these characters.
         Some((scheme, ..))
             if !scheme.is_empty()
                 && !scheme.contains(['.', '/', '@', '[', '*'])
@@ -93,7 +93,7 @@ fn inet(inet: Inet, rest: &str) -> Result<Address, ParseAddressError> {
     Ok(Address::Inet(inet, parse_host(host)?, port))
 }
 
-/// The port at the end, and what is in front of it: `first`, as messages call it.
+/// Splits off the port at the end. Messages call the part before it `first`.
 fn split_port<'a>(rest: &'a str, first: &str) -> Result<(&'a str, &'a str), ParseAddressError> {
     let form = format!("a {first}, a colon and a number are expected");
     match rest.rsplit_once(':') {
@@ -128,8 +128,8 @@ fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
     if let Ok(ip) = text.parse() {
         return Ok(Host::V4(ip));
     }
-    // Four numbers that are not an IPv4 address would otherwise be looked up as a name, and so would
-    // what others write for every address.
+    // Without this, the resolver would look up an invalid IPv4 address, or the `*` of other
+    // programs, as a name.
     if text == "*" || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         let rule = "write a name, an IPv4 address or [an IPv6 address]";
         return fail_by(rule, format!("`{text}` is not a host"));
@@ -140,7 +140,7 @@ fn parse_host(text: &str) -> Result<Host, ParseAddressError> {
     Ok(Host::Name(text.to_owned()))
 }
 
-/// What no name of a host or an interface has: the grammar has no escape for it there.
+/// Characters that host and interface names cannot have. The grammar cannot escape them there.
 fn is_in_no_name(char: char) -> bool {
     char == ' ' || char == '/' || text::is_obeyed(char)
 }
@@ -192,8 +192,8 @@ fn vsock_port(text: &str) -> Result<u32, ParseAddressError> {
     text.parse().or_else(|_| fail_by(rule, format!("`{text}` is not a vsock port")))
 }
 
-/// Writes `name` so that [`unescape`] returns it and no byte of it can confuse a terminal: as
-/// [`Escaped`] does, and a backslash escaped too.
+/// Writes `name` as [`Escaped`] does, and escapes a backslash too, so that [`unescape`] returns
+/// `name`.
 pub(super) fn escape(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     text::escape(name, |char| char == '\\' || text::is_obeyed(char), f)
 }
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    // Those that `any_address` makes by chance, or hardly ever.
+    // `any_address` makes these rarely.
     #[test]
     fn what_people_write_round_trips() {
         for text in [
@@ -290,7 +290,7 @@ mod tests {
         }
     }
 
-    /// What people write who know another program, and the address that it is here.
+    /// Addresses in the form of other programs, and the address that each means.
     const NEAR: &[(&str, &str)] = &[
         ("80", "tcp:127.0.0.1:80"),
         (":80", "tcp:[::]:80"),
@@ -356,13 +356,13 @@ mod tests {
         ("unixpacket:/p", "unix-seqpacket:/p"),
         ("UNIX://p", "unix:p"),
         ("unixgram:///p", "unix-dgram:/p"),
-        // Slips
+        // Misspellings
         ("tpc:127.0.0.1:80", "tcp:127.0.0.1:80"),
         ("tcpp:127.0.0.1:80", "tcp:127.0.0.1:80"),
         ("unx:/p", "unix:/p"),
         ("unix-dgran:/p", "unix-dgram:/p"),
         ("vsok:any:80", "vsock:any:80"),
-        // What a terminal obeys stays escaped.
+        // Characters that control a terminal stay escaped.
         ("/\u{1b}[31m", "unix:/\\x1b[31m"),
         ("UNIX:/\u{202e}", "unix:/\\xe2\\x80\\xae"),
     ];

@@ -1,4 +1,4 @@
-//! From an [`Address`] to the `sockaddr`s to try, in the order in which the resolver gives them.
+//! From an [`Address`] to the `sockaddr`s to try, in the order of the resolver.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
@@ -11,7 +11,7 @@ use super::{Address, Host};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Address {
-    /// The address; where it is a host name, with the one of its addresses that is meant.
+    /// The address as text. A host name is followed by the IP address of `target`.
     #[cfg(feature = "cli")]
     pub(crate) fn with_ip(&self, target: &SockAddr) -> String {
         match target.as_socket() {
@@ -25,8 +25,8 @@ impl Address {
         matches!(self, Self::Inet(_, Host::Name(_), _))
     }
 
-    /// The `sockaddr`s to bind or connect to: one, or for a host name one for each of its
-    /// addresses. Asks the resolver only for a name.
+    /// The `sockaddr`s to bind or connect to: for a host name one for each of its addresses,
+    /// otherwise one. Asks the resolver only for a host name.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ fn interface_index(scope: &str) -> io::Result<u32> {
     if let Ok(index) = scope.parse() {
         return Ok(index);
     }
-    // Any socket will do: it stands for the network namespace, which is not always that of /sys.
+    // Any socket gives the network namespace of this process; /sys may show another one.
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     name_to_index(socket, scope)
         .map_err(|_| io::Error::new(io::ErrorKind::NotFound, format!("no interface `{scope}`")))

@@ -1,4 +1,4 @@
-//! Between an [`Address`] and the `sockaddr` that the kernel has for it.
+//! Converts between an [`Address`] and the kernel's `sockaddr`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use super::{Address, Cid, Family, Host, Inet, Kind, Transport, UnixName};
 
 impl Address {
-    /// The address of a socket, from the kernel's answers. `None` for an unnamed unix
+    /// The address of a socket, from its `sockaddr`, type and protocol. `None` for an unnamed unix
     /// socket, an unknown family, and a type or protocol that the grammar does not have.
     pub fn from_sockaddr(
         addr: &SockAddr,
@@ -39,8 +39,12 @@ impl Address {
         Self::Inet(inet, host, ip.port())
     }
 
-    /// The address that `socket` is bound to; after a bind to port 0 with the port that the kernel
-    /// chose.
+    /// The address that `socket` is bound to; after a bind to port 0, it has the port that the
+    /// kernel chose.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2) and getsockopt(2).
     pub fn of_socket(socket: impl AsFd) -> io::Result<Option<Self>> {
         let socket = SockRef::from(&socket);
         let (r#type, protocol) = (socket.r#type()?, socket.protocol()?);
@@ -70,6 +74,10 @@ pub fn domain_of(addr: &SockAddr) -> Domain {
 
 impl UnixName {
     /// The name as a `sockaddr_un`.
+    ///
+    /// # Errors
+    ///
+    /// The name is longer than [`UnixName::LEN_MAX`].
     pub fn to_sockaddr(&self) -> io::Result<SockAddr> {
         match self {
             Self::Path(path) => SockAddr::unix(path),

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::array_at;
 
-/// Room for the ancillary data of one datagram: packet info and segment size, and beside them the
-/// credentials, security label and timestamps that a socket unit can ask for.
+/// Room for the ancillary data of one datagram: packet info and segment size, and the credentials,
+/// security label and timestamps that a socket unit can enable.
 pub(crate) const CONTROL_MAX: usize = 256;
 /// Room for the ancillary data of a reply: packet info, segment size and hop limit.
 pub(crate) const REPLY_CONTROL_MAX: usize = 96;
@@ -31,11 +31,11 @@ const fn align(len: usize) -> usize {
 
 /// `SCM_CREDENTIALS` of unix(7); `libc` has no name for it on every target.
 const SCM_CREDENTIALS: i32 = 2;
-/// The user id that stands for those that are not known in a user namespace: the default of
+/// The user id that stands for ids without a mapping in a user namespace: the default of
 /// /proc/sys/kernel/overflowuid, user_namespaces(7).
 const OVERFLOW_UID: u32 = 65_534;
 
-/// The local end of a datagram: ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_PKTINFO`.
+/// The local address of a datagram: ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_PKTINFO`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PacketInfo {
     /// The local address to answer from, `ipi_spec_dst`.
@@ -47,9 +47,9 @@ pub(crate) enum PacketInfo {
 /// How many more hops a datagram may take: ip(7) `IP_TTL`, ipv6(7) `IPV6_HOPLIMIT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HopLimit {
-    /// The number.
+    /// The number of hops.
     pub(crate) hops: u8,
-    /// Whether it is of an IPv6 packet.
+    /// Whether the packet is IPv6.
     pub(crate) is_v6: bool,
 }
 
@@ -60,8 +60,7 @@ pub(crate) struct Received {
     pub(crate) packet_info: Option<PacketInfo>,
     /// How many hops it had left, if the socket asks for that.
     pub(crate) hop_limit: Option<HopLimit>,
-    /// The user who sent it, if the socket asks for credentials (unix(7), `SO_PASSCRED`) and did so
-    /// when it was sent.
+    /// The user who sent it, if the socket had `SO_PASSCRED` (unix(7)) when it was sent.
     pub(crate) uid: Option<u32>,
     /// The size of each datagram, if the kernel joined several into one (udp(7), `UDP_GRO`).
     pub(crate) segment_size: Option<u16>,
@@ -108,9 +107,9 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
     received
 }
 
-/// The local address that an IPv4 datagram is answered from: `ipi_spec_dst`. The kernel finds it
-/// when it queues the datagram, and only for a socket that has the option by then. The datagrams of
-/// before, the one that activated us among them, have only their destination, `ipi_addr`.
+/// The source address of the reply to an IPv4 datagram: `ipi_spec_dst`. The kernel sets it when it
+/// queues the datagram, and only if the socket has the option by then. Earlier datagrams, such as
+/// the one that activated us, have only their destination, `ipi_addr`.
 fn local_address(local: [u8; 4], destination: [u8; 4]) -> Ipv4Addr {
     let (local, destination) = (Ipv4Addr::from(local), Ipv4Addr::from(destination));
     let is_one_host = !destination.is_multicast() && !destination.is_broadcast();
@@ -129,8 +128,8 @@ fn int(data: &[u8]) -> Option<i32> {
     array_at::<4>(data, 0).map(i32::from_ne_bytes)
 }
 
-/// Writes the ancillary data of a reply: where it comes from, the size of its segments and how many
-/// hops it may take. The user id is not written. Returns the length.
+/// Writes the ancillary data of a reply: its source address, segment size and hop limit. The user
+/// id is not written. Returns the length.
 pub(crate) fn write(control: &mut [u8], reply: &Received) -> usize {
     let mut len = 0;
     match reply.packet_info {
@@ -186,7 +185,7 @@ mod tests {
             (Some(PacketInfo::V6(Ipv6Addr::LOCALHOST, 7)), hop_limit(255, true)),
         ] {
             let reply = Received { packet_info, hop_limit, ..Received::default() };
-            // The largest reply has segments beside them, whose size is read back from UDP_GRO only.
+            // The largest reply also has a segment size, which `parse` reads only from `UDP_GRO`.
             let segmented = Received { segment_size: Some(1000), ..reply };
             let mut control = [0; REPLY_CONTROL_MAX];
             for written in [reply, segmented] {
@@ -201,7 +200,7 @@ mod tests {
         for (pid, uid, told) in [
             (7_u32, 0, Some(0)),
             (7, 1000, Some(1000)),
-            // A sender outside of our process namespace.
+            // A sender outside of our PID namespace.
             (0, 1000, Some(1000)),
             (7, OVERFLOW_UID, Some(OVERFLOW_UID)),
             (0, OVERFLOW_UID, None),

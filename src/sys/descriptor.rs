@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, FdFlags};
 
-/// Takes the ownership of descriptor `number` and marks it close-on-exec; `None` if it is not open.
+/// Takes ownership of descriptor `number` and marks it close-on-exec; `None` if it is not open.
 ///
-/// The caller takes each number once, before anything else of the process could have opened it.
+/// The caller must take each number only once, and before the process can open another file at it.
 ///
 /// # Errors
 ///

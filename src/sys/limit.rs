@@ -1,13 +1,13 @@
-//! How many descriptors this process may have.
+//! The limit of descriptors of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit of descriptors to the hard one. The soft one is low for the sake of
-/// programs that use select(2), which this one does not: systemd.exec(5), LimitNOFILE=.
+/// Raises the soft limit of descriptors to the hard limit. The soft limit is low only for programs
+/// that use select(2), see systemd.exec(5), LimitNOFILE=; this one does not.
 pub(crate) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        // A refusal leaves the limit as it is, and that bounds the connections.
+        // If this fails, the old limit bounds the connections.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     }
 }

@@ -1,4 +1,4 @@
-//! recvmmsg(2) and sendmmsg(2): many datagrams with one call, and the replies from where they lie.
+//! recvmmsg(2) and sendmmsg(2): many datagrams with one call, and replies from the same buffers.
 
 #![allow(clippy::unnecessary_cast, reason = "the width of a length differs between C libraries")]
 
@@ -19,15 +19,15 @@ pub(crate) enum ReplyTo<'a> {
     Peer,
     /// To the sender that the kernel named.
     Sender,
-    /// To this `sockaddr`, of at most as many bytes as any has.
+    /// To this `sockaddr`, of at most [`NAME_MAX`] bytes.
     Name(&'a [u8]),
 }
 
-/// Slots for datagrams, and the replies that are sent from them.
+/// Slots for datagrams, and the replies that are sent from these slots.
 ///
-/// The memory of a slot costs nothing until a datagram reaches it: the kernel hands out zeroed
-/// pages on the first write. All buffers have their final size from the start, so the pointers of
-/// the headers stay valid for as long as the batch lives, wherever it is moved to.
+/// A slot uses no memory until a datagram is written to it: the kernel allocates zeroed pages on
+/// the first write. All buffers have their final size from the start, so the pointers in the
+/// headers stay valid for the life of the batch, even if it moves.
 pub(crate) struct Batch {
     slot_size: usize,
     control_size: usize,
@@ -46,8 +46,8 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// A batch of `slots` datagrams of up to `slot_size` bytes, each with up to `control_size`
-    /// bytes of ancillary data. Where there is room for credentials only ([`CREDENTIALS_SPACE`]), a
-    /// file descriptor that a peer passes does not fit, so the kernel closes it.
+    /// bytes of ancillary data. With room only for credentials ([`CREDENTIALS_SPACE`]), a file
+    /// descriptor that a peer passes does not fit, so the kernel closes it.
     pub(crate) fn new(slots: usize, slot_size: usize, control_size: usize) -> Self {
         let mut data = vec![0; slots * slot_size];
         let mut names = vec![0; slots * NAME_MAX];
@@ -142,14 +142,14 @@ impl Batch {
         &self.controls[slot * self.control_size..][..len.min(self.control_size)]
     }
 
-    /// Forgets the replies.
+    /// Removes all replies.
     pub(crate) fn clear_replies(&mut self) {
         self.replies.clear();
         self.reply_iovecs.clear();
     }
 
-    /// Adds the reply to the datagrams in the `count` slots from `first` on, which have one
-    /// sender: their bytes, one after the other, with what `control` writes as ancillary data.
+    /// Adds one reply to the datagrams in the `count` slots from `first` on, which have the same
+    /// sender: their bytes in order, with the ancillary data that `control` writes.
     pub(crate) fn push_reply(
         &mut self,
         first: usize,
@@ -184,7 +184,7 @@ impl Batch {
                 (room.as_mut_ptr(), name.len())
             }
         };
-        // The kernel looks at no pointer whose length is zero.
+        // The kernel reads no pointer whose length is zero.
         let mut header = empty_header();
         header.msg_hdr.msg_name = name.cast();
         header.msg_hdr.msg_namelen = name_len as libc::socklen_t;
@@ -195,8 +195,8 @@ impl Batch {
         self.replies.push(header);
     }
 
-    /// Sends `count` replies from `first` on without waiting. Returns how many the kernel took:
-    /// fewer than there are if one of them failed, whose error the next call reports.
+    /// Sends `count` replies from `first` on without waiting. Returns how many the kernel accepted.
+    /// If it is fewer, the next one failed, and the next call reports the error.
     ///
     /// # Errors
     ///
@@ -227,7 +227,7 @@ impl Batch {
 pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8]) -> io::Result<()> {
     let mut iovec = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
     let mut header = empty_header().msg_hdr;
-    // An empty slice has no address, and QEMU's emulation would look at one of ancillary data.
+    // An empty slice has a dangling pointer. QEMU's user emulation reads one to ancillary data.
     let address = |bytes: &[u8]| match bytes {
         [] => ptr::null_mut(),
         bytes => bytes.as_ptr().cast_mut().cast(),
@@ -247,19 +247,19 @@ pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8])
 
 /// One message of a seqpacket connection.
 pub(crate) struct Packet {
-    /// Its length, also where the buffer was shorter.
+    /// Its full length, even if the buffer was shorter.
     pub(crate) len: usize,
     /// Whether it came with ancillary data.
     pub(crate) has_control: bool,
 }
 
-/// Room for one cmsg(3) header and a `ucred`, aligned as the kernel wants it.
+/// Room for one cmsg(3) header and a `ucred`, with the kernel's alignment.
 #[repr(C, align(8))]
 struct Credentials([u8; CREDENTIALS_SPACE]);
 
 /// Receives one message without waiting, and returns whether it came with ancillary data, which is
-/// dropped. `rustix` has the call too, but reads the process id of credentials as one that is not
-/// 0, which that of a sender outside our PID namespace is.
+/// dropped. `rustix` has the call too, but requires that the process id in credentials is not 0. It
+/// is 0 for a sender outside of our PID namespace.
 pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Packet> {
     let mut control = Credentials([0; CREDENTIALS_SPACE]);
     let mut iovec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };

@@ -1,7 +1,7 @@
 //! The only unsafe code: thin, typed wrappers of the system calls that no library wraps safely.
 //!
-//! One call a block, each with the fact that makes it sound. Nothing here decides anything: errors
-//! are those of the system call, where nothing else is said.
+//! Each block has one call, and the fact that makes it sound. Nothing here makes decisions. Errors
+//! are those of the system call, unless a comment says otherwise.
 
 #![allow(unsafe_code, reason = "it is here and nowhere else")]
 #![expect(clippy::disallowed_types, reason = "system calls take numbers")]
@@ -21,14 +21,13 @@ pub(crate) mod usage;
 
 use std::io;
 
-/// What a system call returned: a negative number is the error that `errno` has now, every other
-/// its answer.
+/// The result of a system call: if it is negative, the error in `errno`.
 fn checked<T: PartialOrd + Default>(returned: T) -> io::Result<T> {
     if returned < T::default() { Err(io::Error::last_os_error()) } else { Ok(returned) }
 }
 
-/// The `N` bytes from `start` on; `None` if there are fewer. A `sockaddr` and ancillary data are
-/// read with it, whose lengths the kernel chooses.
+/// The `N` bytes from `start` on; `None` if there are fewer. It reads a `sockaddr` and ancillary
+/// data, whose lengths the kernel chooses.
 pub(crate) fn array_at<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
     bytes.get(start..)?.first_chunk().copied()
 }

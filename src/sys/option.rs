@@ -1,4 +1,4 @@
-//! What a socket is set to, and what it counts: options that no library names, and queues.
+//! Socket options that no library has, and the lengths of queues.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -37,12 +37,12 @@ fn get_words<const N: usize>(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::R
 pub(crate) struct AcceptQueue {
     /// Connections that wait to be accepted.
     pub(crate) waiting: u32,
-    /// How many may wait: the backlog of listen(2), as far as `net.core.somaxconn` lets it.
+    /// How many may wait: the backlog of listen(2), at most `net.core.somaxconn`.
     pub(crate) backlog: u32,
 }
 
-/// `TCP_INFO` of a listening socket, which has the accept queue in the fields that count segments
-/// otherwise (Linux's `tcp_get_info`).
+/// `TCP_INFO` of a listening socket has the accept queue in the fields that otherwise count
+/// segments (Linux's `tcp_get_info`).
 #[cfg(feature = "cli")]
 pub(crate) fn accept_queue(fd: BorrowedFd<'_>) -> io::Result<AcceptQueue> {
     // The first eight words of `struct tcp_info`, up to `tcpi_unacked` and `tcpi_sacked`.

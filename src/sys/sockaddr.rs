@@ -2,7 +2,7 @@
 
 use socket2::{SockAddr, SockAddrStorage};
 
-/// The `sockaddr` in `name`, which recvmsg(2) wrote; empty or cut is of no family.
+/// The `sockaddr` in `name`, as recvmsg(2) wrote it. Without a whole family, it is empty.
 pub(crate) fn from_bytes(name: &[u8]) -> SockAddr {
     const SIZE: usize = size_of::<SockAddrStorage>();
     let mut storage = SockAddrStorage::zeroed();

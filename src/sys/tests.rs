@@ -1,5 +1,5 @@
-//! Each unsafe block once, on real descriptors; under valgrind in `tests/it/memory.rs`. What happens
-//! between fork(2) and execve(2) is reached there alone.
+//! Runs each unsafe block once, on real descriptors. `tests/it/memory.rs` runs them under valgrind,
+//! together with the code between fork(2) and execve(2), which only that test reaches.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
