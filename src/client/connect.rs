@@ -11,20 +11,19 @@ use super::{Connection, Deadline, Failure, Symptom, mux, nearby, unix_path};
 use crate::address::{Address, Cid, Inet, Style, UnixName, domain_of};
 use crate::error::ErrorKind;
 
-/// Connects to `address`: to each address of a host name in turn, until one answers. UDP hears of a
-/// refusal only once something is sent: there the next one has its turn when an
-/// [`Exchange`](super::Exchange) is refused, and an address of this machine that has a socket comes
-/// first.
+/// Connects to `address`: to each address of a host name in turn, until one answers. A UDP socket
+/// learns of a refusal only after a send, so there an [`Exchange`](super::Exchange) that is refused
+/// tries the next address, and an address of this machine that has a socket comes first.
 ///
-/// A datagram socket is connected too, so that it hears of a refusal and of no other sender; a
-/// unix datagram socket is bound to a name that the kernel picks (autobind, unix(7)), without
-/// which it could not be answered. That name is abstract and so belongs to the network namespace
-/// of the sockets and not of the server: a server in a container reaches it through a socket that
-/// was handed over, where it could not reach a path.
+/// A datagram socket is connected too, so that it learns of a refusal and receives from no other
+/// sender. A unix datagram socket is bound to a name that the kernel chooses (autobind, unix(7)),
+/// because a server can answer only a socket with a name. That name is abstract, so it belongs to
+/// the network namespace in which the sockets were made: a server in a container, which got its
+/// socket by activation, can reach it. It could not reach a path.
 ///
 /// # Errors
 ///
-/// The failure of the last address that was tried. See [`Symptom`] for what it can be.
+/// The failure of the last address that was tried; see [`Symptom`].
 pub fn connect(address: &Address, timeout: Duration) -> Result<Connection, Failure> {
     let deadline = Deadline::after(timeout);
     let mut targets = resolve(address, deadline)?;
@@ -56,8 +55,8 @@ pub(super) fn connect_to_one_of(
     result
 }
 
-/// The resolver has time limits of its own and no deadline: it is asked on another thread, which
-/// is left behind if it takes too long.
+/// The resolver has its own time limits and takes no deadline. So it runs on another thread, which
+/// is abandoned if it takes too long.
 fn resolve(address: &Address, deadline: Deadline) -> Result<Vec<SockAddr>, Failure> {
     let failure = |symptom| Failure::new(symptom, address, format!("resolve {address}"));
     let answer = if address.needs_resolver() {
@@ -76,7 +75,7 @@ fn resolve(address: &Address, deadline: Deadline) -> Result<Vec<SockAddr>, Failu
             ErrorKind::Usage => Symptom::Failed,
             _ => Symptom::NotResolved,
         };
-        // Where no system call failed, it says all by itself.
+        // If no system call failed, the error is a complete message.
         if error.io().is_none() {
             return Failure::new(symptom, address, error.to_string());
         }
@@ -106,8 +105,8 @@ fn connect_to(
     }
     .map_err(failure)?;
     if let Address::Inet(Inet::Tcp | Inet::Mptcp, ..) = address {
-        // Nagle's algorithm would hold the end of a message back until the rest is acknowledged.
-        // Without the option the echo is as right, only slower.
+        // Nagle's algorithm would delay the end of a message until the rest is acknowledged.
+        // Without the option, the echo is only slower.
         let _ = socket.set_tcp_nodelay(true);
     }
     let mut connection = Connection {
@@ -135,32 +134,32 @@ fn obstacle_to(address: &Address) -> Option<String> {
 
 fn new_socket(address: &Address, domain: Domain) -> io::Result<Socket> {
     let style = match address.style() {
-        // A one-to-many socket wants the peer's address with each send, and fails with `EPIPE`
-        // without. A one-to-one socket speaks the same protocol and has one peer (RFC 6458).
+        // A one-to-many socket needs the peer's address for each send, and fails with `EPIPE`
+        // without it. A one-to-one socket speaks the same protocol and has one peer (RFC 6458).
         Style::Seqpacket if !address.kind().has_connections() => Style::Stream,
         style => style,
     };
     let r#type = style.socket_type().cloexec().nonblocking();
     let socket = Socket::new_raw(domain, r#type, address.protocol())?;
     if let Address::Unix(Style::Datagram, _) = address {
-        // An address of nothing but its family asks for autobind.
+        // An address with only a family requests autobind.
         socket.bind(&SockAddr::unix("")?)?;
     }
     Ok(socket)
 }
 
-/// A unix socket cannot connect in the background: with a full backlog, non-blocking mode fails at
-/// once with `EAGAIN` and nothing tells when to try again. Blocking mode waits, and the send
-/// timeout bounds it.
+/// connect(2) of a unix socket does not run in the background: with a full backlog, non-blocking
+/// mode fails with `EAGAIN`, and no event tells when to retry. Blocking mode waits, at most for the
+/// send timeout.
 fn connect_unix(socket: &Socket, target: &SockAddr, deadline: Deadline) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     loop {
-        // Less than the kernel counts would be for ever.
+        // A shorter timeout could round to 0, which means no limit.
         let timeout = deadline.remaining().map(|left| left.max(Duration::from_millis(1)));
         socket.set_write_timeout(timeout)?;
         match socket.connect(target) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // That is how the send timeout ends.
+            // The send timeout ends like this.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -182,8 +181,8 @@ fn connect_in_background(socket: &Socket, target: &SockAddr, deadline: Deadline)
     }
 }
 
-/// Without a loopback transport, a virtual machine's kernel sends what is for CID 1 to its host,
-/// which never answers. Only a kernel with the transport lets a socket be bound to CID 1.
+/// Without a loopback transport, the kernel of a VM sends packets for CID 1 to the host, which
+/// never answers. Only a kernel with the transport can bind a socket to CID 1.
 fn require_loopback(address: &Address) -> Result<(), Failure> {
     let Address::Vsock(_, Cid::LOCAL, _) = address else { return Ok(()) };
     let Ok(socket) = Socket::new(Domain::VSOCK, Type::STREAM, None) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! A socket with a peer, whose every wait ends at a deadline.
+//! A connected socket whose every wait ends at a deadline.
 
 use std::io;
 use std::net::Shutdown;
@@ -15,40 +15,40 @@ use crate::address::{Address, Inet, Style};
 
 /// The largest payload of a UDP datagram over IPv4: 65535 bytes less the headers of IP and UDP.
 const UDP4_MAX: usize = 65_507;
-/// The same over IPv6, whose length field does not count the IP header.
+/// The same over IPv6, whose length field excludes the IP header.
 const UDP6_MAX: usize = 65_527;
-/// What the kernel keeps of a unix socket's send buffer for itself, see `unix_dgram_sendmsg` in
+/// The part of a unix socket's send buffer that the kernel reserves: `unix_dgram_sendmsg` in
 /// Linux's net/unix/af_unix.c.
 const UNIX_BUFFER_RESERVE: usize = 32;
 
 /// A connected socket, in non-blocking mode.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket, for options and for those who drive it themselves.
+    /// The socket, for options and for callers with their own event loop.
     pub socket: Socket,
     /// The address that was asked for.
     pub address: Address,
-    /// How long connect(2) took, for `vsock-mux` the handshake included; the resolver is not.
+    /// How long connect(2) took, with the handshake of `vsock-mux` and without the resolver.
     pub connect_time: Duration,
-    /// The one of its addresses that it leads to.
+    /// The address that it is connected to.
     pub(super) target: SockAddr,
-    /// Those that come after it, if that one turns out to refuse.
+    /// The addresses of a host name to try next, if `target` refuses.
     pub(super) untried: Vec<SockAddr>,
 }
 
 impl Connection {
-    /// Bytes, datagrams or messages.
+    /// Whether it carries bytes, datagrams or messages.
     pub fn style(&self) -> Style {
         self.address.style()
     }
 
-    /// The address in words: where a host name was asked for, with the address that it led to.
+    /// The address as text; a host name is followed by the address that it is connected to.
     pub fn peer(&self) -> String {
         self.address.with_ip(&self.target)
     }
 
-    /// The largest message that one packet carries; `None` for a stream, and where only the peer
-    /// knows it. For a unix socket it depends on the send buffer.
+    /// The largest message in bytes that one packet can carry. `None` for a stream, and if only the
+    /// peer knows it. For a unix socket it depends on the send buffer.
     pub fn message_max(&self) -> Option<usize> {
         match &self.address {
             Address::Inet(Inet::Udp | Inet::Udplite, ..) => {
@@ -62,17 +62,17 @@ impl Connection {
         }
     }
 
-    /// Makes room for messages of `size` bytes, as far as the kernel allows.
+    /// Makes room for messages of `size` bytes, if the kernel allows it.
     ///
     /// # Errors
     ///
-    /// [`Symptom::TooLarge`] with the limit, if one message cannot carry as much.
+    /// [`Symptom::TooLarge`] with the limit, if one message cannot carry `size` bytes.
     pub fn reserve(&self, size: usize) -> Result<(), Failure> {
         if matches!(self.address, Address::Unix(Style::Datagram | Style::Seqpacket, _))
             && self.message_max().is_some_and(|max| max < size)
         {
-            // The kernel doubles the value. What it refuses is seen in message_max() below; the
-            // second call goes beyond net.core.wmem_max and needs CAP_NET_ADMIN.
+            // The kernel doubles the value. message_max() below shows whether it was accepted. The
+            // second call can exceed net.core.wmem_max, and needs CAP_NET_ADMIN.
             let half = size / 2 + UNIX_BUFFER_RESERVE;
             let _ = self.socket.set_send_buffer_size(half);
             if self.message_max().is_some_and(|max| max < size) {
@@ -92,21 +92,21 @@ impl Connection {
         }
     }
 
-    /// Sends what the kernel takes at once of a stream, or one whole message.
+    /// Sends as much of a stream as the kernel accepts at once, or one whole message.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if it takes nothing, and those of send(2).
+    /// `WouldBlock` if it accepts nothing, and those of send(2).
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(retry_on_intr(|| rustix::net::send(self, bytes, SendFlags::NOSIGNAL))?)
     }
 
-    /// Receives what is there, or one message. Returns its whole length, even if that is more
-    /// than `buffer` takes.
+    /// Receives the available bytes of a stream, or one message. Returns the message's whole
+    /// length, even if that is more than the size of `buffer`.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing is there, and those of recv(2).
+    /// `WouldBlock` if nothing is available, and those of recv(2).
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         // On a stream MSG_TRUNC would discard the bytes instead, see tcp(7).
         let flags = match self.style() {
@@ -116,7 +116,7 @@ impl Connection {
         Ok(retry_on_intr(|| rustix::net::recv(self, &mut *buffer, flags))?.1)
     }
 
-    /// Receives something of a stream (0: its end), or one message with its whole length.
+    /// Receives bytes of a stream (0: its end), or one message with its whole length.
     ///
     /// # Errors
     ///
@@ -132,14 +132,14 @@ impl Connection {
         }
     }
 
-    /// Sends what the kernel takes of `bytes`, if there are any to send, and receives what is
-    /// there, after waiting until one of both is possible. Returns how much was sent and how much
-    /// was received, as [`Connection::try_receive`] does; `None` is neither an empty message nor
-    /// the end of a stream.
+    /// Waits until it can send or receive, then sends what the kernel accepts of `bytes`, if there
+    /// are any, and receives what is available. Returns how much was sent and how much was
+    /// received, as [`Connection::try_receive`] does. `None` means nothing: neither an empty
+    /// message nor the end of a stream.
     ///
-    /// This is how more is sent than the buffers on the way hold: a server that echoes stops
-    /// reading when nobody takes its replies, and a client that sent all before it received would
-    /// wait for it for ever.
+    /// A client needs this to send more than the buffers on the way hold: an echo server stops
+    /// reading while nobody reads its replies, so a client that sends everything first would wait
+    /// for ever.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// Says that nothing more will be sent.
+    /// Tells the peer that nothing more will be sent: shutdown(2).
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ impl Connection {
     }
 }
 
-/// `None` instead of `WouldBlock`.
+/// Turns `WouldBlock` into `None`.
 fn possible(result: io::Result<usize>) -> Option<io::Result<usize>> {
     let would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
     Some(result).filter(|result| !result.as_ref().is_err_and(would_block))

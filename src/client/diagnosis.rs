@@ -1,5 +1,5 @@
-//! The likely cause of each symptom and the next command to run. The table in `failure` tells
-//! which is whose.
+//! The likely cause of each symptom and the next command to run. The table in `failure` assigns
+//! them to symptoms.
 
 use std::path::Path;
 
@@ -62,7 +62,8 @@ pub(super) fn no_such_path(address: &Address) -> String {
     }
 }
 
-/// What listens close to the address, or what else is at its path. Then there is nothing to start.
+/// What listens close to the address, or what else is at its path: then no server needs to be
+/// started.
 fn elsewhere(address: &Address) -> Option<String> {
     if let Some(neighbour) = nearby::neighbour(address) {
         return Some(format!("use {neighbour}, which listens"));
@@ -231,8 +232,8 @@ pub(super) fn no_reply(address: &Address) -> String {
              terminal of that process, where the command also prints; a longer --timeout waits \
              longer{filter}"
         ),
-        // A unix datagram socket was connected to one that somebody has; silence over UDP proves
-        // nothing.
+        // A unix datagram socket was connected to a socket that a process holds. Over UDP, silence
+        // proves nothing.
         Holder::Unknown if is_datagram && !matches!(address, Address::Unix(..)) => format!(
             "nothing came back, and {} does not tell why: perhaps no server listens, a packet \
              filter drops the datagram or its reply, a route is missing, or the service is still \
@@ -309,7 +310,7 @@ fn path(address: &Address) -> Option<&Path> {
     }
 }
 
-/// Whether `activate` without `-l`, and the unit `echo@demo.socket`, would listen there.
+/// Whether `activate` without `-l`, or the unit `echo@demo.socket`, would listen there.
 fn is_demo(address: &Address) -> bool {
     match address {
         Address::Inet(_, _, port) => *port == DEMO_PORT,
@@ -335,7 +336,7 @@ fn start(address: &Address) -> String {
     )
 }
 
-/// Where the server says what went wrong.
+/// Where the server logs errors.
 fn log(address: &Address, holder: &Holder) -> String {
     let unit = if is_demo(address) { "echo@demo" } else { "NAME" };
     let user = if *holder == (Holder::Systemd { user: false }) { "" } else { "--user " };

@@ -1,4 +1,4 @@
-//! Messages there and back over one connection.
+//! Sends messages over one connection and receives their echo.
 
 use std::cmp::Ordering;
 use std::fmt::Display;
@@ -10,28 +10,28 @@ use super::{Connection, Deadline, Failure, Message, Symptom};
 use crate::address::Style;
 use crate::error::ErrorKind;
 
-/// What is sent and received at once of a stream.
+/// How much of a stream is sent and received at once.
 const CHUNK: usize = 64 * 1024;
-/// How long the server has to end a connection that was half-closed, before that is noted.
+/// How long the server may take to end a half-closed connection before that is noted.
 const END_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a datagram that should not come is waited for.
+/// How long to wait for a datagram that should not come.
 const SURPLUS_PATIENCE: Duration = Duration::from_millis(20);
 
-/// A connection over which one message at a time is sent and comes back.
+/// A connection over which one message at a time is sent and echoed.
 #[derive(Debug)]
 pub struct Exchange {
-    /// Over what.
+    /// The connection.
     pub connection: Connection,
-    /// How long a reply may take to begin, and to go on.
+    /// How long to wait for the start of a reply, and for each next part.
     pub timeout: Duration,
 }
 
-/// The times of one message, from before its first byte was sent.
+/// The times of one message, measured from before its first byte was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
-    /// Until the first byte of the reply.
+    /// Until the first byte of the reply arrived.
     pub first: Duration,
-    /// Until its last.
+    /// Until the last byte of the reply arrived.
     pub round_trip: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Exchange {
         if self.is_stream() { CHUNK.min(size) } else { size }
     }
 
-    /// Sends a message and verifies what comes back. Calls `begun` once a part of it is there.
+    /// Sends a message and verifies the echo. Calls `begun` when a part of it has arrived.
     ///
     /// # Errors
     ///
@@ -73,12 +73,12 @@ impl Exchange {
         }
     }
 
-    /// Sends `bytes`, all or what was not `sent` yet, and returns what comes back, whatever it is:
-    /// as many bytes of a stream, or one message, of which a byte more than was sent is kept.
+    /// Sends `bytes`, or only those after the first `sent`, and returns whatever comes back: of a
+    /// stream as many bytes; of messages one, cut to one byte more than was sent.
     ///
     /// # Errors
     ///
-    /// The [`Failure`] if nothing comes back, or not all of a stream.
+    /// The [`Failure`] if nothing comes back, or only a part of a stream.
     pub fn echo(
         &mut self,
         bytes: &[u8],
@@ -91,14 +91,14 @@ impl Exchange {
                 Ok(())
             };
             let unsent = |sent| &bytes[sent..];
-            // What was sent to an address that refuses is sent to the next one again.
+            // After a refusal, all of it is sent again to the next address.
             let (_, times) = exchange.round_trip((sent.take(), bytes.len()), unsent, take)?;
             Ok((echo, times))
         })
     }
 
-    /// Attempts the first exchange at each address of a host name in turn: only now a datagram
-    /// socket hears that nobody is there.
+    /// Attempts the first exchange at each address of a host name in turn: a datagram socket learns
+    /// only now that nobody listens.
     fn until_not_refused<T>(
         &mut self,
         mut attempt: impl FnMut(&Self) -> Result<T, Failure>,
@@ -118,8 +118,9 @@ impl Exchange {
         }
     }
 
-    /// Sends a message of `size` bytes, of which some may be `sent` and `part` has the next ones,
-    /// and gives `take` the offset of what comes back, and that. Returns its whole length.
+    /// Sends a message of `size` bytes, whose first `sent` bytes may already be sent; `part`
+    /// returns the next bytes. Passes each received part and its offset to `take`. Returns the
+    /// length of the echo.
     fn round_trip<'a>(
         &self,
         (sent, size): (Option<usize>, usize),
@@ -128,11 +129,12 @@ impl Exchange {
     ) -> Result<(usize, Times), Failure> {
         let at = &self.connection;
         let is_stream = self.is_stream();
-        // One byte more shows a packet that is too long, and tells an empty one from none.
+        // One more byte of room shows a message that is too long, and an empty one that was
+        // received.
         let mut buffer = vec![0; if is_stream { CHUNK.min(size) } else { size + 1 }];
         let (mut received, mut first) = (0, None);
         let rest = |sent: usize| (sent < size).then(|| part(sent));
-        // Nothing yet: also a message of no bytes is to be sent.
+        // `None` in `sent`: a message without bytes must be sent too.
         let mut unsent = sent.map_or_else(|| Some(part(0)), rest);
         let mut sent = sent.unwrap_or(0);
         let started = Instant::now();
@@ -162,8 +164,8 @@ impl Exchange {
         }
     }
 
-    /// After the last message: nothing more may come. Returns a note if a half-closed connection
-    /// is not ended by the server.
+    /// After the last message, nothing more may come. Returns a note if the server does not end a
+    /// half-closed connection.
     ///
     /// # Errors
     ///
@@ -216,7 +218,7 @@ impl Exchange {
             Symptom::NoReply => {
                 self.failure(Symptom::NoReply, format!("no reply within {limit} s"))
             }
-            // A datagram socket hears of it only now.
+            // A datagram socket learns of a refusal only now.
             symptom if symptom.kind() == ErrorKind::Connect => {
                 let message = format!("send to {}", self.connection.peer());
                 Failure::new(symptom, address, message).because(error).at(&self.connection.target)
@@ -234,7 +236,7 @@ mod tests {
     use crate::address::Address;
     use crate::client::Pattern;
 
-    /// As of a name with two addresses, where the kernel's table does not tell which one is served.
+    /// A name with two addresses, if the kernel's table does not tell which one has a server.
     #[test]
     fn a_datagram_that_is_refused_goes_to_the_next_address() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -256,7 +258,7 @@ mod tests {
         exchange.verify(pattern.message(0, 64), || ()).unwrap();
         assert_eq!(exchange.connection.target.as_socket(), Some(at));
         assert_eq!(exchange.echo(b"hello", None).unwrap().0, b"hello");
-        // The last one's refusal is the failure, with its address.
+        // If the last address refuses too, the failure names that address.
         let connection =
             connect_to_one_of(&address, &targets[..2], Deadline::after(timeout)).unwrap();
         let failure = Exchange { connection, timeout }.echo(b"hello", None).unwrap_err();

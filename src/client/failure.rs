@@ -1,4 +1,4 @@
-//! Everything that can go wrong between a client and an echo server, each with a name.
+//! The table of everything that can go wrong between a client and an echo server.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use super::diagnosis as say;
 use crate::address::{Address, Host};
 use crate::error::{Error, ErrorKind};
 
-/// What was seen to go wrong. The name is stable: it is the verdict of a row and of the JSON.
+/// What went wrong. The name is stable: it is the verdict in a row and in the JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Symptom {
     /// Nobody listens: `ECONNREFUSED`, and over vsock `ECONNRESET` while connecting.
@@ -28,25 +28,25 @@ pub enum Symptom {
     NoTransport,
     /// The kernel does not have the family, type or protocol.
     Unsupported,
-    /// No connection in time.
+    /// The connection was not established in time.
     ConnectTimeout,
     /// The multiplexer closed the connection instead of `OK PORT`.
     MuxRefused,
-    /// The multiplexer answered something else than `OK PORT`.
+    /// The multiplexer's answer was not `OK PORT`.
     MuxGarbled,
-    /// The message is larger than what one packet of the family, or its send buffer, takes.
+    /// The message is larger than one packet of the family, or its send buffer, can carry.
     TooLarge,
     /// Nothing came back in time.
     NoReply,
-    /// A part came back, then nothing more in time.
+    /// A part came back, and then nothing more in time.
     Stalled,
     /// The peer ended the connection before everything came back.
     Closed,
     /// The peer reset the connection.
     Reset,
-    /// A shorter message than was sent, equal as far as it goes.
+    /// The message that came back is shorter, and equal as far as it goes.
     Truncated,
-    /// What came back differs.
+    /// What came back differs from what was sent.
     WrongBytes,
     /// More came back than was sent.
     Surplus,
@@ -54,8 +54,8 @@ pub enum Symptom {
     Failed,
 }
 
-/// What is known of a symptom: its name, its kind, whether it may go away by itself once a server
-/// listens, and what to do about it.
+/// The facts about a symptom: its name, its kind, whether it may end without a change once a server
+/// listens, and its remedy.
 type Row = (&'static str, ErrorKind, bool, fn(&Address) -> String);
 
 impl Symptom {
@@ -85,29 +85,29 @@ impl Symptom {
         }
     }
 
-    /// The name, as it is printed.
+    /// The printed name.
     pub fn name(self) -> &'static str {
         self.row().0
     }
 
-    /// The kind of error that it is, and so the exit status.
+    /// The kind of error, and so the exit status.
     pub fn kind(self) -> ErrorKind {
         self.row().1
     }
 
-    /// Whether it may go away by itself once a server listens.
+    /// Whether it may end without a change once a server listens.
     pub fn is_nobody_listens(self) -> bool {
         self.row().2
     }
 
     /// The likely cause at `address` and the next command to run, as a clause that follows the
-    /// failure's own text. It depends on what the kernel says now: who holds the address, and what
-    /// listens close to it.
+    /// failure's own text. It asks the kernel who holds the address now, and what listens close to
+    /// it.
     pub fn remedy(self, address: &Address) -> String {
         self.row().3(address)
     }
 
-    /// What an error of connect(2), or of the first send over a datagram socket, means there.
+    /// The symptom of an error of connect(2), or of the first send over a datagram socket.
     pub fn of_connect(address: &Address, error: &io::Error) -> Self {
         let vsock = matches!(address, Address::Vsock(..));
         match error.raw_os_error() {
@@ -121,7 +121,7 @@ impl Symptom {
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EADDRNOTAVAIL) => {
                 Self::Unreachable
             }
-            // A route of type blackhole, or a link-local address without its interface.
+            // A blackhole route, or a link-local address without its interface.
             Some(libc::EINVAL) if matches!(address, Address::Inet(..)) => Self::Unreachable,
             Some(
                 libc::EAFNOSUPPORT
@@ -137,12 +137,12 @@ impl Symptom {
         }
     }
 
-    /// What an error of a send or receive on an established connection means there.
+    /// The symptom of an error of a send or receive on an established connection.
     pub fn of_exchange(address: &Address, error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::EMSGSIZE) => Self::TooLarge,
             Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
-            // The peer's machine stopped acknowledging.
+            // The machine of the peer stopped acknowledging.
             Some(libc::ETIMEDOUT) => Self::Stalled,
             None if error.kind() == io::ErrorKind::TimedOut => Self::NoReply,
             _ => Self::of_connect(address, error),
@@ -159,13 +159,13 @@ impl fmt::Display for Symptom {
 /// A symptom, with what was attempted and what came back.
 #[derive(Debug)]
 pub struct Failure {
-    /// What was seen.
+    /// What went wrong.
     pub symptom: Symptom,
-    /// Where it was seen.
+    /// The address that was asked for.
     pub address: Box<Address>,
-    /// The one of its addresses that was tried, if that is a host name.
+    /// For a host name, the address that was tried.
     tried: Option<Box<Address>>,
-    /// What was attempted, what was seen and what the kernel answered, without the remedy.
+    /// What was attempted, what happened and what the kernel answered, without the remedy.
     error: Error,
 }
 
@@ -176,7 +176,7 @@ impl Failure {
         Self { symptom, address: Box::new(address.clone()), tried: None, error }
     }
 
-    /// Adds where it was seen, if it was asked for a host name.
+    /// For a host name, adds the address that was tried.
     pub(super) fn at(mut self, target: &SockAddr) -> Self {
         if let (Address::Inet(inet, Host::Name(_), _), Some(ip)) =
             (&*self.address, target.as_socket())
@@ -186,14 +186,14 @@ impl Failure {
         self
     }
 
-    /// Adds what the kernel answered.
+    /// Adds the error of the system call.
     #[must_use]
     pub fn because(mut self, source: impl Into<io::Error>) -> Self {
         self.error = self.error.because(source);
         self
     }
 
-    /// What the kernel answered, if a system call failed.
+    /// The error of the system call, if one failed.
     pub fn io(&self) -> Option<&io::Error> {
         self.error.io()
     }
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// Those that tests/it/probe/faults.rs has no means to make, or no means everywhere.
+    /// Symptoms that tests/it/probe/faults.rs cannot cause, or cannot cause everywhere.
     #[test]
     fn the_next_command_fits_the_address() {
         for (address, symptom, part) in [

@@ -1,8 +1,8 @@
-//! The client's side: connect to an [`Address`](crate::address::Address) of any family within a
-//! deadline, send and receive, and a name for everything that can go wrong.
+//! The client: connects to an [`Address`](crate::address::Address) of any family within a deadline,
+//! sends and receives, and has a name for everything that can go wrong.
 //!
-//! [`connect`] returns a [`Connection`]; an [`Exchange`] sends messages of a [`Pattern`] over it
-//! and verifies what comes back; a [`Failure`] says which [`Symptom`] was seen, and becomes an
+//! [`connect`] returns a [`Connection`]. An [`Exchange`] sends messages of a [`Pattern`] over it
+//! and verifies the echo. A [`Failure`] has the [`Symptom`], and becomes an
 //! [`Error`](crate::error::Error) with the likely cause and the next command to run.
 
 #[expect(clippy::disallowed_methods, reason = "a reply needs an address of its own")]

@@ -2,11 +2,11 @@
 
 use super::{Connection, Deadline, Failure, Symptom};
 
-/// More than any answer: `OK ` and a number of 32 bits.
+/// More than any valid answer: `OK ` and a 32-bit number.
 const ANSWER_MAX: usize = 32;
 
-/// Asks the multiplexer for the guest's `port`. Reads up to the end of its line and no further,
-/// so that what follows is the guest's first byte.
+/// Asks the multiplexer for the guest's `port`. Reads only to the end of the answer line, because
+/// the next byte is from the guest.
 pub(super) fn handshake(
     connection: &Connection,
     port: u32,
@@ -24,7 +24,7 @@ pub(super) fn handshake(
         };
         Failure::new(symptom, address, attempted.clone()).because(error)
     };
-    // So little fits the empty buffer of a new connection.
+    // This fits in the empty send buffer of a new connection.
     connection.try_send(format!("CONNECT {port}\n").as_bytes()).map_err(failure)?;
     let mut answer = Vec::with_capacity(ANSWER_MAX);
     while answer.last() != Some(&b'\n') && answer.len() < ANSWER_MAX {
@@ -45,8 +45,8 @@ pub(super) fn handshake(
     Err(Failure::new(symptom, address, format!("{attempted}: {seen}")))
 }
 
-/// Whether the answer is `OK` and a number. Firecracker's is the port on the host's side, so it
-/// need not be the one that was asked for.
+/// Whether the answer is `OK` and a number. Firecracker answers with the host's port, so the number
+/// may differ from the requested port.
 fn is_ok(answer: &[u8]) -> bool {
     std::str::from_utf8(answer)
         .ok()

@@ -1,5 +1,5 @@
-//! What the tables of the kernel say about an address that failed: who holds it, and what is served
-//! beside it. They are those of this network namespace. Where they cannot be read, nothing is known.
+//! Who holds an address that failed, and what listens close to it, from the kernel's tables of this
+//! network namespace. If the tables cannot be read, nothing is known.
 
 use socket2::{SockAddr, Socket, Type};
 
@@ -9,14 +9,14 @@ use crate::proc::{self, Process};
 /// Who has the socket of an address open.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// Nobody, or somebody that this process may not see.
+    /// Nobody, or a process whose descriptors this process may not see.
     Unknown,
     /// A service manager, alone or with the service.
     Systemd {
-        /// Whether it is that of a user, and not that of the system.
+        /// Whether it is the manager of a user, not of the system.
         user: bool,
     },
-    /// A program that listens for another one, which it starts: its name and id.
+    /// A program that listens for another program and starts it: its name and id.
     Activator(String),
     /// Another process: its name and id.
     Process(String),
@@ -37,12 +37,12 @@ impl Holder {
         if let Some(manager) = processes.iter().find(|process| process.name == "systemd") {
             return Self::Systemd { user: manager.pid != 1 };
         }
-        // The workers of a server come after the one that started them.
+        // The workers of a server have higher ids than the process that started them.
         processes.sort_by_key(|process| process.pid);
         match &processes[..] {
             [] => Self::Unknown,
             [process, others @ ..] => {
-                // The kernel keeps 15 bytes of a name, which is too little for these.
+                // The kernel keeps 15 bytes of a name, which is too few for these.
                 let (name, is_activator) = match process.name.as_str() {
                     "systemd-socket-" => ("systemd-socket-activate", true),
                     "socket-activate" => {
@@ -59,16 +59,16 @@ impl Holder {
     }
 }
 
-/// What a client can reach that is close to `address`, which it cannot: it listens at another host
-/// of this machine, over another protocol, or is another type of unix socket.
+/// A reachable address close to `address`, which is not reachable: on another host address of this
+/// machine, over another protocol, or another type of unix socket.
 pub(super) fn neighbour(address: &Address) -> Option<Address> {
     if !is_local(address) {
         return None;
     }
     let found = proc::served_alike(address).into_iter();
     let others = found.filter_map(|found| beside(address, found)).filter(|found| found != address);
-    // One thing differs rather than two: of IP it is rather the host than the protocol, of unix(7)
-    // rather the type than the name.
+    // Prefer one difference to two. For IP, prefer another host to another protocol; for unix(7),
+    // prefer another type to another name.
     let difference = |other: &Address| match (address, other) {
         (Address::Inet(inet, host, _), Address::Inet(other, other_host, _)) => {
             2 * u8::from(inet != other) + u8::from(host != other_host)
@@ -81,13 +81,13 @@ pub(super) fn neighbour(address: &Address) -> Option<Address> {
     others.min_by_key(difference)
 }
 
-/// `found` as a client reaches it; `None` if that takes more than the table tells.
+/// `found` as a client connects to it; `None` if the table lacks a part of that.
 fn beside(address: &Address, found: Address) -> Option<Address> {
     match (address, &found) {
-        // The table has no scope.
+        // The table does not have the scope.
         (_, Address::Inet(_, Host::V6(ip, _), _)) if ip.is_unicast_link_local() => None,
-        // A wildcard takes the host that was asked for, in its own IP version: whether [::] has
-        // IPv4 too is not told.
+        // For a wildcard address, take the host that was asked for, if it has the same IP version:
+        // the table does not tell whether [::] includes IPv4.
         (Address::Inet(_, host @ Host::V4(_), port), Address::Inet(inet, Host::V4(ip), _))
             if ip.is_unspecified() =>
         {
@@ -102,8 +102,8 @@ fn beside(address: &Address, found: Address) -> Option<Address> {
     }
 }
 
-/// Whether the tables of this machine have the sockets of the address. A host name has to be
-/// resolved before.
+/// Whether the tables of this machine have the sockets of the address. A host name must be resolved
+/// before.
 pub(super) fn is_local(address: &Address) -> bool {
     match address {
         Address::Inet(_, Host::Name(_), _) | Address::Vsock(..) | Address::VsockMux(..) => false,
@@ -112,7 +112,7 @@ pub(super) fn is_local(address: &Address) -> bool {
     }
 }
 
-/// Only an address of this machine can be bound. No packet is sent.
+/// Whether it is an address of this machine: only such an address can be bound. No packet is sent.
 fn is_own(target: &SockAddr) -> bool {
     let Some(mut ip) = target.as_socket() else { return false };
     ip.set_port(0);
@@ -120,7 +120,7 @@ fn is_own(target: &SockAddr) -> bool {
     socket.and_then(|socket| socket.bind(&ip.into())).is_ok()
 }
 
-/// Whether a socket of this machine can be reached there.
+/// Whether a reachable socket of this machine has the address.
 pub(super) fn is_served(address: &Address) -> bool {
     is_local(address) && !proc::serving(address).is_empty()
 }

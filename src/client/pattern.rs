@@ -1,21 +1,20 @@
-//! The bytes that are sent: pseudo-random, so that what is lost, doubled or moved on its way is
-//! seen, and where.
+//! The bytes to send. They are pseudo-random, so that lost, doubled or moved bytes can be located.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// How far from a difference the bytes that came instead are looked for.
+/// How far from a difference the received bytes are searched for.
 const SEARCH_REACH: u64 = 128 * 1024;
-/// How many bytes have to agree before they are recognised.
+/// How many bytes must agree to be recognised.
 const SEARCH_LENGTH: usize = 8;
 /// How many earlier messages a late or doubled reply is compared with.
 const SEARCH_MESSAGES: u32 = 64;
-/// The period of a random pattern; a prime, and several times what is searched.
+/// The period of a random pattern: a prime, and several times the search range.
 const PERIOD: usize = 1_048_573;
-/// How far from each other the messages of a pattern begin: the next ones begin out of reach.
+/// The distance between the starts of two messages in a pattern, beyond the search range.
 const STRIDE: u64 = 655_357;
 
-/// A sequence of bytes that repeats after its period. A period that is a prime is divided by no
-/// buffer size of a server, so that a lost buffer shows.
+/// A sequence of bytes that repeats after its period. A prime period is not a multiple of a
+/// server's buffer size, so the loss of a whole buffer is noticed.
 #[derive(Debug)]
 pub struct Pattern {
     bytes: Vec<u8>,
@@ -23,7 +22,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// The pattern of a seed, in memory for slices of up to `longest` bytes.
+    /// The pattern of a seed, for slices of up to `longest` bytes.
     pub fn new(seed: u64, period: usize, longest: usize) -> Self {
         let mut bytes = vec![0; period + longest];
         for (index, chunk) in bytes[..period].chunks_mut(8).enumerate() {
@@ -35,7 +34,7 @@ impl Pattern {
         Self { bytes, period: period as u64 }
     }
 
-    /// A pattern that no other run has, for messages of which up to `longest` bytes are compared
+    /// A pattern that differs in each run, for messages of which up to `longest` bytes are compared
     /// at once.
     pub fn random(longest: usize) -> Self {
         // The standard library seeds its hash maps from the kernel's random numbers.
@@ -43,7 +42,7 @@ impl Pattern {
         Self::new(seed, PERIOD, longest.max(2 * SEARCH_REACH as usize))
     }
 
-    /// `length` bytes from `position` of the sequence.
+    /// `length` bytes of the sequence from `position` on.
     #[inline]
     pub fn at(&self, position: u64, length: usize) -> &[u8] {
         let start = (position % self.period) as usize;
@@ -56,7 +55,7 @@ impl Pattern {
     }
 }
 
-/// splitmix64: every 64-bit word of a pattern is another one, in no visible order.
+/// splitmix64: the 64-bit words of a pattern all differ, without a visible order.
 fn word(seed: u64, index: u64) -> [u8; 8] {
     let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -74,12 +73,13 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// `length` bytes of it from `offset` on.
+    /// `length` bytes of the message from `offset` on.
     pub(super) fn part(self, offset: u64, length: usize) -> &'a [u8] {
         self.pattern.at(u64::from(self.number) * STRIDE + offset, length)
     }
 
-    /// How what came at `offset` differs from what was sent, and what it is instead, in words.
+    /// How the bytes received at `offset` differ from the sent ones, and where they belong, in
+    /// words.
     pub(super) fn difference(self, offset: u64, got: &[u8]) -> Option<String> {
         let expected = self.part(offset, got.len());
         if expected == got {
@@ -98,7 +98,7 @@ impl<'a> Message<'a> {
         ))
     }
 
-    /// Where the bytes that came instead belong; `None` if they are not ours.
+    /// Where the received bytes belong; `None` if they are not from this pattern.
     fn recognise(self, at: u64, got: &[u8]) -> Option<String> {
         let needle = got.get(..SEARCH_LENGTH)?;
         for number in (self.number.saturating_sub(SEARCH_MESSAGES)..self.number).rev() {

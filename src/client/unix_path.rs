@@ -1,5 +1,5 @@
-//! What is at the path of a unix socket if no client gets through: who denies it the way, and what
-//! else is there.
+//! Why a client cannot reach the path of a unix socket: which mode denies access, or what else is
+//! there.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use crate::text::Escaped;
 
-/// The first thing on the way to the socket at `path` whose mode denies it to this process, in
-/// words. `None` if the modes allow it, so that something else does not: a security module.
+/// The first file or directory on the way to the socket at `path` whose mode denies access to this
+/// process, in words. `None` if all modes allow it: then for example a security module denies it.
 pub(super) fn obstacle(path: &Path) -> Option<String> {
     let absolute = std::path::absolute(path).ok()?;
     let what = if not_a_socket(path).is_some() { "" } else { "socket " };
@@ -20,8 +20,8 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
         .map(|directory| (directory, Access::EXEC_OK, "search permission on directory "))
         .chain([(absolute, Access::WRITE_OK, "write permission on ")]);
     for (step, access, permission) in steps {
-        // The effective ids count, as they do for connect(2). A sandbox that does not know the system
-        // call may answer anything else.
+        // As for connect(2), the effective ids count. Only EACCES is a denial: a sandbox that does
+        // not know the system call may fail it with another error.
         if accessat(CWD, &step, access, AtFlags::EACCESS) != Err(Errno::ACCESS) {
             continue;
         }
@@ -39,11 +39,11 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
     None
 }
 
-/// What is at `path`, if it is not a socket, and what to do; `None` also if nothing is there, or this
-/// process may not look.
+/// What is at `path` if it is not a socket, and what to do. `None` also if nothing is there, or
+/// this process has no access.
 pub(super) fn not_a_socket(path: &Path) -> Option<String> {
     let file = std::fs::metadata(path).or_else(|_| std::fs::symlink_metadata(path)).ok()?;
-    // Nobody should remove a folder or /dev/null for a socket.
+    // Nobody should remove a directory or /dev/null for a socket.
     let (what, is_removable) = match file.file_type() {
         file if file.is_socket() => return None,
         file if file.is_file() => ("a regular file", true),
@@ -56,7 +56,7 @@ pub(super) fn not_a_socket(path: &Path) -> Option<String> {
     Some(format!("{what} is there, not a socket: use another path{remove}"))
 }
 
-/// Which directory on the way to `path` is not there, or is none, in words.
+/// The first directory on the way to `path` that does not exist or is not a directory, in words.
 pub(super) fn missing_directory(path: &Path) -> Option<String> {
     directories(&std::path::absolute(path).ok()?).iter().find_map(|directory| {
         let name = Escaped::new(directory);

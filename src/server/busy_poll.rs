@@ -1,4 +1,4 @@
-//! Whether to look for the next event for a while before sleeping.
+//! Whether to poll for the next event for a while before sleeping.
 
 #[cfg(test)]
 mod tests;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use super::processors;
 
-/// Whether a worker that has nothing to do looks for the next event for a while before it sleeps.
+/// Whether a worker without work polls for the next event for a while before it sleeps.
 ///
-/// A wake-up costs tens of microseconds, most of the time of a small round trip. Looking costs up to
-/// one whole processor while there are clients.
+/// A wake-up takes tens of microseconds, which is most of a small round trip. While there are
+/// clients, polling can use up to one whole processor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BusyPoll {
-    /// Poll while recent polling found work and nobody else needs the processor; never while idle,
-    /// and never where there is only one processor or less than one to use.
+    /// Poll while recent polling found work and no other thread needs the processor. Never poll
+    /// while idle, or with only one processor or a quota of less than one.
     #[default]
     Auto,
-    /// Always sleep at once.
+    /// Never poll.
     Off,
-    /// Look for this long each time.
+    /// Poll for this long before each sleep.
     For(Duration),
 }
 
@@ -40,47 +40,47 @@ impl std::str::FromStr for BusyPoll {
     }
 }
 
-/// Whether to look before sleeping, judged by how often that found something recently.
+/// Decides whether to poll before sleeping, from how often that found work recently.
 ///
-/// No time decides, because none means the same on every processor: what is counted is looks, of a
-/// few system calls each, and what tells that the processor is needed is that somebody else ran.
+/// A time would mean something else on each processor. So polls are counted, each of a few system
+/// calls, and the processor is needed elsewhere if another thread ran.
 pub(super) struct Spin {
     busy_poll: BusyPoll,
-    /// From 0 to [`CREDIT_MAX`]: how much work looking has found recently. Looking goes on while there is
-    /// some, and is tried again now and then when there is none.
+    /// From 0 to [`CREDIT_MAX`]: how much work recent polling has found. Polling goes on while
+    /// there is credit. Without credit it is tried again now and then.
     credit: u32,
-    /// How many waits to sleep through before looking is tried again, and how many are left.
+    /// How many waits sleep before polling is tried again, and how many of them are left.
     pause: u32,
     pause_left: u32,
-    /// How many events looking has found.
+    /// How many events polling has found.
     found: u32,
 }
 
-/// What looking has come to.
+/// The result of polling so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
-    /// How often it has looked, and for how long.
+    /// How many polls there were, and how long they took.
     pub(super) looks: u32,
     pub(super) time: Duration,
-    /// Whether the last look has found an event.
+    /// Whether the last poll found an event.
     pub(super) found: bool,
-    /// Whether anybody else has had this processor since the first look.
+    /// Whether another thread has had this processor since the first poll.
     pub(super) others_ran: bool,
 }
 
-/// How often to look. A look is four system calls, and lasts about 0.4 µs on one processor and 1.2
-/// on another; a wake-up, which is what looking saves, is as much slower there.
+/// How often to poll before a sleep. A poll is four system calls, and took 0.4 µs on one processor
+/// and 1.2 µs on another; a wake-up, which polling saves, was slower in proportion.
 const LOOKS_MAX: u32 = 128;
 const CREDIT_MAX: u32 = 8;
 const PAUSE_FIRST: u32 = 4;
-/// The longest pause where nothing was found: looking in vain costs little.
+/// The longest pause after polls that found nothing: they cost little.
 const PAUSE_MAX: u32 = 1024;
-/// The longest pause where somebody else needs the processor: a look can cost a whole time slice.
+/// The longest pause if another thread needs the processor: a poll can cost a whole time slice.
 const PAUSE_SHARED_MAX: u32 = 16 * 1024;
-/// The CPU quota is read after this many events: a server that answers one client and is done never
-/// pays for that.
+/// The CPU quota is read after this many events, so that a server that answers only one client does
+/// not need to read it.
 const FOUND_BEFORE_QUOTA: u32 = 64;
-/// And again each time after this many, because it can be changed while the server runs.
+/// It is read again after this many events, because it can change while the server runs.
 const FOUND_BETWEEN_QUOTAS: u32 = 64 * 1024;
 
 impl Spin {
@@ -89,7 +89,7 @@ impl Spin {
         Self { busy_poll, credit, pause: PAUSE_FIRST, pause_left: 0, found: 0 }
     }
 
-    /// Whether to look before the next sleep.
+    /// Whether to poll before the next sleep.
     pub(super) fn begins(&mut self) -> bool {
         match self.busy_poll {
             BusyPoll::Off => false,
@@ -102,13 +102,14 @@ impl Spin {
         }
     }
 
-    /// Whether to go on looking after what was seen.
+    /// Whether to poll again after `seen`.
     pub(super) fn goes_on(&mut self, seen: &Seen) -> bool {
         match self.busy_poll {
             BusyPoll::Off => false,
             BusyPoll::For(longest) => !seen.found && seen.time < longest,
             BusyPoll::Auto => {
-                // An event that came while somebody else ran would have come asleep as well.
+                // An event that came while another thread ran would also have woken a sleeping
+                // worker.
                 if seen.others_ran {
                     self.credit = 0;
                     self.rest(PAUSE_SHARED_MAX);
@@ -135,7 +136,7 @@ impl Spin {
         }
     }
 
-    /// Sleeps through some waits if there is no credit left, each time through more of them.
+    /// Without credit, lets the next waits sleep: more of them each time.
     fn rest(&mut self, longest: u32) {
         if self.credit == 0 {
             self.pause_left = self.pause;

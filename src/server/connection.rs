@@ -1,4 +1,5 @@
-//! One connection: bytes or messages come back in order, and no more is read than is sent.
+//! One connection: bytes or messages are echoed in order, and the server reads no more than it can
+//! send.
 
 mod backlog;
 mod protocol;
@@ -18,76 +19,77 @@ use super::socket_options;
 use super::workspace::Workspace;
 use crate::sys::option;
 
-/// A connection. An idle one is these few bytes and nothing else.
+/// A connection. An idle one needs no memory except this.
 #[derive(Debug)]
 pub(super) struct Connection {
     fd: OwnedFd,
-    /// Which inherited socket it came through.
+    /// The number of the inherited socket that it came through.
     source: u16,
     protocol: Protocol,
     bulk: Bulk,
     phase: Phase,
-    /// In which list of connections that no event brings back it is: in one, and only once.
+    /// The list that it is in, of connections that no event continues. It is in one list at most,
+    /// once.
     pub(super) listed: Listed,
-    /// Whether the event loop hears of its events.
+    /// Whether its events are registered with the poller.
     pub(super) is_registered: bool,
-    /// What was received and not yet sent back; only while the peer does not read.
+    /// What was received and not yet echoed; only while the peer does not read.
     backlog: Option<Box<Backlog>>,
-    /// Dropped with it: the room for another one.
+    /// Dropping it makes room for another connection.
     _permit: Permit,
 }
 
-/// How far a connection is on its way to its end.
+/// How close a connection is to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Whatever comes is echoed.
+    /// Everything that is received is echoed.
     Open,
-    /// The server shuts down: this many bytes, received before that, are still to be echoed.
+    /// The server shuts down. This many bytes were received before, and must still be echoed.
     Finishing(u64),
-    /// Everything was sent, and our end of it too; what still comes is dropped. Closing a socket
-    /// with something unread in it, or before the peer has acknowledged what was sent, would reset
-    /// the connection and take the last replies along (RFC 2525, section 2.17).
+    /// Everything was sent, with the end of stream; what is received now is dropped. Closing a
+    /// socket with unread data, or before the peer has acknowledged everything, would reset the
+    /// connection, and the peer would lose the last replies (RFC 2525, section 2.17).
     Lingering,
 }
 
-/// The lists of connections that have something to do which no event tells of.
+/// The lists of connections that have work of which no event tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listed {
-    /// In none.
+    /// In no list.
     Nowhere,
-    /// Those whose turn ended before their work did.
+    /// Their turn ended before their work did.
     Ready,
-    /// Those that only time helps.
+    /// They wait for time to pass.
     Waiting,
 }
 
 /// Whether bytes are copied through the worker's buffer or spliced through a pipe.
 ///
-/// Over a unix stream splice(2) moves whole pages from one socket to the other, and it pays as soon
-/// as there is a page to move. Over TCP it saves no copy that matters (docs/benchmarks.md).
+/// For a unix stream, splice(2) moves whole pages from one socket to the other, so it pays from one
+/// page on. For TCP it saves no significant copy (docs/benchmarks.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bulk {
     Copied,
     Spliced,
-    /// They are copied, whatever comes: splicing does not pay, or does not work.
+    /// Always copied: splicing does not pay, or does not work.
     Never,
 }
 
 /// How a turn ended.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// An event tells when there is more to do.
+    /// An event tells when there is more work.
     Idle,
-    /// The share of this turn is used up and there is more.
+    /// The share of this turn is used up, and there is more work.
     More,
-    /// The kernel is short of memory, or has to hear from the peer first: only time tells.
+    /// The kernel lacks memory, or waits for the peer. No event tells when to continue.
     Waits,
-    /// The peer is done and has everything.
+    /// The peer has ended its stream and has every reply.
     Ended,
 }
 
 impl Connection {
-    /// A connection that was accepted, non-blocking, from the inherited socket `source`.
+    /// An accepted, non-blocking connection from the inherited socket `source`.
     pub(super) fn new(fd: OwnedFd, source: u16, protocol: Protocol, permit: Permit) -> Self {
         Self {
             fd,
@@ -102,11 +104,11 @@ impl Connection {
         }
     }
 
-    /// A connection that is itself the inherited socket `source`.
+    /// A connection that is the inherited socket `source` itself.
     pub(super) fn inherited(fd: OwnedFd, source: u16, protocol: Protocol, permit: Permit) -> Self {
         socket_options::do_not_linger_in_close(&fd);
-        // Splicing waits for a socket that is blocking, as this one may be; the flag is shared
-        // with its other holders, so it is not ours to set.
+        // splice(2) waits on a blocking socket, and this one may be blocking. Other processes share
+        // that flag, so the server does not change it.
         let waits = socket_options::is_blocking(&fd);
         let mut connection = Self::new(fd, source, protocol, permit);
         if waits {
@@ -115,7 +117,7 @@ impl Connection {
         connection
     }
 
-    /// Asks the kernel for what an echo needs.
+    /// Sets the socket options that an echo needs.
     ///
     /// # Errors
     ///
@@ -132,8 +134,8 @@ impl Connection {
         self.backlog.is_some()
     }
 
-    /// Echoes until there is nothing left, the peer does not read, or the turn is over. With
-    /// `may_be_more` there may be more to receive than a short receive tells of.
+    /// Echoes until nothing is left, the peer does not read, or the turn is over. `may_be_more`:
+    /// there may be more to receive even after a receive that does not fill the buffer.
     ///
     /// # Errors
     ///
@@ -187,7 +189,7 @@ impl Connection {
         Ok(Turn::More)
     }
 
-    /// Receives into the buffer. A message is received whole, whatever else there is.
+    /// Receives into the buffer. A message is received whole, even if it exceeds the share.
     fn receive(&self, space: &mut Workspace<'_>) -> io::Result<Received> {
         let bytes = space.limits.stream_buffer_bytes.min(space.turn_bytes);
         let most = match self.phase {
@@ -198,7 +200,7 @@ impl Connection {
         self.protocol.receive(self.fd.as_fd(), &mut space.buffer[..most])
     }
 
-    /// Sends the first `len` bytes of the buffer back, and keeps what the kernel does not take.
+    /// Sends back the first `len` bytes of the buffer, and keeps what the kernel does not accept.
     fn echo(&mut self, len: usize, space: &Workspace<'_>) -> io::Result<Sent> {
         let (bytes, mut sent) = (&space.buffer[..len], 0);
         let outcome = backlog::send(self.fd.as_fd(), bytes, &mut sent)?;
@@ -209,7 +211,7 @@ impl Connection {
         Ok(outcome)
     }
 
-    /// Sends what an earlier turn kept.
+    /// Sends what an earlier turn has kept.
     fn flush(&mut self, space: &mut Workspace<'_>) -> io::Result<Sent> {
         let Some(backlog) = &mut self.backlog else { return Ok(Sent::All) };
         let before = backlog.len();
@@ -238,7 +240,7 @@ impl Connection {
         let (mut moved, mut spent) = (0, 0);
         while spent < space.turn_bytes {
             let len = match pipe.fill(&self.fd, space.turn_bytes) {
-                // This is the end, or an urgent byte: a receive can tell the one from the other.
+                // This is the end, or an urgent byte. A receive tells which.
                 Ok(0) => {
                     self.bulk = Bulk::Copied;
                     return Ok(Turn::More);
@@ -270,22 +272,22 @@ impl Connection {
         Ok(Turn::More)
     }
 
-    /// The server shuts down: from now on only what the kernel has received by now is echoed.
+    /// The server shuts down: from now on, only what the kernel has already received is echoed.
     pub(super) fn finish(&mut self, space: &Workspace<'_>) {
-        // A family that does not say how much it has received is given one turn.
+        // A family that does not report how much it has received gets one turn.
         let turn = space.limits.round_bytes as u64;
         self.phase = Phase::Finishing(rustix::io::ioctl_fionread(&self.fd).unwrap_or(turn));
         self.bulk = Bulk::Never;
     }
 
-    /// Everything was sent back, and there will be no more: tells the peer so.
+    /// Everything was echoed: sends the end of stream.
     fn end(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
         rustix::net::shutdown(&self.fd, Shutdown::Write)?;
         self.phase = Phase::Lingering;
         self.linger(space)
     }
 
-    /// Drops what still comes, until the peer has acknowledged everything.
+    /// Drops what is received until the peer has acknowledged everything.
     fn linger(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
         let mut dropped = 0;
         while dropped < space.turn_bytes {
@@ -302,20 +304,20 @@ impl Connection {
         Ok(Turn::More)
     }
 
-    /// How many bytes would be lost if the connection were reset now: those that are not sent, or
-    /// that the peer has not acknowledged.
+    /// How many bytes a reset would lose now: those not sent, and those that the peer has not
+    /// acknowledged.
     pub(super) fn unsent(&self) -> usize {
         let kept = self.backlog.as_ref().map_or(0, |backlog| backlog.len());
-        // What a unix peer has in its queue it keeps.
+        // A unix peer keeps what is in its queue.
         let is_kept_by_peer = self.protocol.is_unix();
         let sent = if is_kept_by_peer { Ok(0) } else { option::unsent(self.fd.as_fd()) };
         kept + sent.unwrap_or(0)
     }
 
-    /// Sends the end, which the peer sees even if a service manager or an inetd still holds the
+    /// Sends the end of stream. The peer sees it even if a service manager or inetd still holds the
     /// socket.
     pub(super) fn close(self) {
-        // A connection that is already broken has nobody to send it to.
+        // This fails if the connection is already broken, and then no peer waits for it.
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
     }
 
@@ -325,13 +327,13 @@ impl Connection {
     }
 }
 
-/// What a receive of `len` bytes takes of a turn: 4 KiB at least, or a peer that sends single bytes,
-/// or empty messages, as fast as they are echoed would keep its turn for a million of them.
+/// How much of a turn a receive of `len` bytes uses: at least 4 KiB. Otherwise a peer that sends
+/// single bytes or empty messages fast would get a turn of a million receives.
 fn cost(len: usize) -> usize {
     len.max(4096)
 }
 
-/// How a turn ends with a send that did not come to its end.
+/// How a turn ends after a send that is not complete.
 fn unfinished(sent: Sent) -> Option<Turn> {
     match sent {
         Sent::All => None,

@@ -1,4 +1,4 @@
-//! The connections of a worker: which of them has its turn, and which has to wait for time to pass.
+//! The connections of a worker: which one gets its turn, and which ones wait for a time.
 
 use std::io;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use super::token::Token;
 use super::workspace::Workspace;
 use crate::backoff::Backoff;
 
-/// A connection is registered once, edge-triggered, for everything that it can ever wait for.
+/// A connection is registered once, edge-triggered, for every event that it can wait for.
 const EVENTS: EventFlags = EventFlags::IN
     .union(EventFlags::OUT)
     .union(EventFlags::RDHUP)
@@ -24,13 +24,13 @@ pub(super) struct Connections {
     table: Table<Connection>,
     /// Connections whose turn ended before their work did.
     ready: Vec<u32>,
-    /// Connections that only time helps.
+    /// Connections that wait for time to pass.
     waiting: Vec<u32>,
-    /// A list that is being worked off: its memory is used again.
+    /// The list whose connections get their turn now; kept to reuse its memory.
     round: Vec<u32>,
-    /// When those that wait have another turn.
+    /// When the waiting connections get another turn.
     retry: Backoff,
-    /// Whether one was closed since this was last asked: somebody may be waiting for its room.
+    /// Whether one was closed since the last question: a listener may wait for its room.
     has_closed: bool,
 }
 
@@ -39,7 +39,7 @@ impl Connections {
         self.table.len()
     }
 
-    /// How many have something to do that no event tells of.
+    /// How many have work of which no event tells.
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }
@@ -53,16 +53,17 @@ impl Connections {
         std::mem::take(&mut self.has_closed)
     }
 
-    /// Takes a connection in. Returns whether the kernel has room for it: if it has none now, the
-    /// connection is served as soon as it has.
+    /// Adds a connection. Returns whether the kernel has room for it. If it has not, the connection
+    /// is served once it has.
     pub(super) fn add(&mut self, connection: Connection, space: &mut Workspace<'_>) -> bool {
         space.statistics.connections += 1;
         let number = self.table.insert(connection);
         self.register(number, space)
     }
 
-    /// Prepares the connection and waits for its events, if that was not done yet. Returns whether
-    /// it was: no memory, and no room for its events (`ENOSPC`, epoll_ctl(2)), make it wait.
+    /// Prepares the connection and registers its events, unless that is already done. Returns
+    /// whether it is done: without memory, or without room for the events (`ENOSPC`, epoll_ctl(2)),
+    /// it waits.
     fn register(&mut self, number: u32, space: &Workspace<'_>) -> bool {
         let Some(connection) = self.table.get(number) else { return true };
         if connection.is_registered {
@@ -89,27 +90,27 @@ impl Connections {
         false
     }
 
-    /// An event of the poller.
+    /// Handles an event of the poller.
     pub(super) fn event(&mut self, number: u32, flags: EventFlags, space: &mut Workspace<'_>) {
         let Some(connection) = self.table.get(number) else { return };
-        // A connection that waits for its peer to read has nothing to do until the peer does; that
-        // a peer has read is nothing to any other.
+        // A connection that waits for its peer to read has no work until the peer reads. To all
+        // others, it does not matter that the peer has read.
         let can_send = flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP);
         let has_work = if connection.is_blocked() { can_send } else { flags != EventFlags::OUT };
         if has_work {
-            // What else it tells of, an end, an error or urgent data, comes behind what is received.
+            // Other flags (an end, an error, urgent data) refer to what follows the received data.
             let may_be_more = !EventFlags::OUT.union(EventFlags::IN).contains(flags);
             self.turn(number, may_be_more, space);
         }
     }
 
-    /// Another turn for each whose turn ended before its work did.
+    /// Gives another turn to each connection whose turn ended before its work did.
     pub(super) fn continue_ready(&mut self, space: &mut Workspace<'_>) {
         std::mem::swap(&mut self.ready, &mut self.round);
         self.retry_round(Listed::Ready, space);
     }
 
-    /// Another turn for each that waits, if it is time.
+    /// Gives another turn to each waiting connection, if it is time.
     pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) {
         if !self.retry.take(now) {
             return;
@@ -125,7 +126,7 @@ impl Connections {
         for index in 0..self.round.len() {
             let number = self.round[index];
             let Some(connection) = self.table.get(number) else { continue };
-            // It may have had its turn because of an event, and be listed elsewhere since.
+            // An event may have given it a turn, and it may be in another list since.
             if connection.listed != listed {
                 continue;
             }
@@ -168,7 +169,7 @@ impl Connections {
         self.has_closed = true;
     }
 
-    /// Each connection echoes what it has received by now, and then sends its end.
+    /// Lets each connection echo what it has received by now, and then send its end of stream.
     pub(super) fn begin_to_drain(&mut self, space: &mut Workspace<'_>) {
         for number in self.table.numbers() {
             if let Some(connection) = self.table.get(number) {
@@ -178,13 +179,13 @@ impl Connections {
         }
     }
 
-    /// The numbers of connections that are gone may be given out again.
+    /// Makes the numbers of closed connections free.
     pub(super) fn recycle(&mut self) {
         self.table.recycle();
     }
 
-    /// How many connections there still are whose peers have not taken everything, and how many
-    /// bytes that is.
+    /// How many connections there are whose peers have not received everything, and how many bytes
+    /// that is.
     pub(super) fn unsent(&mut self) -> (usize, usize) {
         let (mut peers, mut bytes) = (0, 0);
         for number in self.table.numbers() {

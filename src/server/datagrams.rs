@@ -1,5 +1,4 @@
-//! The datagram sockets of a worker: which of them has its turn, and which has to wait for time to
-//! pass.
+//! The datagram sockets of a worker: which one gets its turn, and which ones wait for a time.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +15,11 @@ use crate::error::Result;
 use crate::sys::control::{CONTROL_MAX, CREDENTIALS_SPACE};
 use crate::sys::message::Batch;
 
-/// The size of a slot for one IP datagram, or for as many as the kernel joins.
+/// The size of a slot for one IP datagram, or for several that the kernel has joined.
 const IP_DATAGRAM_MAX: usize = 65_536;
-/// How many messages of a socket without that bound are received with one call.
+/// How many messages of a socket without that limit are received with one call.
 const LARGE_MESSAGES: usize = 8;
-/// How often to look whether what is held open is still used.
+/// How often to check whether cached descriptors are still used.
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -28,18 +27,18 @@ pub(super) struct Datagrams {
     list: Vec<Datagram>,
     ip_batch: Option<Batch>,
     large_batch: Option<Batch>,
-    /// When the first of them has something to do again.
+    /// When the first socket has work again.
     retry: Option<Instant>,
-    /// When to look whether what is held open is still used.
+    /// When to check whether cached descriptors are still used.
     release: Option<Instant>,
 }
 
 impl Datagrams {
-    /// Takes a socket in. To the names in `never_answered` nothing is sent.
+    /// Adds a socket. It never answers the names in `never_answered`.
     ///
     /// # Errors
     ///
-    /// If the kernel does not do for it what a safe reply needs.
+    /// The kernel does not support what a safe reply needs.
     pub(super) fn add(
         &mut self,
         socket: ServedSocket,
@@ -79,7 +78,7 @@ impl Datagrams {
         self.retry.into_iter().chain(self.release).min()
     }
 
-    /// An event of the poller.
+    /// Handles an event of the poller.
     pub(super) fn event(&mut self, number: u32, flags: EventFlags, space: &mut Workspace<'_>) {
         let Some(datagram) = self.list.get_mut(number as usize) else { return };
         let is_large = datagram.has_large_messages();
@@ -90,8 +89,8 @@ impl Datagrams {
         self.after_turn(number as usize, space);
     }
 
-    /// What failed is tried again, the later the longer nothing comes of it; what is held open and
-    /// not used is closed.
+    /// Retries what failed, less often the longer it fails, and closes cached descriptors that are
+    /// not used.
     pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) {
         if self.retry.is_some_and(|due| due <= now) {
             self.retry = None;
@@ -112,7 +111,7 @@ impl Datagrams {
         }
     }
 
-    /// From now on nothing is received.
+    /// Stops receiving.
     pub(super) fn begin_to_drain(&mut self, space: &Workspace<'_>) {
         for number in 0..self.list.len() {
             self.list[number].begin_to_drain();
@@ -120,7 +119,7 @@ impl Datagrams {
         }
     }
 
-    /// Waits for what the socket needs next.
+    /// Registers what the socket needs next.
     fn after_turn(&mut self, number: usize, space: &Workspace<'_>) {
         let datagram = &mut self.list[number];
         datagram.wait(space);

@@ -1,40 +1,41 @@
-//! Everything that a peer or a user can grow, and how far.
+//! The limits of everything that a peer or a user can make grow.
 
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The limits of a server. Each has a default that serves a machine of any size.
+/// The limits of a server. The defaults suit a machine of any size.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at the same time, over all workers. More wait in the kernel's backlog. The
-    /// descriptor limit (`RLIMIT_NOFILE`) bounds them anyway, so there is no other bound by default.
+    /// Connections at the same time, over all workers. More wait in the kernel's backlog. By
+    /// default, only the descriptor limit (`RLIMIT_NOFILE`) bounds them.
     pub connections_max: u32,
-    /// Bytes that one connection can have received and not yet sent back. This is the size of a
-    /// worker's receive buffer, and the most that a peer that does not read makes us keep.
+    /// Bytes that one connection may have received and not yet sent back. It is the size of a
+    /// worker's receive buffer, and the most that is kept for a peer that does not read.
     pub stream_buffer_bytes: usize,
     /// Bytes of one message over unix datagram, seqpacket and one-to-many SCTP sockets. Linux
     /// allocates the head of such a message in one piece, of at most 4 MiB.
     pub message_bytes_max: usize,
-    /// Bytes that the connections which have something to do echo in one round. Each has an equal
-    /// share of that, but 64 KiB at least if this is more; each receive counts as 4 KiB at least.
+    /// Bytes that all connections with work echo in one round. Each connection has an equal share,
+    /// but at least 64 KiB unless this limit is lower. Each receive counts as at least 4 KiB.
     pub round_bytes: usize,
-    /// Pipes for bulk data, for each worker; connections beyond them are served by copying.
+    /// Pipes for bulk data, for each worker. Without a free pipe, a connection is served by
+    /// copying.
     pub pipes_max: usize,
-    /// Connections that are accepted from one listener before the others have their turn.
+    /// Connections that are accepted from one listener before other sockets get their turn.
     pub turn_accepts: usize,
     /// Datagrams that are received with one call.
     pub batch_datagrams: usize,
     /// Bytes of the replies that one datagram socket keeps for receivers that are not ready, with
-    /// what each needs beside its data. One user's clients get at most half of what nobody else
-    /// has; a lone reply may be as long as any message.
+    /// the overhead of each. The clients of one user get at most half of what nobody else uses; a
+    /// single reply may be as long as any message.
     pub deferred_bytes_max: usize,
-    /// How long such replies are kept while their receiver takes none of them.
+    /// How long such replies are kept while their receiver accepts none of them.
     pub deferred_reply_age_max: Duration,
-    /// How long a datagram socket receives nothing when a sender has nearly used up its share of
-    /// them, so that it can take some; a tenth of it where that has not helped recently.
+    /// How long a datagram socket stops receiving when a sender has used nearly all of its share,
+    /// so that the sender can read; a tenth of it if that has not helped recently.
     pub deferred_pause_max: Duration,
-    /// How long a shutdown waits for peers to take what was received from them.
+    /// How long a shutdown waits for peers to receive their replies.
     pub drain_time_max: Duration,
 }
 
@@ -56,17 +57,17 @@ impl Default for Limits {
     }
 }
 
-/// The least share that a connection has of a round. Bulk is level with a plain loop of such reads;
-/// shorter ones lose throughput, and longer ones make small peers wait (docs/benchmarks.md).
+/// The smallest share of a connection in a round. With it, bulk is as fast as a plain loop of such
+/// reads. Shorter shares lose throughput, longer ones make small peers wait (docs/benchmarks.md).
 const SHARE_MIN: usize = 64 * 1024;
 
 impl Limits {
-    /// Bytes that each of so many connections may echo in a round.
+    /// Bytes that each of this many connections may echo in a round.
     pub(super) fn share(&self, connections: usize) -> usize {
         (self.round_bytes / connections.max(1)).max(SHARE_MIN.min(self.round_bytes))
     }
 
-    /// Checks that a server can work within them.
+    /// Checks that a server can work within the limits.
     pub(super) fn check(&self) -> Result<()> {
         for (name, value) in [
             ("connections_max", self.connections_max as usize),
@@ -81,7 +82,7 @@ impl Limits {
                 return Err(Error::new(ErrorKind::Usage, message).remedy("use 1 or more"));
             }
         }
-        // recvmmsg(2) takes no more at once.
+        // recvmmsg(2) accepts no more at once.
         if self.batch_datagrams > BATCH_DATAGRAMS_MAX {
             let given = self.batch_datagrams;
             let message = format!("the limit batch_datagrams is {given}");

@@ -1,4 +1,5 @@
-//! The listening sockets of a worker: accepting, and pausing while there is no room for one more.
+//! The listening sockets of a worker. They accept, and pause while there is no room for a
+//! connection.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,9 +21,9 @@ use crate::error::{Context, MORE_DESCRIPTORS, Result};
 
 pub(super) struct Listeners<'a> {
     list: Vec<Listener<'a>>,
-    /// The room for connections, over all workers.
+    /// The limit of connections, over all workers.
     permits: &'a Permits,
-    /// When to look for connections again that there was no room for.
+    /// When to accept again after there was no room.
     retry: Backoff,
     is_draining: bool,
 }
@@ -33,9 +34,9 @@ struct Listener<'a> {
     source: u16,
     protocol: Protocol,
     registration: Registration,
-    /// Whether a connection is waited for. None is while one more could not be held.
+    /// Whether it waits for connections. It does not while there is no room for one.
     is_wanted: bool,
-    /// Whether the socket accepts no more, for good.
+    /// Whether the socket has stopped accepting for good.
     has_failed: bool,
     /// Whether each connection inherits `SO_LINGER` from it.
     lingers: bool,
@@ -43,39 +44,39 @@ struct Listener<'a> {
     passes_credentials: bool,
     /// How many in a row were gone before they could be accepted.
     failures: u32,
-    /// Whether the log has it that connections have to wait.
+    /// Whether it was logged that connections have to wait.
     has_told: bool,
 }
 
-/// After this many in a row that could not be accepted there is a pause: a connection that stays in
-/// the backlog would be reported again and again.
+/// After this many failures in a row, the listener pauses: a connection that stays in the backlog
+/// would be reported again and again.
 const FAILURES_MAX: u32 = 8;
 
-/// What came of one attempt to accept.
+/// The result of one attempt to accept.
 enum Accepted {
     /// A connection.
     Connection(OwnedFd, Permit),
     /// Nobody is waiting.
     Nobody,
-    /// The one who was waiting is gone, or never really came; there may be others.
+    /// The waiting connection is gone, or was never complete; there may be others.
     Gone(io::Error),
     /// `--connections-max` is reached.
     Full,
-    /// There is no room for a connection now: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`. Or somebody,
-    /// such as a security module, forbids it: `EPERM`, and the connection stays in the backlog.
+    /// There is no room for a connection now: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`. Or for
+    /// example a security module forbids it: `EPERM`, and the connection stays in the backlog.
     NotNow(io::Error),
-    /// The socket accepts no more.
+    /// The socket accepts no more connections.
     Failed(io::Error),
 }
 
 impl<'a> Listeners<'a> {
-    /// Waits for connections on all of them.
+    /// Registers all listeners.
     ///
     /// # Errors
     ///
     /// Those of ioctl(2) and epoll_ctl(2).
     pub(super) fn new(shared: &Shared<'a>, space: &Workspace<'a>) -> Result<Self> {
-        // One connection wakes one worker, and not all of them for one to win.
+        // One connection wakes one worker. Without this, it would wake all, and one would get it.
         let extra = if shared.is_alone { EventFlags::empty() } else { EventFlags::EXCLUSIVE };
         let mut list = Vec::with_capacity(shared.listeners.len());
         for (number, listener) in shared.listeners.iter().enumerate() {
@@ -94,7 +95,7 @@ impl<'a> Listeners<'a> {
         })
     }
 
-    /// Whether no connection can come any more.
+    /// Whether no listener can accept any more.
     pub(super) fn have_ended(&self) -> bool {
         self.list.iter().all(|listener| listener.has_failed)
     }
@@ -109,7 +110,7 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    /// A connection has made room for another one.
+    /// A connection has ended and made room for another one.
     pub(super) fn has_room(&mut self, space: &Workspace<'_>) {
         if self.retry.due().is_some() {
             self.retry.reset();
@@ -124,7 +125,7 @@ impl<'a> Listeners<'a> {
         self.tell_all(space);
     }
 
-    /// From now on connections wait in the kernel's backlog, for the next one who is activated.
+    /// Stops accepting. Connections wait in the kernel's backlog for the next activation.
     pub(super) fn begin_to_drain(&mut self, space: &Workspace<'_>) {
         self.is_draining = true;
         self.retry.reset();
@@ -144,7 +145,7 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    /// Accepts the next connection on one of them, whose event has these `flags`; `None` if there is
+    /// Accepts the next connection of a listener whose event has these `flags`. `None` if there is
     /// none, or no room for it.
     pub(super) fn accept(
         &mut self,
@@ -167,7 +168,8 @@ impl<'a> Listeners<'a> {
                         listener.pause(&mut self.retry, space);
                     }
                 }
-                // Only a socket that somebody has shut down hangs up. One of TCP says so itself.
+                // Only a listener that was shut down hangs up. A TCP listener reports it by an
+                // error.
                 Accepted::Nobody if flags.contains(EventFlags::HUP) => {
                     listener.give_up(&Errno::INVAL.into(), space);
                 }
@@ -183,7 +185,7 @@ impl<'a> Listeners<'a> {
         None
     }
 
-    /// Leaves the connections that wait on one of them in the kernel's backlog until there is room.
+    /// Leaves the connections of a listener in the kernel's backlog until there is room.
     pub(super) fn pause(&mut self, number: u32, space: &Workspace<'_>) {
         if let Some(listener) = self.list.get_mut(number as usize) {
             listener.pause(&mut self.retry, space);
@@ -209,8 +211,8 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// accept4(2) has no flag for a single call that does not wait, so the socket itself has to be
-    /// non-blocking; systemd sets this again for each start (systemd.service(5), NonBlocking=).
+    /// accept4(2) has no flag for one non-blocking call, so the socket itself must be non-blocking.
+    /// systemd sets this again at each start (systemd.service(5), NonBlocking=).
     fn prepare(&self) -> io::Result<()> {
         Ok(rustix::io::ioctl_fionbio(self.fd, true)?)
     }
@@ -235,8 +237,8 @@ impl<'a> Listener<'a> {
             Err(
                 error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::PERM),
             ) => Accepted::NotNow(error.into()),
-            // accept(2): a connection that is gone again, and the errors of the network that
-            // Linux reports for the new connection, are to be treated like EAGAIN.
+            // accept(2): a connection that is already gone, and the network errors that Linux
+            // reports for the new connection, should be treated like EAGAIN.
             Err(
                 error @ (Errno::INTR
                 | Errno::CONNABORTED
@@ -262,7 +264,7 @@ impl<'a> Listener<'a> {
             socket_options::do_not_linger_in_close(&fd);
         }
         if self.passes_credentials {
-            // With them each receive would have to be followed by one that finds nothing.
+            // With credentials, each receive would need another one that finds nothing.
             let _ = sockopt::set_socket_passcred(&fd, false);
         }
         Connection::new(fd, self.source, self.protocol, permit)
@@ -276,7 +278,7 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// Tells once why connections wait.
+    /// Logs once why connections wait.
     fn say_why(&mut self, error: &io::Error, space: &Workspace<'_>) {
         let name = space.name(usize::from(self.source));
         if std::mem::replace(&mut self.has_told, true) {
@@ -290,7 +292,7 @@ impl<'a> Listener<'a> {
         log::warn!("accept on {name}: {error}; connections wait in the kernel's backlog{remedy}");
     }
 
-    /// A socket that accepts no more, for example because somebody called shutdown(2) on it.
+    /// Gives up a socket that accepts no more, for example after shutdown(2).
     fn give_up(&mut self, error: &io::Error, space: &Workspace<'_>) {
         let name = space.name(usize::from(self.source));
         log::error!("accept on {name}: {error}; the socket is no longer served");

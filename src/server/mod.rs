@@ -1,4 +1,4 @@
-//! The echo server: it is handed its sockets, its limits and a shutdown handle; it never binds,
+//! The echo server. It receives its sockets, its limits and a shutdown handle. It never binds,
 //! parses arguments or reads the environment.
 //!
 //! One worker is one thread with one epoll instance. What it does for a socket depends on the
@@ -47,36 +47,36 @@ use permits::Permits;
 use shared::{ServedSocket, Shared};
 use worker::{Ended, Worker};
 
-/// How a server runs.
+/// The configuration of a server.
 #[derive(Debug, Default)]
 pub struct Config {
-    /// What peers can grow, and how far.
+    /// The limits of what peers can make grow.
     pub limits: Limits,
-    /// Whether a worker waits awake for a while.
+    /// Whether workers poll before they sleep.
     pub busy_poll: BusyPoll,
-    /// How many threads share the listening sockets; 0 is 1. Datagram sockets and inherited
-    /// connections are dealt out, each to one of them, so that nothing is reordered. Connections
-    /// without a listener are served by one.
+    /// How many threads share the listening sockets; 0 means 1. Each datagram socket and each
+    /// inherited connection belongs to one thread, so that nothing is reordered. Inherited
+    /// connections without a listener are served by one thread.
     pub workers: usize,
-    /// Unix datagram sockets that are never answered: those that take
-    /// what this process says for its own word, such as the service manager's (sd_notify(3)). The
-    /// server's own sockets are among them anyway.
+    /// Unix datagram sockets that are never answered, because they trust messages from this
+    /// process, such as the service manager's socket (sd_notify(3)). The server's own sockets are
+    /// always included.
     pub never_answered: Vec<UnixName>,
 }
 
-/// How many workers use every processor that this process may run on.
+/// The number of workers that use all processors on which this process may run.
 pub fn workers_for_all_processors() -> usize {
     processors::usable() as usize
 }
 
-/// Echoes on the sockets until `shutdown`, or until all of them have ended: at once if there is
-/// none, and with the last connection if connections were all that was inherited.
+/// Echoes on the sockets until `shutdown`, or until all sockets have ended: at once if there are
+/// none, and after the last connection if only connections were inherited.
 ///
 /// # Errors
 ///
-/// A limit that nothing can be served with, a socket that cannot be prepared, a worker that cannot
-/// be started, or a system call of the event loop that failed. What goes wrong with one peer is
-/// logged and ends that peer's connection only.
+/// A limit is too low or too high, a socket cannot be prepared, a worker cannot be started, or a
+/// system call of the event loop failed. An error of one peer is logged and ends only that peer's
+/// connection.
 pub fn run(
     sockets: Vec<InheritedSocket>,
     config: &Config,
@@ -105,7 +105,7 @@ pub fn run(
         let is_listener = is_listener(socket.service);
         if is_listener { &mut listeners } else { &mut dealt[source % workers] }.push(socket);
     }
-    // One worker that fails has to stop the others.
+    // If one of several workers fails, it must stop the others.
     let failure = if workers == 1 { None } else { Some(Shutdown::on_trigger()?) };
     let shared = Shared {
         names: &names,
@@ -125,7 +125,7 @@ fn is_listener(service: Service) -> bool {
     matches!(service, Service::StreamListener | Service::SeqpacketListener)
 }
 
-/// The name of a unix socket that is served.
+/// The name of a served unix socket.
 fn unix_name(socket: &InheritedSocket) -> Option<UnixName> {
     match &socket.kind.local {
         Some(Address::Unix(_, name)) if socket.kind.family == Family::Unix => Some(name.clone()),
@@ -133,8 +133,8 @@ fn unix_name(socket: &InheritedSocket) -> Option<UnixName> {
     }
 }
 
-/// A worker that has only connections ends with them, and takes the heartbeat along. Without a
-/// listener to keep it, one worker serves everything.
+/// A worker with only connections ends with them, and the heartbeat of the first worker ends too.
+/// So without a listener, one worker serves everything.
 fn workers_for(sockets: &[InheritedSocket], wanted: usize) -> usize {
     let has_listener = sockets.iter().any(|socket| is_listener(socket.service));
     let has_connection = sockets.iter().any(|socket| socket.service.is_one_connection());
@@ -153,7 +153,7 @@ fn run_workers(
         let mut results = Vec::with_capacity(dealt.len() + 1);
         for sockets in dealt {
             let starts = starts.clone();
-            // The other end is there for as long as the first worker waits for it.
+            // The receiver exists as long as the first worker waits for the others.
             let work = move || run_worker(shared, sockets, &mut (), || starts.send(()).is_ok());
             match thread::Builder::new().spawn_scoped(scope, work) {
                 Ok(worker) => others.push(worker),
@@ -165,7 +165,7 @@ fn run_workers(
             }
         }
         drop(starts);
-        // Only when all of them serve is the server ready.
+        // The server is ready only when all workers have started.
         let count = if results.is_empty() { others.len() } else { usize::MAX };
         let all_have_started = || started.iter().take(count).count() == count;
         results.push(run_worker(shared, first, observer, all_have_started));
@@ -183,7 +183,7 @@ fn not_started(error: std::io::Error) -> Error {
     )
 }
 
-/// Runs a worker, unless `starts` says that another one could not be started.
+/// Runs a worker, unless `starts` reports that another one could not be started.
 fn run_worker(
     shared: &Shared<'_>,
     sockets: Vec<ServedSocket>,
@@ -198,7 +198,7 @@ fn run_worker(
     result
 }
 
-/// What all workers have done; the first error, if there is one.
+/// The sum of all workers' statistics, or the first error.
 fn sum_up(results: Vec<Result<Option<Ended>>>, has_listeners: bool) -> Result<Statistics> {
     let mut total = Statistics::default();
     let mut ended_by_themselves = true;

@@ -1,20 +1,20 @@
-//! What a server tells of itself.
+//! How a server reports its state.
 
 use std::ops::AddAssign;
 use std::time::Instant;
 
-/// Is told what happens to a server while it runs. Each method is called from the event loop of the
-/// first worker, which serves nobody until it returns.
+/// Gets the events of a server. The event loop of the first worker calls each method, and serves
+/// nobody until it returns.
 pub trait Observer {
     /// All sockets are served from now on.
     fn ready(&mut self) {}
 
-    /// When [`Observer::tick`] is wanted: asked for before each wait. `None`: not at all.
+    /// When to call [`Observer::tick`]; asked before each wait. `None`: never.
     fn next_due(&self) -> Option<Instant> {
         None
     }
 
-    /// [`Observer::next_due`] has come.
+    /// The time of [`Observer::next_due`] has come.
     fn tick(&mut self, _now: Instant) {}
 
     /// A shutdown begins: nothing more is accepted.
@@ -24,7 +24,7 @@ pub trait Observer {
 /// Observes nothing.
 impl Observer for () {}
 
-/// What a server has done.
+/// The counts of a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Connections that were accepted or inherited.

@@ -1,4 +1,4 @@
-//! Who is at the other end, as the kernel gives it with a datagram or tells of a connection.
+//! The peer, as the kernel reports it for a datagram or a connection.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ mod tests {
             }
         }
         assert_eq!(Peer::from_sockaddr(&[]), Peer::Unnamed);
-        // The kernel ends the path of a socket with a zero, and counts it.
+        // The kernel ends the path of a socket with a NUL, and counts it.
         let terminated = [&(libc::AF_UNIX as u16).to_ne_bytes()[..], b"/run/c\0"].concat();
         assert_eq!(Peer::from_sockaddr(&terminated).to_string(), "/run/c");
     }

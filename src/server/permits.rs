@@ -1,15 +1,15 @@
-//! How many of something there may be: each one owns a permit, and the permit returns with its drop.
+//! Limits how many of something exist: each one owns a permit, and dropping it returns the permit.
 
 use std::sync::Arc;
 
-/// The permits for one kind of thing, over all workers.
+/// The permits for one kind of object, over all workers.
 #[derive(Debug)]
 pub(super) struct Permits {
     taken: Arc<()>,
     most: usize,
 }
 
-/// The permission for one thing to exist.
+/// The permission for one object to exist.
 #[derive(Debug)]
 pub(super) struct Permit(#[allow(dead_code, reason = "it counts by existing")] Arc<()>);
 
@@ -20,13 +20,13 @@ impl Permits {
 
     /// A permit; `None` if all of them are taken.
     pub(super) fn take(&self) -> Option<Permit> {
-        // Taken first and counted then: two threads that both want the last one may both be
-        // refused, but never both get it.
+        // It takes the permit first and counts then: two threads that both want the last permit may
+        // both be refused, but never both get it.
         let permit = self.take_beyond();
         (Arc::strong_count(&self.taken) - 1 <= self.most).then_some(permit)
     }
 
-    /// A permit for what exists already, even if it is one too many.
+    /// A permit for an object that already exists, even beyond the limit.
     pub(super) fn take_beyond(&self) -> Permit {
         Permit(Arc::clone(&self.taken))
     }

@@ -1,4 +1,4 @@
-//! Pipes that bulk data goes through without being copied: splice(2).
+//! Pipes for bulk data, which splice(2) moves without copying.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,8 +7,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 
 use super::permits::{Permit, Permits};
 
-/// The size that is asked for, the most that Linux gives without a privilege by default
-/// (/proc/sys/fs/pipe-max-size); a smaller one serves as well.
+/// The requested size: by default the most that Linux gives without a privilege
+/// (/proc/sys/fs/pipe-max-size). A smaller pipe works too.
 const PIPE_BYTES: usize = 1024 * 1024;
 
 /// An empty pipe, or one with bytes of one connection.
@@ -17,12 +17,12 @@ pub(super) struct Pipe {
     reader: OwnedFd,
     writer: OwnedFd,
     len: usize,
-    /// Dropped with it: the room for another one.
+    /// Dropping it makes room for another pipe.
     _permit: Permit,
 }
 
-/// The empty pipes of a worker. One that is not given back, because its connection ended with
-/// something in it, is closed, and another may be made.
+/// The empty pipes of a worker. If a connection ends with data in its pipe, that pipe is closed and
+/// another one may be made.
 #[derive(Debug)]
 pub(super) struct Pipes {
     empty: Vec<Pipe>,
@@ -34,14 +34,15 @@ impl Pipes {
         Self { empty: Vec::new(), permits: Permits::new(most) }
     }
 
-    /// An empty pipe; `None` if there are enough of them, or no room for one.
+    /// An empty pipe; `None` at the limit, or if the kernel has no room for one.
     pub(super) fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.empty.pop() {
             return Some(pipe);
         }
         let permit = self.permits.take()?;
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // The kernel may refuse to a user who has many pipes: then it is the default size.
+        // The kernel may refuse it to a user who has many pipes. The pipe then keeps the default
+        // size.
         let _ = fcntl_setpipe_size(&writer, PIPE_BYTES);
         Some(Pipe { reader, writer, len: 0, _permit: permit })
     }
@@ -62,8 +63,8 @@ impl Pipe {
         Ok(len)
     }
 
-    /// Moves what is in the pipe to the connection, as far as it takes it. Returns how much that
-    /// was: with [`Pipe::len`] it tells whether it was all.
+    /// Moves data from the pipe to the connection, as much as it accepts. Returns how much that
+    /// was; [`Pipe::len`] is the rest.
     pub(super) fn drain(&mut self, connection: impl AsFd) -> Result<usize, Errno> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         let len = splice(&self.reader, None, connection, None, self.len, flags)?;
@@ -71,7 +72,7 @@ impl Pipe {
         Ok(len)
     }
 
-    /// How much is in it.
+    /// How many bytes are in the pipe.
     pub(super) fn len(&self) -> usize {
         self.len
     }

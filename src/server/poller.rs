@@ -1,4 +1,4 @@
-//! Waiting for events: asleep, or polling for a short while where polling recently found work.
+//! Waits for events: asleep, or polling for a short while if polling found work recently.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use super::token::Token;
 use crate::error::{Context, Result};
 use crate::sys::usage;
 
-/// How many events one wait takes.
+/// How many events one wait can return.
 const EVENTS_MAX: usize = 256;
 
 pub(super) struct Poller {
@@ -29,7 +29,7 @@ impl Poller {
         Ok(Self { epoll, events, spin: Spin::new(busy_poll) })
     }
 
-    /// Registers a descriptor that stays registered as it is.
+    /// Registers a descriptor whose registration never changes.
     pub(super) fn add(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token.into()), flags)?)
     }
@@ -42,7 +42,7 @@ impl Poller {
     ///
     /// # Errors
     ///
-    /// Those of epoll_wait(2), less `EINTR`.
+    /// Those of epoll_wait(2), except `EINTR`.
     pub(super) fn wait(&mut self, until: Wait) -> io::Result<usize> {
         let deadline = match until {
             Wait::Not => return self.look(),
@@ -66,15 +66,15 @@ impl Poller {
     }
 
     fn look_for_a_while(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
-        // What is there at once says nothing about looking.
+        // An event that is already there says nothing about polling.
         if self.look()? > 0 {
             return Ok(self.events.len());
         }
         let start = Instant::now();
-        // Where a filter of system calls refuses to say, somebody else may have run.
+        // If a system call filter refuses getrusage(2), assume that another thread ran.
         let switches = usage::involuntary_switches().ok();
         for looks in 1.. {
-            // Another process on this processor may be the very one that we wait for.
+            // The peer that we wait for may need this processor.
             rustix::thread::sched_yield();
             let others_ran = switches.is_none() || usage::involuntary_switches().ok() != switches;
             let found = self.look()?;
@@ -102,12 +102,11 @@ impl Poller {
 pub(super) enum Interest {
     Readable,
     Writable,
-    /// Nothing that the kernel tells of: time brings it back.
+    /// Nothing that the kernel reports: it waits for a time.
     Nothing,
 }
 
-/// A socket that waits for one thing or another, and what the poller was last told of that: the one
-/// place that remembers it.
+/// A socket whose interest changes, with the interest that epoll has. Nothing else remembers it.
 #[derive(Debug)]
 pub(super) struct Registration {
     token: Token,
@@ -116,16 +115,16 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// Of a socket that the poller does not know yet; `extra` comes with all that it will be told.
+    /// For a socket that is not yet in epoll. `extra` is added to all its flags.
     pub(super) fn new(token: Token, extra: EventFlags) -> Self {
         Self { token, extra, told: Interest::Nothing }
     }
 
-    /// Tells the poller what the socket waits for, if that is something new.
+    /// Updates epoll if the interest has changed.
     ///
     /// # Errors
     ///
-    /// Those of epoll_ctl(2); then the poller still waits for what it was told before.
+    /// Those of epoll_ctl(2). Then the old interest stays registered.
     pub(super) fn tell(
         &mut self,
         poller: &Poller,
@@ -140,8 +139,8 @@ impl Registration {
         let data = EventData::new_u64(self.token.into());
         match (self.told, interest) {
             (told, wanted) if told == wanted => return Ok(()),
-            // An error is reported whether or not it is asked for, so a socket that is left alone
-            // has to be taken out.
+            // epoll reports errors even if nothing is asked for, so a socket without interest must
+            // be removed.
             (_, Interest::Nothing) => epoll::delete(&poller.epoll, fd)?,
             (Interest::Nothing, _) => epoll::add(&poller.epoll, fd, data, flags | self.extra)?,
             _ => epoll::modify(&poller.epoll, fd, data, flags | self.extra)?,
@@ -151,7 +150,7 @@ impl Registration {
     }
 }
 
-/// How long a wait may last; the shortest is the least.
+/// How long a wait may last; the shortest wait is the smallest value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wait {
     Not,
@@ -165,7 +164,7 @@ impl From<Option<Instant>> for Wait {
     }
 }
 
-// epoll_wait(2) counts in milliseconds, and rounding down would look again and again.
+// epoll_wait(2) counts in milliseconds. Rounding down would cause a busy loop.
 fn to_timespec(duration: Duration) -> Timespec {
     let millis = duration.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i64;
     Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }

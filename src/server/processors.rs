@@ -1,4 +1,4 @@
-//! How much of the machine this process may use.
+//! How many processors this process may use.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ pub(super) fn usable() -> u32 {
     rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count())
 }
 
-/// Whether one processor may be kept busy all the time: there is another one for everybody else,
-/// and no quota is in the way. What cannot be read is not in the way.
+/// Whether one processor may be kept busy all the time: there is another one for other processes,
+/// and no quota forbids it. A file that cannot be read forbids nothing.
 pub(super) fn one_may_be_busy() -> bool {
     let online = fs::read_to_string("/sys/devices/system/cpu/online");
     let is_only_one = online.is_ok_and(|online| !online.contains(['-', ',']));
@@ -22,7 +22,7 @@ fn quotas_allow_one() -> bool {
     let groups = Cgroups::own();
     let read = |group: &Path, file| fs::read_to_string(group.join(file)).unwrap_or_default();
     let unified = |group: &Path| allows_one(&read(group, "cpu.max"));
-    // Version 1 has a file for each of the two numbers.
+    // Version 1 has a separate file for each of the two numbers.
     let version_1 = |group: &Path| {
         allows_one(&(read(group, "cpu.cfs_quota_us") + &read(group, "cpu.cfs_period_us")))
     };
@@ -30,15 +30,15 @@ fn quotas_allow_one() -> bool {
         && all_allow(groups.of_controller("cpu"), "/sys/fs/cgroup/cpu", version_1)
 }
 
-/// Whether a group and all its ancestors allow it: a limit of any of them counts. A container sees
-/// its own group as the root.
+/// Whether a group and all its ancestors allow it, because each of them can have a limit. A
+/// container sees its own group as the root.
 fn all_allow(group: Option<&str>, root: &str, allows: impl Fn(&Path) -> bool) -> bool {
     let Some(group) = group else { return true };
     let path = Path::new(root).join(group.trim_start_matches('/'));
     path.ancestors().take_while(|group| group.starts_with(root)).all(allows)
 }
 
-/// Whether a quota and a period in microseconds are at least one whole processor.
+/// Whether a quota and a period in microseconds allow at least one whole processor.
 fn allows_one(quota: &str) -> bool {
     let mut fields = quota.split_whitespace().map(str::parse::<u64>);
     match (fields.next(), fields.next()) {

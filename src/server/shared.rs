@@ -1,4 +1,4 @@
-//! What the workers of one server have in common.
+//! What the workers of one server share.
 
 use std::os::fd::OwnedFd;
 
@@ -9,11 +9,11 @@ use super::shutdown::{Shutdown, Trigger};
 use crate::activation::{Service, SocketKind};
 use crate::address::UnixName;
 
-/// An inherited socket: a listener, which all workers accept from, or one that a worker has alone.
+/// An inherited socket: a listener, which all workers share, or a socket of one worker.
 #[derive(Debug)]
 pub(super) struct ServedSocket {
     pub(super) fd: OwnedFd,
-    /// Which of the inherited sockets it is.
+    /// The number of the inherited socket.
     pub(super) source: u16,
     pub(super) kind: SocketKind,
     pub(super) service: Service,
@@ -21,7 +21,7 @@ pub(super) struct ServedSocket {
 
 #[cfg(test)]
 impl ServedSocket {
-    /// The first inherited socket, for the tests of what serves it.
+    /// The first inherited socket, for tests.
     pub(super) fn first(fd: impl Into<OwnedFd>) -> Self {
         let fd = fd.into();
         let kind = SocketKind::of(std::os::fd::AsFd::as_fd(&fd)).expect("a socket");
@@ -30,7 +30,7 @@ impl ServedSocket {
     }
 }
 
-/// What the workers have in common.
+/// What the workers share.
 pub(super) struct Shared<'a> {
     /// The name of each inherited socket.
     pub(super) names: &'a [String],
@@ -38,7 +38,7 @@ pub(super) struct Shared<'a> {
     pub(super) busy_poll: BusyPoll,
     pub(super) listeners: &'a [ServedSocket],
     pub(super) is_alone: bool,
-    /// The room for connections, over all workers.
+    /// The limit of connections, over all workers.
     pub(super) connections: &'a Permits,
     pub(super) never_answered: &'a [UnixName],
     pub(super) shutdown: &'a Shutdown,
@@ -47,14 +47,14 @@ pub(super) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// One worker cannot go on: the others stop.
+    /// Stops the other workers, because this one cannot go on.
     pub(super) fn stop(&self) {
         if let Some((trigger, _)) = &self.failure {
             trigger.pull();
         }
     }
 
-    /// What ends a worker.
+    /// The shutdowns that end a worker.
     pub(super) fn shutdowns(&self) -> impl Iterator<Item = &Shutdown> {
         let failure = self.failure.as_ref().map(|(_, failure)| failure);
         std::iter::once(self.shutdown).chain(failure)

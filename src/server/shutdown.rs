@@ -1,4 +1,4 @@
-//! When to stop: on a signal, or when a caller says so.
+//! Ends a server: on a signal, or when the caller asks for it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Shutdown(Arc<OwnedFd>);
 
-/// Makes its [`Shutdown`] happen.
+/// Triggers its [`Shutdown`].
 #[derive(Debug, Clone)]
 pub struct Trigger(Arc<OwnedFd>);
 
 impl Shutdown {
-    /// Stops on SIGTERM and SIGINT. They are blocked in this thread and those that it starts, so
-    /// call it before there are other threads.
+    /// Stops on SIGTERM and SIGINT. It blocks them in this thread and in the threads that it
+    /// starts, so call it before there are other threads.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Options of sockets that several of the services look at.
+//! Socket options that several services need.
 
 use std::os::fd::AsFd;
 
@@ -6,21 +6,21 @@ use rustix::fs::OFlags;
 use rustix::net::sockopt;
 use socket2::SockRef;
 
-/// What the kernel needs beside the message: `unix_dgram_sendmsg` of Linux.
+/// The kernel's overhead for a message in the send buffer: `unix_dgram_sendmsg` of Linux.
 const OVERHEAD: usize = 32;
 
-/// Makes the send buffer large enough for a unix message of `len` bytes, after `EMSGSIZE` said that
-/// it is not: a sender may have raised its own (unix(7), `SO_SNDBUF`). Returns whether it is now.
+/// Makes the send buffer large enough for a unix message of `len` bytes after `EMSGSIZE`: the
+/// sender may have raised its own buffer (unix(7), `SO_SNDBUF`). Returns whether it grew enough.
 pub(super) fn make_room(fd: impl AsFd, len: usize) -> bool {
-    // socket(7): the kernel doubles what is asked for, and gives what `wmem_max` allows.
+    // socket(7): the kernel doubles the requested size, up to `wmem_max`.
     let has_room =
         || sockopt::socket_send_buffer_size(&fd).is_ok_and(|size| size >= len + OVERHEAD);
     if has_room() {
-        // Then it is not room that is missing.
+        // The size of the send buffer was not the cause.
         return false;
     }
     let _ = sockopt::set_socket_send_buffer_size(&fd, len);
-    // More than that is for the privileged, as the sender must have been.
+    // Only a privileged process can get more, as the sender must have been.
     has_room() || sockopt::set_socket_send_buffer_size_force(&fd, len).is_ok_and(|()| has_room())
 }
 
@@ -38,7 +38,7 @@ pub(super) fn lingers_in_close(fd: impl AsFd) -> bool {
 /// Unsets `SO_LINGER`.
 pub(super) fn do_not_linger_in_close(fd: impl AsFd) {
     if lingers_in_close(&fd) {
-        // It was set, so it can be unset.
+        // It was set before, so unsetting it cannot fail.
         let _ = SockRef::from(&fd).set_linger(None);
     }
 }

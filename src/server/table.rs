@@ -1,9 +1,9 @@
-//! A slab: things by their number, whose numbers are used again.
+//! A slab: objects by number, whose numbers are reused.
 
-/// Things by their number.
+/// Objects by number.
 ///
-/// A number that is freed is given out again only after [`Table::recycle`], so that an event of the
-/// same batch that still names it finds nothing and not a stranger.
+/// A free number is reused only after [`Table::recycle`]. So an event of the same batch that still
+/// has the old number finds nothing, and not another object.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     slots: Vec<Option<T>>,
@@ -18,7 +18,7 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Takes a thing in. Returns its number.
+    /// Adds an object. Returns its number.
     pub(super) fn insert(&mut self, thing: T) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -38,7 +38,7 @@ impl<T> Table<T> {
         Some(thing)
     }
 
-    /// Makes the numbers of removed things free.
+    /// Makes the numbers of removed objects free.
     pub(super) fn recycle(&mut self) {
         self.free.append(&mut self.freed);
     }

@@ -1,6 +1,6 @@
-//! What an event is about.
+//! Names the socket of an event.
 
-/// Which socket of a worker an event is about: its kind, and its number among those of its kind.
+/// The socket of an event: its kind, and its number among the sockets of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
     Connection(u32),

@@ -1,4 +1,4 @@
-//! The event loop: it gives each socket that has something to do its turn.
+//! The event loop. It gives a turn to each socket that has work.
 
 #[cfg(test)]
 mod tests;
@@ -24,16 +24,16 @@ pub(super) struct Worker<'a> {
     listeners: Listeners<'a>,
     connections: Connections,
     datagrams: Datagrams,
-    /// When a shutdown stops waiting for peers; `None` until there is a shutdown.
+    /// When a shutdown stops waiting for peers; `None` before a shutdown.
     drains_until: Option<Instant>,
 }
 
 impl<'a> Worker<'a> {
-    /// A worker for the shared listeners and for the sockets that are its own.
+    /// A worker for the shared listeners and for its own sockets.
     ///
     /// # Errors
     ///
-    /// A socket that cannot be prepared or waited for.
+    /// A socket cannot be prepared or registered.
     pub(super) fn new(shared: &'a Shared<'a>, sockets: Vec<ServedSocket>) -> Result<Self> {
         let space = Workspace::new(shared)?;
         for shutdown in shared.shutdowns() {
@@ -65,7 +65,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Serves until there is nothing left to serve, or until a shutdown is done.
+    /// Serves until nothing is left to serve, or a shutdown is complete.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long to wait for an event: until anybody's next deadline.
+    /// How long to wait for an event: until the earliest deadline.
     fn next_due(&self, observer: &dyn Observer) -> Wait {
         [
             self.connections.next_due(),
@@ -142,7 +142,7 @@ impl<'a> Worker<'a> {
     }
 
     fn on_time(&mut self, observer: &mut dyn Observer) {
-        // The time is asked for only if somebody waits for it.
+        // The clock is read only if there is a deadline.
         if self.next_due(observer) == Wait::Forever {
             return;
         }
@@ -155,7 +155,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Stops accepting and receiving; what was received before is still echoed.
+    /// Stops accepting and receiving. What was received before is still echoed.
     fn begin_to_drain(&mut self, observer: &mut dyn Observer) {
         if self.drains_until.is_some() {
             return;
@@ -163,7 +163,7 @@ impl<'a> Worker<'a> {
         observer.stopping();
         self.drains_until = Some(Instant::now() + self.shared.limits.drain_time_max);
         for shutdown in self.shared.shutdowns() {
-            // The event stays, and would not let us sleep.
+            // The event stays set, so the worker would never sleep.
             let _ = self.space.poller.remove(shutdown);
         }
         self.listeners.begin_to_drain(&self.space);
@@ -187,6 +187,6 @@ impl<'a> Worker<'a> {
 /// How a worker ended.
 pub(super) struct Ended {
     pub(super) statistics: Statistics,
-    /// Whether it had nothing left to serve, and nobody told it to stop.
+    /// Whether it had nothing left to serve, without a shutdown.
     pub(super) by_itself: bool,
 }

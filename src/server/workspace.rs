@@ -1,5 +1,5 @@
-//! What a worker lends to the socket that has its turn: the receive buffer, the poller, the limits,
-//! the counters, and the debug log.
+//! What a worker passes to the socket that has its turn: the receive buffer, the poller, the
+//! limits, the counters, and the debug log.
 
 use std::os::fd::AsFd;
 
@@ -13,18 +13,18 @@ use crate::error::Result;
 
 pub(super) struct Workspace<'a> {
     pub(super) poller: Poller,
-    /// Its memory costs nothing until a message that long arrives.
+    /// It uses no memory beyond the longest message so far.
     pub(super) buffer: Vec<u8>,
     pub(super) pipes: Pipes,
     pub(super) limits: &'a Limits,
-    /// Bytes that a connection may echo in its turn: the fewer, the more of them wait for theirs.
+    /// Bytes that a connection may echo in its turn: fewer if more connections wait.
     pub(super) turn_bytes: usize,
     pub(super) statistics: Statistics,
-    /// Bytes that came after a shutdown had begun, and were dropped.
+    /// Bytes that came after the start of a shutdown, and were dropped.
     pub(super) dropped_bytes: u64,
     /// The name of each inherited socket.
     names: &'a [String],
-    /// Whether anybody listens to the debug log; asked once, because it is asked for each message.
+    /// Whether the debug log is enabled; asked once, because each message needs to know.
     traces: bool,
 }
 
@@ -75,7 +75,7 @@ impl<'a> Workspace<'a> {
         }
     }
 
-    /// Counts datagrams that are not answered.
+    /// Counts datagrams that get no reply.
     pub(super) fn unanswered(&mut self, source: usize, count: usize, why: impl std::fmt::Display) {
         self.statistics.unanswered += count as u64;
         if self.traces {

@@ -1,29 +1,29 @@
-//! The policy, driven with what a server saw: recorded on two processors.
+//! The policy, driven with recordings from servers on two processors.
 
 use super::*;
 
-/// What a wait brings, as a server saw it: how many looks there were before the event.
+/// How an event came, as a server recorded it: after how many polls.
 #[derive(Debug, Clone, Copy)]
 enum Came {
     AtOnce,
     After(u32),
-    /// And somebody else had the processor meanwhile.
+    /// The same, and another thread had the processor meanwhile.
     Shared(u32),
-    /// Not within any time to look for.
+    /// Too late for any polling.
     Late,
 }
 use Came::{After, AtOnce, Late, Shared};
 
-/// What looking has come to, over many waits.
+/// The result of polling over many waits.
 #[derive(Debug, Default)]
 struct Cost {
     looks: u32,
     found: u32,
-    /// Waits in which somebody else had to wait for the end of a look.
+    /// Waits in which another thread had to wait for the end of a poll.
     disturbed: u32,
 }
 
-/// Goes through the waits once.
+/// Drives the policy with the waits.
 fn drive(spin: &mut Spin, waits: impl IntoIterator<Item = Came>) -> Cost {
     let mut cost = Cost::default();
     for came in waits {
@@ -55,7 +55,7 @@ fn auto() -> Spin {
     Spin::new(BusyPoll::Auto)
 }
 
-/// One in twenty comes later than is looked for.
+/// One in twenty comes too late for polling.
 fn alone(waits: u32) -> impl Iterator<Item = Came> {
     let one = |looks| After(looks);
     ALONE.into_iter().map(one).chain([Late]).cycle().take(waits as usize)
@@ -64,11 +64,11 @@ fn alone(waits: u32) -> impl Iterator<Item = Came> {
 /// One client, alone on another processor.
 const ALONE: [u32; 19] =
     [52, 73, 69, 70, 73, 70, 74, 65, 69, 72, 48, 23, 77, 72, 69, 71, 71, 69, 73];
-/// One client on the same processor: what it sends is there when we have it again.
+/// One client on the same processor: its data is there when the server runs again.
 const SHARED: [Came; 5] = [Shared(1), AtOnce, AtOnce, Shared(1), AtOnce];
-/// A process that never waits on the same processor, and a client on another one.
+/// A process on the same processor that never sleeps, and a client on another one.
 const NEIGHBOUR: [Came; 6] = [Shared(1), Shared(3), Shared(2), Shared(4), Shared(1), Shared(1)];
-/// 50 clients: most of the time somebody has sent something.
+/// 50 clients: most of the time one of them has sent data.
 const FIFTY: [Came; 6] = [AtOnce, After(5), AtOnce, After(9), AtOnce, After(19)];
 
 #[test]

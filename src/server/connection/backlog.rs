@@ -1,4 +1,4 @@
-//! What a connection has received and the kernel does not take back now.
+//! What a connection has received and cannot send back yet.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -18,23 +18,23 @@ pub(super) enum Backlog {
     Pipe(Pipe),
 }
 
-/// How far a send came.
+/// The result of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// The kernel has everything.
+    /// The kernel has accepted everything.
     All,
-    /// The peer does not read: an event tells when it does.
+    /// The peer does not read. An event tells when it does.
     Blocked,
-    /// The kernel is short of memory: only time tells.
+    /// The kernel lacks memory. No event tells when it has some again.
     Starved,
 }
 
 impl Backlog {
-    /// Keeps the bytes.
+    /// Keeps a copy of the bytes.
     ///
     /// # Errors
     ///
-    /// If there is no memory for them: then the connection cannot go on, but the others can.
+    /// There is no memory for them. Only this connection ends.
     pub(super) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
         let mut copy = Vec::new();
         if copy.try_reserve_exact(bytes.len()).is_err() {
@@ -48,7 +48,7 @@ impl Backlog {
         Ok(Self::Bytes { bytes: copy, sent: 0 })
     }
 
-    /// Sends what is left of it.
+    /// Sends the rest.
     pub(super) fn send(&mut self, fd: BorrowedFd<'_>) -> io::Result<Sent> {
         match self {
             Self::Bytes { bytes, sent } => send(fd, bytes, sent),
@@ -56,7 +56,7 @@ impl Backlog {
         }
     }
 
-    /// What is left, in bytes. An empty message that is kept has none.
+    /// The length of the rest in bytes. It is 0 for an empty message.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Bytes { bytes, sent } => bytes.len() - sent,
@@ -65,8 +65,8 @@ impl Backlog {
     }
 }
 
-/// Sends `bytes` from the first that is not in `sent` on, and counts it there. An empty message is
-/// sent too.
+/// Sends `bytes` after the first `sent`, and adds what was sent to `sent`. It sends an empty
+/// message too.
 pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8], sent: &mut usize) -> io::Result<Sent> {
     loop {
         match rustix::net::send(fd, &bytes[*sent..], SEND) {
@@ -83,7 +83,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8], sent: &mut usize) -> io::Re
     }
 }
 
-/// Sends what is in the pipe.
+/// Sends the content of the pipe.
 pub(super) fn drain(fd: BorrowedFd<'_>, pipe: &mut Pipe) -> io::Result<Sent> {
     while pipe.len() > 0 {
         match pipe.drain(fd) {
@@ -94,7 +94,7 @@ pub(super) fn drain(fd: BorrowedFd<'_>, pipe: &mut Pipe) -> io::Result<Sent> {
     Ok(Sent::All)
 }
 
-/// What a send that failed only for now means; otherwise the error again.
+/// The meaning of an error that is only temporary; any other error is returned.
 fn not_now(error: Errno) -> io::Result<Sent> {
     match error {
         Errno::AGAIN => Ok(Sent::Blocked),

@@ -1,4 +1,4 @@
-//! What a connection's protocol changes: how it is prepared, and what a receive means.
+//! What depends on the protocol of a connection: its options, and what a receive means.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,35 +9,36 @@ use rustix::net::{RecvFlags, ReturnFlags, sockopt};
 use crate::activation::{Family, SocketKind};
 use crate::sys::message::receive_packet;
 
-/// How the kernel hands over what a peer sent.
+/// How the kernel delivers what a peer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Protocol {
     /// A receive that does not fill the buffer has emptied the socket.
     Tcp,
-    /// The same, unless the receive stopped at passed descriptors or credentials.
+    /// The same, except that a receive also stops at passed descriptors or credentials.
     UnixStream,
-    /// A receive may stop short: the socket is empty when it says so.
+    /// A receive may stop early. The socket is empty only when it reports that.
     OtherStream,
-    /// Message for message. An empty one looks like the end, but for the credentials with it.
+    /// Each receive returns one message. Only its credentials distinguish an empty one from the
+    /// end.
     UnixSeqpacket,
-    /// Message for message; there are no empty ones.
+    /// Each receive returns one message. There are no empty ones.
     VsockSeqpacket,
 }
 
 /// What one receive returned.
 pub(super) enum Received {
-    /// There is nothing now.
+    /// Nothing is available now.
     Nothing,
-    /// The kernel had no memory to say.
+    /// The kernel had no memory for the receive.
     Starved,
-    /// The peer has sent its last byte.
+    /// The peer has ended its stream.
     End,
     /// Bytes, or one message, which may be empty.
     Data { len: usize, may_be_more: bool },
 }
 
 impl Protocol {
-    /// How the kernel hands over what the peers of such a socket send.
+    /// How the kernel delivers what the peers of such a socket send.
     pub(in crate::server) fn of(kind: &SocketKind) -> Self {
         let is_tcp = kind.protocol == Some(socket2::Protocol::TCP);
         match (kind.family, kind.r#type) {
@@ -57,7 +58,7 @@ impl Protocol {
         matches!(self, Self::UnixStream | Self::UnixSeqpacket)
     }
 
-    /// Asks the kernel for what an echo needs.
+    /// Sets the socket options that an echo needs.
     ///
     /// # Errors
     ///
@@ -68,13 +69,13 @@ impl Protocol {
                 // An echo of several small messages must not wait for the acknowledgement of the
                 // first, which the peer may delay: RFC 1122, section 4.2.3.4.
                 sockopt::set_tcp_nodelay(fd, true)?;
-                // The urgent byte is a byte of the stream like any other, in its place: without
-                // this the kernel takes it out as soon as a receive reaches it (tcp(7), unix(7)).
+                // The urgent byte stays in its place in the stream. Without this, the kernel
+                // removes it when a receive reaches it (tcp(7), unix(7)).
                 sockopt::set_socket_oobinline(fd, true)?;
             }
             Self::UnixStream => sockopt::set_socket_oobinline(fd, true)?,
             Self::UnixSeqpacket => sockopt::set_socket_passcred(fd, true)?,
-            // Multipath TCP delays small messages too; what else there is has no such option.
+            // Multipath TCP delays small messages too. The other protocols do not have the option.
             Self::OtherStream => {
                 let _ = sockopt::set_tcp_nodelay(fd, true);
             }
@@ -105,8 +106,8 @@ fn stream(received: Result<(usize, bool), Errno>) -> io::Result<Received> {
     }
 }
 
-// Descriptors and credentials that come with the bytes end a receive before the socket is empty.
-// There is no room for them here, so the kernel drops them and says so with MSG_CTRUNC.
+// Descriptors and credentials end a receive before the socket is empty. There is no room for them
+// here, so the kernel drops them and sets MSG_CTRUNC.
 fn receive_unix(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
     let size = buffer.len();
     let message = rustix::net::recvmsg(
@@ -140,7 +141,7 @@ fn message(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
     }
 }
 
-/// What a receive that failed only for now means; otherwise the error again.
+/// The meaning of an error that is only temporary; any other error is returned.
 fn not_now(error: io::Error) -> io::Result<Received> {
     match error.raw_os_error() {
         Some(libc::EAGAIN) => Ok(Received::Nothing),

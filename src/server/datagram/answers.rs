@@ -1,4 +1,4 @@
-//! Answering batches of datagrams: which of them have a reply, and which reply has to wait.
+//! Answers batches of datagrams: which ones get a reply, and which replies have to wait.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,14 +16,15 @@ use crate::server::workspace::Workspace;
 use crate::sys::control;
 use crate::sys::message::{Batch, ReplyTo};
 
-/// What answers the datagrams of one socket.
+/// Answers the datagrams of one socket.
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) socket: Socket,
     way: Way,
     kept: Kept,
     loops: Loops,
-    /// What each reply of the current batch answers, and where it goes, held until it is sent.
+    /// The runs of the current batch, each with the target of its reply, until the replies are
+    /// sent.
     runs: Vec<(Run, Target)>,
 }
 
@@ -43,17 +44,18 @@ impl Answers {
         !self.kept.is_empty()
     }
 
-    /// Whether somebody has so many replies waiting that more may have to be dropped.
+    /// Whether a user has so many waiting replies that more may have to be dropped.
     pub(super) fn are_pressing(&self, limits: &Limits) -> bool {
         self.kept.is_pressing(limits)
     }
 
-    /// Closes what was not used since the last call. Returns whether anything is still open.
+    /// Closes descriptors that were not used since the last call. Returns whether any is still
+    /// open.
     pub(super) fn release_if_unused(&mut self) -> bool {
         self.way.release_if_unused()
     }
 
-    /// Whether anything is held open that has to be closed if it is not used.
+    /// Whether descriptors are cached that must be closed when they are not used.
     pub(super) fn hold_files(&self) -> bool {
         self.way.holds_files()
     }
@@ -78,8 +80,8 @@ impl Answers {
         self.send(batch, space);
     }
 
-    /// Why the datagrams of the run are not answered; `None` if they are, and then it says with how
-    /// many hops.
+    /// Why the datagrams of the run are not answered; `None` if they are. Then it sets the hop
+    /// limit of the reply.
     fn refusal(&mut self, batch: &Batch, run: &mut Run, datagrams: usize) -> Option<Refusal> {
         if batch.is_truncated(run.slot) {
             return Some(Refusal::new(true, "it is longer than the limit"));
@@ -99,10 +101,10 @@ impl Answers {
         self.loops.refusal(first, datagrams as u32)
     }
 
-    /// Puts the reply among those that are sent with one call, if nothing is in the way.
+    /// Adds the reply to those that one call sends, unless it has to wait.
     fn prepare(&mut self, batch: &mut Batch, run: Run, space: &mut Workspace<'_>) {
         if self.kept.holds(batch.name(run.slot)) {
-            // Those that came before go first; its sender may have read some by now.
+            // Earlier replies go first; the sender may have read some by now.
             self.send(batch, space);
             self.send_kept(Some(batch.name(run.slot)), space);
         }
@@ -116,7 +118,7 @@ impl Answers {
                 Err(Unsent::NotNow) => {}
             }
         }
-        // Those to the same receiver that came before it go first.
+        // Earlier replies to the same receiver go first.
         self.send(batch, space);
         for reply in run.replies(batch) {
             self.keep(reply, space);
@@ -139,7 +141,7 @@ impl Answers {
         let mut runs = std::mem::take(&mut self.runs);
         let mut first = 0;
         while let Some((run, _)) = runs.get(first) {
-            // One that could not be sent makes those behind it wait.
+            // A reply that could not be sent makes later ones to the same receiver wait.
             let waits = self.kept.holds(batch.name(run.slot));
             let together = if self.are_kept() { 1 } else { runs.len() - first };
             let sent = match waits {
@@ -154,7 +156,7 @@ impl Answers {
                     first += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // One of many: what is wrong with it is found out with it alone.
+                // One of many failed. Sent alone, it shows its error.
                 Ok(_) | Err(_) => {
                     self.way.cancel(whole(batch, run));
                     run.replies(batch).for_each(|reply| self.send_or_keep(reply, space));
@@ -185,8 +187,8 @@ impl Answers {
         }
     }
 
-    /// Sends what was kept, for `only` one receiver or for those whose turn it is. Returns whether
-    /// any of it is sent or refused.
+    /// Sends kept replies, to the receiver `only` or to those whose turn it is. Returns whether any
+    /// was sent or refused.
     pub(super) fn send_kept(&mut self, only: Option<&[u8]>, space: &mut Workspace<'_>) -> bool {
         if self.kept.is_empty() {
             return false;
@@ -204,12 +206,12 @@ impl Answers {
     }
 }
 
-/// The run as one reply: all its datagrams have one receiver.
+/// The run as one reply, because all its datagrams have the same receiver.
 fn whole<'a>(batch: &'a Batch, run: &'a Run) -> Reply<'a> {
     Reply { name: batch.name(run.slot), control: &run.control, data: batch.data(run.slot) }
 }
 
-/// Sends a reply. Returns whether it is done with: `false` if it has to wait.
+/// Sends a reply. Returns `false` if it has to wait, and `true` if it was sent or refused.
 fn send(way: &mut Way, socket: &Socket, reply: Reply<'_>, space: &mut Workspace<'_>) -> bool {
     match way.send(socket, reply) {
         Ok(()) => socket.trace(true, reply, space),

@@ -1,17 +1,18 @@
-//! How many datagrams a receive asks for: as many as the load brings.
+//! How many datagrams a receive asks for: it follows the load.
 
-/// The longest row of lone receives: each of them that a burst begins with costs a system call.
+/// The longest series of receives for one datagram. When a burst begins, each of them costs a
+/// system call more.
 const LONE_MAX: u8 = 64;
 
 /// How many datagrams the next receive asks for.
 ///
-/// Asking for a second one that is not there costs a part of a system call, and a lone receive does
-/// not tell whether there was one. So it is tried now and then: the more rarely, the more often it
-/// was in vain.
+/// To ask for a second datagram that is not there costs a part of a system call, and a receive for
+/// one does not tell whether there is a second. So two are asked for now and then, and less often
+/// the more often there was only one.
 #[derive(Debug)]
 pub(super) struct BatchSize {
     next: usize,
-    /// How many lone receives there are before two datagrams are asked for, and how many are left.
+    /// How many receives ask for one before two are asked for, and how many of these are left.
     lone: u8,
     lone_left: u8,
 }
@@ -23,13 +24,13 @@ impl Default for BatchSize {
 }
 
 impl BatchSize {
-    /// How many to ask for, of at most `slots`.
+    /// How many datagrams to ask for, at most `slots`.
     pub(super) fn next(&self, slots: usize) -> usize {
         self.next.min(slots)
     }
 
-    /// `received` datagrams were there when `asked` were asked for: the next time twice as many if
-    /// that was all of them, half if it was mostly in vain.
+    /// Adapts after a receive: if all `asked` datagrams were there, it asks for twice as many next
+    /// time, and for half if few were there.
     pub(super) fn follow(&mut self, asked: usize, received: usize) {
         if received < asked {
             if received * 2 <= asked {
@@ -55,7 +56,7 @@ mod tests {
 
     const SLOTS: usize = 64;
 
-    /// How many datagrams each receive asks for while `waiting` are there each time.
+    /// How many datagrams each receive asks for if `waiting` are there each time.
     fn asked(batch_size: &mut BatchSize, waiting: usize, receives: usize) -> Vec<usize> {
         let one = |_| {
             let asked = batch_size.next(SLOTS);
@@ -82,7 +83,7 @@ mod tests {
         assert_eq!(asked(&mut batch_size, 20, 10)[3..], [32; 7]);
         let fewer = asked(&mut batch_size, 1, 10);
         assert_eq!(fewer[..6], [32, 16, 8, 4, 2, 1]);
-        // What found a second one recently is tried again at once.
+        // After a second datagram was found recently, two are asked for again at once.
         assert_eq!(asked(&mut batch_size, 2, 5).iter().max(), Some(&4));
     }
 }

@@ -1,6 +1,6 @@
-//! Replies that their receivers were not ready for: kept for a while, in order, and not for ever.
+//! Keeps replies for receivers that are not ready: in order, and for a limited time.
 //!
-//! What one user's clients leave unread must not take the room of the others', so a user may have
+//! What the clients of one user leave unread must not use up the room of others. So a user may have
 //! at most half of what nobody else has.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,8 +10,7 @@ use super::run::Reply;
 use crate::server::limits::Limits;
 use crate::sys::control::Received;
 
-/// What a kept reply needs beside its bytes: an estimate of this structure, the allocator and the
-/// queue.
+/// The overhead of a kept reply: an estimate of this structure, the allocator and the queue.
 const OVERHEAD: usize = 200;
 
 #[derive(Debug)]
@@ -25,19 +24,19 @@ struct KeptReply {
 struct Queue {
     uid: Option<u32>,
     replies: VecDeque<KeptReply>,
-    /// How long they may wait while their receiver takes none, and until when that is.
+    /// How long the replies may wait while the receiver accepts none, and when that time ends.
     age_max: Duration,
     expires: Instant,
 }
 
-/// The replies of one socket that wait.
+/// The waiting replies of one socket.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// By the name of the receiver. Who chooses many names makes no search longer.
+    /// By the receiver's name. Many names do not make the search slower.
     queues: HashMap<Box<[u8]>, Queue>,
-    /// The names, in the order in which they have their turn.
+    /// The names, in the order of their turns.
     order: VecDeque<Box<[u8]>>,
-    /// What each user has.
+    /// The bytes of each user.
     users: HashMap<Option<u32>, usize>,
     bytes: usize,
 }
@@ -45,12 +44,12 @@ pub(super) struct Kept {
 /// How many receivers are tried in one turn: each costs a system call.
 const TURN_RECEIVERS: usize = 128;
 
-/// What is due for a reply that waits.
+/// What to do with a waiting reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// It is tried again.
+    /// Try to send it again.
     Send,
-    /// Its receiver has taken nothing for too long, and it is dropped.
+    /// Drop it, because its receiver has accepted nothing for too long.
     Drop,
 }
 
@@ -59,17 +58,17 @@ impl Kept {
         self.bytes == 0
     }
 
-    /// Whether a reply to `name` waits, so that the next one has to wait behind it.
+    /// Whether a reply to `name` waits, so that the next one must wait too.
     pub(super) fn holds(&self, name: &[u8]) -> bool {
         !self.is_empty() && self.queues.get(name).is_some_and(|queue| !queue.replies.is_empty())
     }
 
-    /// Whether somebody's share is nearly used up: more may have to be dropped.
+    /// Whether a user's share is nearly used up, so that more may have to be dropped.
     pub(super) fn is_pressing(&self, limits: &Limits) -> bool {
         self.users.values().any(|&used| used > self.share_of(used, limits) / 4 * 3)
     }
 
-    /// What a user may have who has `used` of it.
+    /// The share of a user who has already `used` bytes.
     fn share_of(&self, used: usize, limits: &Limits) -> usize {
         limits.deferred_bytes_max.saturating_sub(self.bytes - used) / 2
     }
@@ -78,14 +77,14 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// Why it is dropped instead.
+    /// The reason for dropping it.
     pub(super) fn keep(&mut self, reply: Reply<'_>, limits: &Limits) -> Result<(), &'static str> {
         let Reply { name, control, data } = reply;
         let bytes = data.len() + OVERHEAD;
-        // The first ones may have come before the kernel told whose they are.
+        // The first replies may be older than the kernel's report of the user.
         let uid = self.queues.get(name).map_or(control.uid, |queue| queue.uid);
         let used = self.users.get(&uid).copied().unwrap_or_default();
-        // A lone one may be as long as any message.
+        // A single reply may be as long as any message.
         if self.bytes > 0 && used + bytes > self.share_of(used, limits) {
             return Err("too many replies wait already");
         }
@@ -109,9 +108,9 @@ impl Kept {
         Ok(())
     }
 
-    /// Has `step` deal with what waits for the receiver `only`, or for those who have a turn, and
-    /// lets go of each reply of which it says that it is done: sent, or refused. Returns whether any
-    /// is.
+    /// Calls `step` for the waiting replies of the receiver `only`, or of the receivers whose turn
+    /// it is. Removes each reply for which `step` returns that it is done (sent or refused).
+    /// Returns whether any was removed.
     pub(super) fn send(
         &mut self,
         only: Option<&[u8]>,
@@ -148,7 +147,7 @@ impl Kept {
             let reply = Reply { name, control, data };
             is_ready = is_ready && step(Due::Send, reply);
             if is_ready {
-                // It reads, however slowly.
+                // The receiver reads, even if slowly.
                 queue.expires = now + queue.age_max;
             } else if queue.expires > now {
                 break;
@@ -198,7 +197,7 @@ mod tests {
         assert!(!kept.send(None, now, step));
         assert_eq!(sent, b"24");
         assert!(kept.holds(b"a") && !kept.holds(b"b"));
-        // One of them again, whose user was not told before.
+        // The same receiver again, whose user the kernel did not report before.
         assert!(keep(&mut kept, None, b"a", b"5", &limits));
         let mut dropped = Vec::new();
         kept.send(None, now + limits.deferred_reply_age_max * 2, |due, reply| {
@@ -262,7 +261,7 @@ mod tests {
         };
         assert_eq!([fill(1, "a"), fill(1, "b"), fill(2, "c"), fill(3, "d")], [4, 0, 2, 1]);
         assert!(kept.is_pressing(&limits));
-        // A lone reply may be of any size, and takes the room of all others for as long as it waits.
+        // A single reply may be of any size. While it waits, it uses the room of all others.
         let mut kept = Kept::default();
         assert!(keep(&mut kept, Some(1), b"a", &[0; 9000], &limits));
         assert!(!keep(&mut kept, Some(2), b"b", b"", &limits));

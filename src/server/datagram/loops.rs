@@ -1,15 +1,16 @@
-//! Datagrams that must not be answered, because the answer would be answered in turn, for ever.
+//! Finds datagrams that must not be answered, because the reply would be answered in turn for ever.
 //!
-//! A sender that chooses or forges its address can set two echo servers on each other, or one on
-//! itself: CERT advisory CA-1996-01, and RFC 862's silence about it. Three rules:
+//! A sender that chooses or forges its address can make two echo servers answer each other, or one
+//! server answer itself: CERT advisory CA-1996-01. RFC 862 does not mention it. There are three
+//! rules:
 //!
-//! - What comes from this very socket, or from a service that answers whatever it gets, is not
-//!   answered.
-//! - Each reply may take one hop less than the datagram that it answers, as if a router had passed
-//!   it on. So whatever goes in circles between servers like this one ends, however many they are.
-//! - Another kind of echo server starts with a new hop limit. It is known by what it sends: the very same
-//!   bytes, thousands of times a second; from the port of a service for a second, and from one that
-//!   could be a client's for longer than clients do.
+//! - A datagram from this socket itself, or from a service that answers everything, is not
+//! answered.
+//! - A reply has a hop limit one lower than the datagram that it answers, as if a router had
+//! forwarded it. So a datagram that circles between any number of servers like this one ends.
+//! - Other echo servers start with a new hop limit. They are recognised because they send the same
+//! bytes thousands of times a second: for a second from the port of a service, and for longer than
+//! clients do from a port that a client could have.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -25,42 +26,42 @@ use crate::server::peer::Peer;
 use crate::sys::control::{HopLimit, PacketInfo};
 use crate::sys::option;
 
-/// The small services that answer whatever they get: echo (RFC 862), daytime (RFC 867), qotd
-/// (RFC 865), chargen (RFC 864), time (RFC 868). No client sends from their ports.
+/// The small services that answer everything: echo (RFC 862), daytime (RFC 867), qotd (RFC 865),
+/// chargen (RFC 864), time (RFC 868). No client sends from their ports.
 const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
-/// The first port that Linux gives to clients that ask for none (ip(7), `ip_local_port_range`).
+/// The first port that Linux gives to clients without a chosen port (ip(7), `ip_local_port_range`).
 const FIRST_CLIENT_PORT: u16 = 32_768;
 
-/// This many datagrams from the port of a service, or from one that could be a client's, at this
-/// rate or faster, with the same bytes among them again and again, come from a server.
+/// The sender is a server after this many datagrams, from the port of a service or from a port that
+/// a client could have, if they come at this rate or faster and repeat the same bytes.
 const REPEATS_OF_SERVICE: u32 = 4096;
 const REPEATS_OF_CLIENT: u32 = 1 << 24;
 const REPEATS_PER_SECOND: u32 = 4096;
-/// One of this many datagrams from a port that could be a client's is looked at, and stands for
-/// all.
+/// From a port that a client could have, only one of this many datagrams is examined and counts for
+/// all of them.
 const SAMPLE: u32 = 64;
-/// How often the same bytes have come back among them.
+/// How often the same bytes must return among the examined datagrams.
 const RETURNS: u32 = 4;
-/// How many datagrams are not answered then: more than wait in two sockets' buffers, so that all
-/// that goes in circles is gone.
+/// How many datagrams of a recognised server are not answered: more than two socket buffers hold,
+/// so that no circling datagram is left.
 const SILENCE: u32 = 1024;
-/// For how long each datagram is looked at then.
+/// For how long each datagram is examined after that.
 const WATCHFUL_TIME: Duration = Duration::from_secs(1);
 /// How many senders are remembered.
 const SENDERS: usize = 64;
 
-/// What tells loops from clients on one socket.
+/// Distinguishes loops from clients on one socket.
 #[derive(Debug)]
 pub(super) struct Loops {
     local: Option<SocketAddr>,
-    /// How many hops a datagram of this socket may take: for IPv4 and for IPv6.
+    /// The socket's own hop limits for IPv4 and IPv6.
     hops: [u8; 2],
     hasher: RandomState,
-    /// Made with the first datagram that is looked at.
+    /// Allocated when the first datagram is examined.
     senders: Vec<Sender>,
-    /// How many datagrams from clients' ports there were.
+    /// How many datagrams came from client ports.
     passed: u32,
-    /// Until when each of them is looked at, because somebody is not answered.
+    /// Until when each of these is examined, because a sender was recognised as a server.
     watchful_until: Option<Instant>,
 }
 
@@ -69,11 +70,11 @@ pub(super) struct Loops {
 struct Sender {
     peer: u64,
     content: u64,
-    /// Datagrams since the content was first seen, and how often it has come back.
+    /// Datagrams since this content was first seen, and how often the content has returned.
     count: u32,
     returns: u32,
     since: Option<Instant>,
-    /// How many are still not answered.
+    /// How many more datagrams are not answered.
     silence: u32,
 }
 
@@ -103,11 +104,11 @@ impl Loops {
         }
     }
 
-    /// How many hops the reply may take: none is said where the socket's own number is less.
+    /// The hop limit of the reply; `None` if the socket's own limit is not higher.
     ///
     /// # Errors
     ///
-    /// Why there is no reply.
+    /// The reason why there is no reply.
     pub(super) fn reply_hops(
         &self,
         received: Option<HopLimit>,
@@ -125,11 +126,11 @@ impl Loops {
         }
     }
 
-    /// Why `count` datagrams, of which `first` would be the answer to the first, are not answered;
-    /// `None` if they are.
+    /// Why `count` datagrams are not answered; `None` if they are. `first` is the reply to the
+    /// first one.
     pub(super) fn refusal(&mut self, first: Reply<'_>, count: u32) -> Option<Refusal> {
         let name = first.name;
-        // The port is what decides in most cases, and the hot path looks at nothing else.
+        // The port decides in most cases, so the hot path reads only the port.
         let port = u16::from_be_bytes(name.get(2..4)?.try_into().ok()?);
         let could_be_client = port >= FIRST_CLIENT_PORT;
         let is_own_port = self.local.is_some_and(|local| local.port() == port);
@@ -163,7 +164,7 @@ impl Loops {
         Some(Refusal::new(false, why))
     }
 
-    /// Whether each datagram is looked at.
+    /// Whether each datagram is examined.
     fn is_watchful(&mut self) -> bool {
         let Some(until) = self.watchful_until else { return false };
         let is_watchful = Instant::now() < until;
@@ -173,8 +174,8 @@ impl Loops {
         is_watchful
     }
 
-    /// A socket that is bound to the wildcard has every local address. Those of the loopback
-    /// interface are known; of others the one that the datagram was sent to.
+    /// Whether `peer` is this socket. A socket bound to the wildcard has every local address: the
+    /// known ones are those of the loopback interface and the destination of the datagram.
     fn is_ourselves(&self, peer: SocketAddr, packet_info: Option<PacketInfo>) -> bool {
         let Some(local) = self.local else { return false };
         let ip = peer.ip().to_canonical();
@@ -188,7 +189,7 @@ impl Loops {
             && (ip == destination.to_canonical() || (has_every_address && ip.is_loopback()))
     }
 
-    /// Whether the sender repeats itself as only a machine does that echoes what it gets.
+    /// Whether the sender repeats itself as only an echo server does.
     fn repeats(&mut self, first: Reply<'_>, count: u32, most: u32) -> bool {
         if self.senders.is_empty() {
             self.senders.resize(SENDERS, Sender::default());
@@ -231,8 +232,8 @@ impl Sender {
     }
 }
 
-/// The first and the last bytes: what goes in circles has the same ones each time, and what a client
-/// sends to be measured has a number or a time at one of its ends.
+/// The first and the last bytes. They are the same each time in a loop, while a client that
+/// measures puts a number or a time at one of the ends.
 fn ends(data: &[u8]) -> (&[u8], &[u8]) {
     const LEN: usize = 32;
     (&data[..data.len().min(LEN)], &data[data.len().saturating_sub(LEN)..])
@@ -269,7 +270,8 @@ mod tests {
             ([127, 0, 0, 2], 3000, to([127, 0, 0, 2]), wildcard, true),
             ([127, 0, 0, 1], 3000, to([127, 0, 0, 2]), wildcard, true),
             ([10, 0, 0, 1], 3000, to([10, 0, 0, 1]), wildcard, true),
-            // Another machine's; if it is another address of this one, the hops end it.
+            // Another machine's address. If it is another address of this machine, the hop limit
+            // ends the loop.
             ([10, 0, 0, 1], 3000, to([10, 0, 0, 2]), wildcard, false),
             ([10, 0, 0, 1], 7, None, local, true),
             ([10, 0, 0, 1], 19, None, local, true),
@@ -302,7 +304,7 @@ mod tests {
         }
     }
 
-    /// Counts how many of `count` datagrams that `content` makes are refused.
+    /// How many of `count` datagrams with the bytes of `content` are refused.
     fn refused(port: u16, count: u32, content: impl Fn(u32) -> Vec<u8>) -> u32 {
         let mut loops = loops("127.0.0.1:3000");
         let name = inet([127, 0, 0, 1], port);
@@ -318,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_server_that_echoes_our_replies_is_left_alone() {
-        // One datagram, and several, that go in circles.
+        // One circling datagram, and several.
         for different in [1, 2, 100, 400] {
             let circle = |index: u32| (index % different).to_be_bytes().to_vec();
             assert!(refused(5000, REPEATS_OF_SERVICE + SILENCE, circle) >= SILENCE, "{different}");
@@ -332,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_client_is_answered_whatever_it_sends() {
-        // From a client's port: the same bytes, again and again. From a service's: numbered ones.
+        // From a client port: the same bytes all the time. From a service port: numbered ones.
         assert_eq!(refused(40_000, 100_000, |_| b"hello".to_vec()), 0);
         assert_eq!(refused(5000, 100_000, |index| index.to_be_bytes().to_vec()), 0);
     }

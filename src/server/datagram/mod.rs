@@ -1,4 +1,5 @@
-//! One datagram socket: each datagram goes back to its sender, whole, from where it was sent to.
+//! One datagram socket. Each datagram is echoed whole to its sender, from the address that it was
+//! sent to.
 
 mod answers;
 mod batch_size;
@@ -30,9 +31,9 @@ use crate::backoff::Backoff;
 use crate::error::{Context, Result};
 use crate::sys::message::Batch;
 
-/// After this many failed receives in a row the socket is left alone for a while.
+/// After this many failed receives in a row, the socket pauses.
 const FAILURES_MAX: u32 = 8;
-/// How many queued errors are discarded before the others have their turn.
+/// How many queued errors are discarded in one turn.
 const ERRORS_MAX: usize = 64;
 
 /// A datagram socket, or SCTP's one-to-many kind.
@@ -43,21 +44,20 @@ pub(super) struct Datagram {
     batch_size: BatchSize,
     /// How many receives in a row have failed.
     failures: u32,
-    /// Whether only time can tell when there is something to do: the timer ends it.
+    /// Whether the socket waits only for a time.
     rests: bool,
-    /// When to try again what could not be received or sent, or told to the poller.
+    /// When to retry what could not be received, sent or registered.
     retry: Backoff,
     patience: Patience,
     is_draining: bool,
 }
 
 impl Datagram {
-    /// Prepares the socket and waits for its datagrams. To the names in `never_answered` nothing is
-    /// sent.
+    /// Prepares the socket and registers it. It never answers the names in `never_answered`.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell what a safe reply needs, and those of epoll_ctl(2).
+    /// The kernel does not report what a safe reply needs; and those of epoll_ctl(2).
     pub(super) fn new(
         socket: ServedSocket,
         registration: Registration,
@@ -90,21 +90,20 @@ impl Datagram {
         self.answers.are_kept()
     }
 
-    /// When it has something to do again.
+    /// When it has work again.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.retry.due()
     }
 
-    /// Whether the network is slower than we are: the socket's own buffer is full. A unix socket
-    /// keeps replies because a receiver is not ready, and only time tells when it is.
+    /// Whether the socket's own send buffer is full, because the network is slower than the server.
+    /// A unix socket keeps replies because a receiver is not ready, and no event tells when it is.
     fn waits_to_send(&self) -> bool {
         self.answers.socket.is_ip() && self.is_behind()
     }
 
-    /// What the event loop is to wait for: it follows from what there is to do, and from nothing
-    /// that was said before.
+    /// What to wait for. It follows only from the present state.
     fn interest(&self) -> Interest {
-        // What waits in the socket at a shutdown is for the next one who is activated.
+        // At a shutdown, unread datagrams are left for the next activation.
         if self.is_draining || self.rests || self.patience.waits() {
             Interest::Nothing
         } else if self.waits_to_send() {
@@ -119,7 +118,7 @@ impl Datagram {
         self.registration.tell(&space.poller, self.answers.socket.as_fd(), interest)
     }
 
-    /// Waits for what it needs next: an event, or the next try of what could not be done.
+    /// Registers what the socket needs next: an event, or a retry.
     pub(super) fn wait(&mut self, space: &Workspace<'_>) {
         let told = self.tell(space);
         if let Err(error) = &told {
@@ -133,10 +132,11 @@ impl Datagram {
         }
     }
 
-    /// Receives one batch and sends the replies. `has_error` tells of `EPOLLERR`.
+    /// Receives one batch and sends the replies. `has_error` means `EPOLLERR`.
     pub(super) fn turn(&mut self, batch: &mut Batch, has_error: bool, space: &mut Workspace<'_>) {
         if self.waits_to_send() {
-            // It is writable; if it takes nothing yet, it is not room in the socket that is missing.
+            // The socket is writable. If it still accepts nothing, its send buffer is not the
+            // cause.
             self.rests |= !self.answers.send_kept(None, space);
         }
         if self.interest() != Interest::Readable {
@@ -161,7 +161,7 @@ impl Datagram {
         self.consider_a_pause(space);
     }
 
-    /// What failed is tried again, if it is time. Returns whether it was.
+    /// Retries what failed, if it is time. Returns whether it was.
     pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) -> bool {
         let is_due = self.retry.take(now);
         if is_due {
@@ -174,30 +174,31 @@ impl Datagram {
         is_due
     }
 
-    /// Closes what was not used since the last call. Returns whether anything is still open.
+    /// Closes descriptors that were not used since the last call. Returns whether any is still
+    /// open.
     pub(super) fn release_if_unused(&mut self) -> bool {
         self.answers.release_if_unused()
     }
 
-    /// Whether anything is held open that has to be closed if it is not used.
+    /// Whether descriptors are cached that must be closed when they are not used.
     pub(super) fn holds_files(&self) -> bool {
         self.answers.hold_files()
     }
 
-    /// From now on nothing is received; what is kept is still sent.
+    /// Stops receiving. Kept replies are still sent.
     pub(super) fn begin_to_drain(&mut self) {
         self.is_draining = true;
     }
 
-    /// A sender that is slower in taking its replies than we are in making them is given a moment
-    /// before some of them have to be dropped.
+    /// Pauses for a sender that reads its replies more slowly than the server makes them, before
+    /// replies have to be dropped.
     fn consider_a_pause(&mut self, space: &Workspace<'_>) {
         let is_pressed = self.is_behind() && self.answers.are_pressing(space.limits);
         self.patience.consider(is_pressed, space.limits);
     }
 
-    /// Empties the error queue of a socket that was handed over with one (ip(7), `IP_RECVERR`):
-    /// nobody else reads it, and `EPOLLERR` stays until it is empty.
+    /// Empties the error queue of a socket that was inherited with `IP_RECVERR` (ip(7)). Otherwise
+    /// `EPOLLERR` would stay set.
     fn discard_errors(&self) {
         let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
         for _ in 0..ERRORS_MAX {

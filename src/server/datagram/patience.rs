@@ -1,17 +1,17 @@
-//! Receiving nothing for a moment, so that a sender who reads can take what waits for it: its next
-//! datagrams wait in the kernel meanwhile, and so do everybody else's.
+//! Stops receiving for a moment, so that a sender can read its waiting replies. Meanwhile its next
+//! datagrams, and those of all other senders, wait in the kernel.
 
 use std::time::Instant;
 
 use crate::server::limits::Limits;
 
-/// Whether a pause is made, and whether the next one may be a long one.
+/// Whether there is a pause, and whether the next one may be long.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    /// When the pause began and when it ends at the latest; the next one begins only after what was
-    /// waited for has happened.
+    /// The start and the latest end of the pause. The next pause begins only after this one has
+    /// helped.
     pause: Option<(Instant, Instant)>,
-    /// A long pause, which makes all others wait, is rare.
+    /// A long pause is rare, because it makes all other senders wait.
     no_long_one_before: Option<Instant>,
 }
 
@@ -21,7 +21,7 @@ impl Patience {
         self.pause.is_some_and(|(_, ends)| Instant::now() < ends)
     }
 
-    /// Begins a pause if somebody `is_pressed` to take replies, and ends it if nobody is any more.
+    /// Begins a pause if a user `is_pressed` to read replies, and ends it if none is any more.
     pub(super) fn consider(&mut self, is_pressed: bool, limits: &Limits) {
         let short = limits.deferred_pause_max / 10;
         match self.pause {
@@ -62,14 +62,14 @@ mod tests {
         let mut patience = Patience::default();
         patience.consider(false, &limits);
         assert!(!patience.waits());
-        // A sender who reads: any number of pauses, each of which could be a long one.
+        // A sender that reads: any number of pauses may be long.
         for _ in 0..100 {
             assert_eq!(longest(&mut patience, &limits), limits.deferred_pause_max);
             assert!(patience.waits());
             patience.consider(false, &limits);
             assert!(!patience.waits());
         }
-        // One who does not read, or slowly.
+        // A sender that does not read, or reads slowly.
         let began = Instant::now();
         patience.pause = Some((began - limits.deferred_pause_max, began));
         patience.consider(true, &limits);

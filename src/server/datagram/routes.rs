@@ -1,13 +1,13 @@
-//! How a reply reaches the sender of a unix datagram, and nobody else.
+//! Finds the socket of the sender of a unix datagram, and no other socket, for the reply.
 //!
-//! A sender tells its name, and a path is no identity: its owner may have made it a link to another
-//! socket since, or have bound it where it means something else, such as in a mount namespace of its
-//! own. An echo to it would reach a third party with our credentials. So the path is
-//! opened, what it leads to must be a socket that belongs to the very user who sent the datagram,
-//! and the reply goes through that descriptor: nothing can be put in its place in between.
+//! A datagram has the name of its sender, and a path is not an identity. Its owner may have
+//! replaced it by a link to another socket, or have bound it where the path means something else,
+//! such as in another mount namespace. Then the echo would reach a third party with our
+//! credentials. So the path is opened, it must lead to a socket of the user who sent the datagram,
+//! and the reply goes through that descriptor, which nobody can exchange.
 //!
-//! An abstract name belongs to its holder, but each network namespace has its own: a socket with a
-//! path is reached from all of them.
+//! An abstract name belongs to its holder. But each network namespace has its own names, and a
+//! socket with a path can be reached from all of them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,18 +25,18 @@ use crate::address::{self, UnixName};
 use crate::server::peer::Peer;
 use crate::sys::descriptor;
 
-/// How many senders' sockets are held open, so that a reply costs one call.
+/// How many senders' sockets are kept open, so that a reply needs only one system call.
 const OPEN_MAX: usize = 64;
 
 /// The senders of one socket.
 #[derive(Debug)]
 pub(super) struct Routes {
     /// Names that are never answered: those of this process's own sockets, and others that must not
-    /// hear an echo.
+    /// get an echo.
     forbidden: Vec<UnixName>,
-    /// Whether our own name is abstract, so that all senders are in our network namespace.
+    /// Whether the socket's own name is abstract, so that all senders are in our network namespace.
     is_abstract: bool,
-    /// The one user who may send to our socket, if its file says so.
+    /// The only user who may send to the socket, if the mode of its file restricts it.
     only_sender: Option<u32>,
     /// The user that this process runs as.
     own_uid: u32,
@@ -44,27 +44,28 @@ pub(super) struct Routes {
     open: HashMap<Box<[u8]>, Route>,
 }
 
-/// The way to one sender.
+/// The socket of one sender.
 #[derive(Debug)]
 struct Route {
     uid: Option<u32>,
     address: Rc<Address>,
-    /// Whether it was used since [`Routes::release_if_unused`].
+    /// Whether it was used since the last [`Routes::release_if_unused`].
     was_used: bool,
 }
 
-/// Where a reply goes. It holds what it leads to open: the kernel reuses the number of a descriptor
-/// as soon as it is closed.
+/// Where a reply goes. It keeps the descriptor open, because the kernel reuses the number of a
+/// closed descriptor.
 #[derive(Debug)]
 pub(super) struct Address {
-    /// The `sockaddr`: the sender's name, or the path in /proc of the descriptor below.
+    /// The `sockaddr`: the sender's name, or the path of the descriptor below in /proc.
     pub(super) sockaddr: Box<[u8]>,
     file: Option<OwnedFd>,
 }
 
 impl Address {
-    /// Whether the socket has lost its path: its owner may be gone, or have bound the path again while
-    /// another process still holds the old socket, such as a child between fork(2) and execve(2).
+    /// Whether the socket has lost its path. Its owner may be gone, or have bound the path again
+    /// while another process still has the old socket, such as a child between fork(2) and
+    /// execve(2).
     fn is_unlinked(&self) -> bool {
         let links = |file| rustix::fs::fstat(file).map_or(0, |stat| stat.st_nlink);
         self.file.as_ref().is_some_and(|file| links(file) == 0)
@@ -72,7 +73,7 @@ impl Address {
 }
 
 impl Routes {
-    /// For the socket of this `kind`; `forbidden` are the names that are never answered.
+    /// For a socket of this `kind`. `forbidden` are the names that are never answered.
     pub(super) fn new(kind: &SocketKind, forbidden: &[UnixName]) -> Self {
         let name = match &kind.local {
             Some(address::Address::Unix(_, name)) => Some(name),
@@ -87,8 +88,8 @@ impl Routes {
         }
     }
 
-    /// Where to reach the sender with the `sockaddr` in `name`, who is the user `uid` if the kernel
-    /// told.
+    /// The address of the sender with the `sockaddr` in `name` and, if the kernel reported it, the
+    /// user `uid`.
     ///
     /// # Errors
     ///
@@ -109,13 +110,13 @@ impl Routes {
         Ok(address)
     }
 
-    /// The socket that a way leads to is gone; the sender may have made another one.
+    /// Forgets a socket that is gone; the sender may have made another one.
     pub(super) fn forget(&mut self, name: &[u8]) {
         self.open.remove(name);
     }
 
-    /// Closes what was not used since the last call: it would keep file systems busy. Returns
-    /// whether anything is left.
+    /// Closes descriptors that were not used since the last call, because they would keep file
+    /// systems busy. Returns whether any is left.
     pub(super) fn release_if_unused(&mut self) -> bool {
         self.open.retain(|_, route| std::mem::take(&mut route.was_used));
         !self.open.is_empty()
@@ -143,7 +144,7 @@ impl Routes {
             UnixName::Path(path) => {
                 let file = match open_path(path) {
                     Err(Errno::MFILE | Errno::NFILE) => {
-                        // Some of those that are held open may be of no use any more.
+                        // Some cached descriptors may not be needed any more.
                         self.open.clear();
                         open_path(path)
                     }
@@ -185,7 +186,7 @@ impl Routes {
                 "user {sender} sent it, but the sender's path leads to a socket of user {owner}"
             )));
         }
-        // A hard link, or a link of the same user's: another path to the same file.
+        // A hard link, or a link of the same user: another path to the same file.
         let is_forbidden = self.forbidden.iter().any(|name| match name {
             UnixName::Path(path) => rustix::fs::stat(path).is_ok_and(|own| is_same(&own, &stat)),
             UnixName::Abstract(_) => false,
@@ -200,8 +201,8 @@ impl Routes {
     }
 }
 
-/// The one user, beside root, who may send to the socket with this name: the owner of its file, where
-/// nobody else may write to that (unix(7)), or of a folder that lets nobody else in.
+/// The only user, except root, who may send to the socket with this name: the owner of its file if
+/// nobody else may write to the file (unix(7)), or of a directory that nobody else may search.
 fn only_sender(name: &UnixName) -> Option<u32> {
     let UnixName::Path(path) = name else { return None };
     let owner_if_without = |path: &Path, others: Mode| {
@@ -215,44 +216,45 @@ fn only_sender(name: &UnixName) -> Option<u32> {
     may_send().or_else(|| folders().find_map(may_enter))
 }
 
-/// Whether the kernel has chosen the name (unix(7), autobind): five digits that no service is found
-/// by, and that belong to another client soon.
+/// Whether the kernel has chosen the name (unix(7), autobind). Its five digits belong to no
+/// service, and soon to another client.
 fn is_autobound(name: &[u8]) -> bool {
     name.len() == 5 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Opens what a sender's path leads to, but only to name it.
+/// Opens the file at a sender's path with `O_PATH`.
 ///
-/// A socket that somebody holds is in the kernel's cache of names. So nothing is waited for, such as
-/// a disk, an automounter or another user's file system (openat2(2), `RESOLVE_CACHED`).
+/// The name of a socket that is in use is in the kernel's cache. So the server need not wait for a
+/// disk, an automounter or another user's file system (openat2(2), `RESOLVE_CACHED`).
 fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
-    // The last part is the socket itself: who binds a path makes it.
+    // The last part is the socket itself, which whoever binds the path creates. So it is never a
+    // link.
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
     let mut tries = 0;
     loop {
         tries += 1;
         match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
-            // A kernel before 5.12, or a sandbox that does not know the call.
+            // A kernel before 5.12, or a sandbox without the system call.
             Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
                 return rustix::fs::openat(CWD, path, flags, Mode::empty());
             }
-            // Somebody renames a folder above it just now; or nothing of it is in the cache.
+            // A directory of the path is being renamed, or the path is not in the cache.
             Err(Errno::AGAIN | Errno::INTR) if tries < TRIES_MAX => {}
             file => return file,
         }
     }
 }
 
-/// How often a path is tried in a row.
+/// How often the path is tried in a row.
 const TRIES_MAX: u32 = 4;
 
-/// It cannot be answered, and the administrator should know.
+/// A refusal that the administrator should know of.
 fn told(why: impl Into<Cow<'static, str>>) -> Unsent {
     Unsent::Refused(Refusal::new(true, why))
 }
 
-/// It cannot be answered, as happens every day.
+/// A refusal that happens in normal operation.
 fn untold(why: impl Into<Cow<'static, str>>) -> Unsent {
     Unsent::Refused(Refusal::new(false, why))
 }
@@ -272,7 +274,7 @@ fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// The `sockaddr` of a file that is open: proc(5), /proc/self/fd.
+/// The `sockaddr` of an open file: proc(5), /proc/self/fd.
 fn descriptor_sockaddr(file: &OwnedFd) -> Box<[u8]> {
     let family = (libc::AF_UNIX as u16).to_ne_bytes();
     [&family[..], descriptor::path_in_proc(file).as_bytes(), b"\0"].concat().into()

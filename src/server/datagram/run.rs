@@ -1,4 +1,4 @@
-//! Runs: datagrams that one send answers, and what the kernel joined into one.
+//! Runs: datagrams that one send answers, and datagrams that the kernel joined.
 
 use std::net::Ipv6Addr;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use crate::sys::message::Batch;
 
 /// The most datagrams that Linux sends as one with `UDP_SEGMENT`: `UDP_MAX_SEGMENTS`.
 const SEGMENTS_MAX: usize = 64;
-/// The most bytes of one such send: what fits an IPv4 packet with its headers.
+/// The most bytes of one such send: the largest UDP payload of an IPv4 packet.
 const SEGMENTED_BYTES_MAX: usize = 65_507;
 /// The longest datagram of a run of several.
 const SEGMENT_MAX: usize = 32_767;
@@ -18,25 +18,25 @@ const SEGMENT_MAX: usize = 32_767;
 pub(super) struct Run {
     pub(super) slot: usize,
     pub(super) count: usize,
-    /// What the kernel told of each of them, with the size of the segments that one send is split
-    /// into.
+    /// What the kernel reported for each of them, with the segment size into which one send is
+    /// split.
     pub(super) control: Received,
 }
 
-/// One datagram as it is sent back.
+/// One datagram to send back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reply<'a> {
     /// The `sockaddr` of the sender.
     pub(super) name: &'a [u8],
-    /// What the kernel told of the datagram.
+    /// What the kernel reported for the datagram.
     pub(super) control: &'a Received,
     pub(super) data: &'a [u8],
 }
 
 impl Run {
-    /// The datagrams from `slot` on that one send can answer: of one sender and one size, but for
-    /// the last, which may be shorter. They are several only of those that `batch` has received,
-    /// `count` in all, and if the kernel `has_segments`.
+    /// The datagrams from `slot` on that one send can answer. They have the same sender and size;
+    /// only the last one may be shorter. There can be several only if the kernel `has_segments`.
+    /// `batch` has received `count` datagrams.
     pub(super) fn at(batch: &Batch, slot: usize, count: usize, has_segments: bool) -> Self {
         let received = received(batch, slot);
         let size = batch.data(slot).len();
@@ -73,12 +73,12 @@ impl Run {
         self.slots().map(|slot| self.split(batch.data(slot)).count()).sum()
     }
 
-    /// The first of them.
+    /// The bytes of the first datagram.
     pub(super) fn first<'a>(&self, batch: &'a Batch) -> &'a [u8] {
         self.split(batch.data(self.slot)).next().unwrap_or_default()
     }
 
-    /// How many bytes they have.
+    /// How many bytes they have together.
     pub(super) fn bytes(&self, batch: &Batch) -> usize {
         self.slots().map(|slot| batch.data(slot).len()).sum()
     }
@@ -87,20 +87,20 @@ impl Run {
         self.slot..self.slot + self.count
     }
 
-    /// The replies to its datagrams, each by itself.
+    /// The replies to its datagrams, one for each.
     pub(super) fn replies<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Reply<'a>> {
         let (name, control) = (batch.name(self.slot), &self.control);
         let all = self.slots().flat_map(move |slot| self.split(batch.data(slot)));
         all.map(move |data| Reply { name, control, data })
     }
 
-    /// The datagrams in a slot: one, or as many as the kernel joined.
+    /// The datagrams in a slot: one, or several that the kernel joined.
     fn split<'a>(&self, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let size = match self.control.segment_size {
             Some(size) if self.count == 1 => usize::from(size),
             _ => data.len(),
         };
-        // An empty datagram is one chunk too.
+        // An empty datagram counts too.
         let empty = data.is_empty().then_some(data);
         empty.into_iter().chain(data.chunks(size.max(1)))
     }
@@ -109,10 +109,11 @@ impl Run {
 fn received(batch: &Batch, slot: usize) -> Received {
     let mut received = control::parse(batch.control(slot));
     let size = batch.data(slot).len();
-    // A lone datagram may be reported as a run of one.
+    // The kernel may report a single datagram as a run of one.
     received.segment_size = received.segment_size.filter(|&segment| usize::from(segment) < size);
     if let Some(PacketInfo::V6(ip, interface)) = &mut received.packet_info {
-        // A reply cannot come from a group; and only a link-local address needs its link.
+        // The source of a reply cannot be a multicast address, and only a link-local address needs
+        // its interface.
         if ip.is_multicast() {
             *ip = Ipv6Addr::UNSPECIFIED;
         } else if !ip.is_unicast_link_local() {

@@ -1,8 +1,8 @@
-//! An inherited datagram socket: what the kernel is asked to tell of each datagram, and what the log
-//! says of it.
+//! An inherited datagram socket: the options that make the kernel report more about each datagram,
+//! and the log messages.
 //!
-//! Options are given back as they were found: what is set on an inherited socket is set on the
-//! service manager's duplicate too, and the next one to read from it may not expect it.
+//! The options are restored at the end. The service manager's duplicate has the same options, and
+//! the next process that reads from it may not expect ours.
 
 use std::cell::Cell;
 use std::io;
@@ -18,7 +18,7 @@ use crate::server::workspace::Workspace;
 use crate::sys::control::{SOL_UDP, UDP_GRO};
 use crate::sys::option;
 
-/// An inherited socket with options of ours.
+/// An inherited socket with our options.
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
@@ -28,19 +28,19 @@ pub(super) struct Socket {
     found: Vec<(i32, i32, i32)>,
     /// Whether the kernel joins and splits runs of datagrams: `UDP_GRO` and `UDP_SEGMENT`.
     pub(super) has_segments: bool,
-    /// Whether the log has it that there are datagrams that are not answered.
+    /// Whether it was logged that some datagrams are not answered.
     has_told: Cell<bool>,
 }
 
 impl Socket {
-    /// Asks for what replies need: the local address of each datagram where the socket is bound to
-    /// the wildcard, how many hops it has left, the user who sent it over a unix socket, and joined
+    /// Sets the options that replies need: the local address of each datagram if the socket is
+    /// bound to the wildcard, its hop limit, the user who sent it over a unix socket, and joined
     /// datagrams for UDP.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell the local address, or the user: replies would come from the
-    /// wrong address, or go to the wrong one.
+    /// The kernel does not report the local address or the user: then replies would have a wrong
+    /// source address, or go to a wrong receiver.
     pub(super) fn prepare(socket: ServedSocket) -> Result<Self> {
         let ServedSocket { fd, source, kind, .. } = socket;
         let (found, has_told) = (Vec::new(), Cell::new(false));
@@ -54,7 +54,7 @@ impl Socket {
             }
             _ => {}
         }
-        // A kernel before 5.0 has none of it and serves one by one.
+        // A kernel before 5.0 does not have it: each datagram is then sent alone.
         let is_udp = socket.kind.protocol == Some(socket2::Protocol::UDP);
         socket.has_segments = is_udp && socket.set(SOL_UDP, UDP_GRO).is_ok();
         Ok(socket)
@@ -69,8 +69,8 @@ impl Socket {
             };
             self.set(level, name).context("ask for the local address of each datagram")?;
         }
-        // A socket for both families has the options of both. Where one cannot be set, what it
-        // guards against is not guarded against.
+        // A socket for both families has the options of both. Without one of them, the protection
+        // against loops is missing for that family.
         if self.kind.v6only != Some(true) {
             let _ = self.set(libc::IPPROTO_IP, libc::IP_RECVTTL);
         }
@@ -81,7 +81,8 @@ impl Socket {
     }
 
     fn set(&mut self, level: i32, name: i32) -> io::Result<()> {
-        // UDP_GRO cannot be asked for before Linux 5.13 (udp_lib_getsockopt); it was off.
+        // Before Linux 5.13, getsockopt(2) does not know UDP_GRO (udp_lib_getsockopt). It was off
+        // then.
         let found = option::get(self.as_fd(), level, name).unwrap_or(0);
         if found == 0 {
             option::set(self.as_fd(), level, name, 1)?;
@@ -102,7 +103,7 @@ impl Socket {
         self.kind.role == Role::Connected
     }
 
-    /// Writes a datagram that was received or sent to the debug log.
+    /// Writes a received or sent datagram to the debug log.
     pub(super) fn trace(&self, is_sent: bool, reply: Reply<'_>, space: &Workspace<'_>) {
         if space.traces() {
             let (verb, preposition) = if is_sent { ("send", "to") } else { ("recv", "from") };
@@ -112,7 +113,7 @@ impl Socket {
         }
     }
 
-    /// Counts `count` datagrams from the `sockaddr` in `name` that are not answered, and says why.
+    /// Counts `count` datagrams from the `sockaddr` in `name` that are not answered, and logs why.
     pub(super) fn refuse(
         &self,
         name: &[u8],
@@ -136,7 +137,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         for &(level, name, found) in &self.found {
-            // It was set before, so it can be set back; if not, there is nobody left to tell.
+            // It was set before, so it can be restored; an error could not be reported to anybody.
             let _ = option::set(self.fd.as_fd(), level, name, found);
         }
     }

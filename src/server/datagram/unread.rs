@@ -1,9 +1,9 @@
-//! How much of a unix datagram socket's send buffer each user's clients hold by not reading.
+//! How much of a unix datagram socket's send buffer the clients of each user hold by not reading.
 //!
-//! What a client has not read yet is charged to the send buffer of the socket that sent it, and that
-//! is one for all (unix(7); `sock_alloc_send_pskb` of Linux). So a client that asks and never reads
-//! could take the answers of all the others. The kernel tells how much is unread in all, but not by
-//! whom: it is accounted for by user, because one user can make any number of names.
+//! Unread datagrams are charged to the send buffer of the socket that sent them, and all clients
+//! share that buffer (unix(7); `sock_alloc_send_pskb` of Linux). So a client that never reads could
+//! block the replies to all others. The kernel reports only how much is unread in total. It is
+//! accounted for by user, because one user can have any number of names.
 
 use std::os::fd::BorrowedFd;
 
@@ -11,30 +11,30 @@ use rustix::net::sockopt;
 
 use crate::sys::option;
 
-/// What is unread, by user.
+/// The unread bytes by user.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     accounts: Vec<(Option<u32>, usize)>,
     total: usize,
-    /// The size of the send buffer, once it was asked for.
+    /// The size of the send buffer, once it is known.
     buffer: usize,
 }
 
 impl Unread {
-    /// Whether `uid` may be sent `len` more bytes: one user may hold at most half of what nobody
-    /// else holds. If so, they are put to their account.
+    /// Whether `len` more bytes may be sent to `uid`: one user may hold at most half of what nobody
+    /// else holds. If so, adds them to the user's account.
     pub(super) fn admit(&mut self, fd: BorrowedFd<'_>, uid: Option<u32>, len: usize) -> bool {
         let charge = charge(len);
         if self.buffer == 0 {
             self.buffer = sockopt::socket_send_buffer_size(fd).unwrap_or(0);
         }
         if self.buffer == 0 {
-            // The kernel does not say: then it has to find out itself whether there is room.
+            // The size is unknown: let the kernel decide whether there is room.
             return true;
         }
         let mut admits = self.has_share(uid, charge);
         if !admits {
-            // Some have read since; the kernel is asked only now that it matters.
+            // Some clients may have read since. The kernel is asked only when it matters.
             self.settle(option::unsent(fd).unwrap_or(self.total));
             admits = self.has_share(uid, charge);
         }
@@ -69,8 +69,8 @@ impl Unread {
         }
     }
 
-    /// Takes back what was admitted and not sent: left there, it would be taken for read, and from
-    /// somebody else's account.
+    /// Removes what was admitted and not sent. Otherwise it would seem read later, and be
+    /// subtracted from another account.
     pub(super) fn cancel(&mut self, uid: Option<u32>, len: usize) {
         let account = self.accounts.iter_mut().find(|account| account.0 == uid);
         if let Some(account) = account {
@@ -80,9 +80,9 @@ impl Unread {
         }
     }
 
-    /// The kernel says that `unread` is left. What was read is taken from the smallest accounts
-    /// first: so somebody else's reading never makes the account of the largest holder smaller than
-    /// what it holds, and the accounts of those who do read are empty as soon as they have read.
+    /// Takes the kernel's total `unread`. What was read is subtracted from the smallest accounts
+    /// first. So reading by others never makes the largest account smaller than what its user
+    /// holds, and users who read have empty accounts.
     fn settle(&mut self, unread: usize) {
         let mut read = self.total.saturating_sub(unread);
         self.total -= read;
@@ -95,14 +95,14 @@ impl Unread {
         self.accounts.retain(|account| account.1 > 0);
     }
 
-    /// Makes the buffer large enough for `charge` to be half of it, as far as `wmem_max` allows
-    /// (socket(7)). Returns whether it has grown.
+    /// Enlarges the buffer so that `charge` is at most half of it, up to `wmem_max` (socket(7)).
+    /// Returns whether it has grown.
     fn enlarge(&mut self, fd: BorrowedFd<'_>, charge: usize) -> bool {
         let wanted = (charge * 2).max(self.buffer * 2).min(BUFFER_MAX.max(charge * 2));
         if wanted <= self.buffer {
             return false;
         }
-        // The kernel doubles what is asked for.
+        // The kernel doubles the requested size.
         let _ = sockopt::set_socket_send_buffer_size(fd, wanted / 2);
         let before = self.buffer;
         self.buffer = sockopt::socket_send_buffer_size(fd).unwrap_or(before);
@@ -110,11 +110,11 @@ impl Unread {
     }
 }
 
-/// How far the send buffer grows for the sake of many; for one long message it grows further.
+/// The maximum size of the send buffer for many clients; one long message can make it larger.
 const BUFFER_MAX: usize = 1024 * 1024;
 
-/// What the kernel charges for a datagram of `len` bytes, at most. It comes in one piece, whose size
-/// is a power of two, and beyond 16 KiB a part of it in pages: `unix_dgram_sendmsg` of Linux.
+/// The most that the kernel charges for a datagram of `len` bytes. It is allocated in one piece,
+/// whose size is a power of two, and beyond 16 KiB partly in pages: `unix_dgram_sendmsg` of Linux.
 fn charge(len: usize) -> usize {
     const ONE_PIECE_MAX: usize = 16 * 1024 - 512;
     const PAGES_MAX: usize = 17;
@@ -146,7 +146,7 @@ mod tests {
             assert!(unread.has_share(uid, bytes));
             unread.book(uid, bytes);
         }
-        // A holds what it held; B has read.
+        // A still holds the same amount; B has read.
         unread.settle(400);
         assert_eq!((unread.account(A), unread.account(B), unread.total), (400, 0, 400));
         assert!(!unread.has_share(A, 101) && unread.has_share(A, 100));
@@ -173,7 +173,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let bind = |name: &str| UnixDatagram::bind(dir.path().join(name)).expect("bind");
         let (ours, deaf, other) = (bind("s"), bind("a"), bind("b"));
-        // A peer that is connected has no bound for its queue.
+        // The queue of a connected peer has no limit.
         deaf.connect(dir.path().join("s")).expect("connect");
         let mut unread = Unread::default();
         let mut send = |uid, name: &str, len| {

@@ -6,7 +6,7 @@ use std::fmt;
 /// Why a reply is not sent.
 #[derive(Debug)]
 pub(super) enum Unsent {
-    /// Its receiver is not ready, or there was no memory or no descriptor: it is tried again.
+    /// Its receiver is not ready, or memory or a descriptor was missing: it is sent later.
     NotNow,
     /// It will never be sent.
     Refused(Refusal),
@@ -16,7 +16,7 @@ pub(super) enum Unsent {
 #[derive(Debug)]
 pub(super) struct Refusal {
     why: Cow<'static, str>,
-    /// Whether it is more than a peer's everyday trouble: the log has it once for each socket.
+    /// Whether it is unusual: it is then logged, once for each socket.
     pub(super) is_told: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The way that a reply takes to the sender of the datagram.
+//! Where the replies of a socket go.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,12 +15,12 @@ use crate::server::socket_options;
 use crate::sys::control::{self, Received};
 use crate::sys::message;
 
-/// The way that replies take from one socket.
+/// Where the replies of one socket go.
 #[derive(Debug)]
 pub(super) enum Way {
-    /// To the peer that the socket is connected to, whatever the datagram says.
+    /// To the peer that the socket is connected to, whatever address the datagram has.
     Peer,
-    /// To the address that the datagram says it came from.
+    /// To the source address of the datagram.
     Sender,
     /// To the socket of the user who sent it.
     Unix { routes: Routes, unread: Unread },
@@ -31,7 +31,7 @@ pub(super) enum Way {
 pub(super) enum Target {
     Peer,
     Sender,
-    /// To a socket that is held.
+    /// To a socket that is kept open.
     Socket(Rc<Address>),
 }
 
@@ -47,8 +47,8 @@ impl Way {
         }
     }
 
-    /// Where to send the reply. If that is a unix socket, the reply is put to its user's account:
-    /// [`Way::cancel`] takes it back.
+    /// Where to send the reply. For a unix socket, it adds the reply to the user's account;
+    /// [`Way::cancel`] removes it again.
     pub(super) fn target(&mut self, socket: &Socket, reply: Reply<'_>) -> Result<Target, Unsent> {
         match self {
             Self::Peer => Ok(Target::Peer),
@@ -62,19 +62,19 @@ impl Way {
         }
     }
 
-    /// Of a reply that [`Way::target`] was asked for nothing was sent.
+    /// Undoes [`Way::target`] for a reply that was not sent.
     pub(super) fn cancel(&mut self, reply: Reply<'_>) {
         if let Self::Unix { unread, .. } = self {
             unread.cancel(reply.control.uid, reply.data.len());
         }
     }
 
-    /// Sends one reply, which comes behind no other.
+    /// Sends one reply for which no earlier one waits.
     pub(super) fn send(&mut self, socket: &Socket, reply: Reply<'_>) -> Result<(), Unsent> {
         let mut result = self.try_send(socket, reply)?;
         if let (Err(error), Self::Unix { routes, .. }) = (&result, &mut *self) {
             if is_gone(error) {
-                // Its sender may have bound the name again since.
+                // The sender may have bound the name again.
                 routes.forget(reply.name);
                 result = self.try_send(socket, reply)?;
             }
@@ -102,7 +102,8 @@ impl Way {
         Ok(sent)
     }
 
-    /// Closes what was not used since the last call. Returns whether anything is still open.
+    /// Closes descriptors that were not used since the last call. Returns whether any is still
+    /// open.
     pub(super) fn release_if_unused(&mut self) -> bool {
         match self {
             Self::Unix { routes, .. } => routes.release_if_unused(),
@@ -110,24 +111,24 @@ impl Way {
         }
     }
 
-    /// Whether anything is held open that has to be closed if it is not used.
+    /// Whether descriptors are cached that must be closed when they are not used.
     pub(super) fn holds_files(&self) -> bool {
         matches!(self, Self::Unix { routes, .. } if routes.are_open())
     }
 }
 
-/// Whether the socket that a way leads to is gone.
+/// Whether the receiver's socket is gone.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::ENOENT))
 }
 
-/// Whether a send failed only for now.
+/// Whether the error is only temporary.
 fn is_not_ready(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Sends one reply. An error may be that of an earlier reply, which the kernel reports with the next
-/// call: ip(7), `IP_RECVERR`. So the reply is sent once more.
+/// Sends one reply. The error may belong to an earlier reply, because the kernel reports it with
+/// the next call (ip(7), `IP_RECVERR`). So the reply is tried twice.
 fn send_once_or_twice(fd: BorrowedFd<'_>, reply: Reply<'_>) -> io::Result<()> {
     let mut told = Received { segment_size: None, ..*reply.control };
     let mut tries = 0;
@@ -142,11 +143,11 @@ fn send_once_or_twice(fd: BorrowedFd<'_>, reply: Reply<'_>) -> io::Result<()> {
             _ if is_not_ready(&error) => return Err(error),
             Some(libc::EMSGSIZE) if socket_options::make_room(fd, reply.data.len()) => {}
             _ if tries == 1 => {}
-            // An emulated kernel that does not know of hops in a message.
+            // An emulated kernel without hop limits in messages.
             Some(libc::EINVAL) if told.hop_limit.is_some() => told.hop_limit = None,
-            // It was sent to an address that is not one host's, a broadcast or a group, and the
-            // kernel did not say which of ours that means: not to a socket of IPv6 if the sender
-            // uses IPv4, and not to one that had not asked for it yet. Then the route decides.
+            // The destination was a broadcast or multicast address, and the kernel did not report
+            // the local address: it does not on an IPv6 socket for IPv4, or for datagrams from
+            // before the option was set. Then the route decides.
             Some(libc::EINVAL | libc::ENETUNREACH) if told.packet_info.is_some() => {
                 told.packet_info = None;
             }
@@ -165,7 +166,7 @@ mod tests {
     use crate::server::shared::ServedSocket;
     use crate::sys::sockaddr;
 
-    /// A receiver whose queue is full is tried again and again.
+    /// A reply to a receiver with a full queue is tried again and again.
     #[test]
     fn what_is_not_sent_is_on_nobodys_account() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! What shows only from inside: what a worker remembers between two turns.
+//! What can be tested only from inside: what a worker remembers between two turns.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -57,7 +57,7 @@ fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
     let limits = Limits { stream_buffer_bytes: 1, round_bytes: 1, ..Limits::default() };
     peer.write_all(b"hello").expect("send");
     with_worker(ours, &limits, |worker, _| {
-        // Its turn ends before its bytes do, and events tell of it in the meantime.
+        // Its turn ends before its bytes do, and more events come meanwhile.
         for _ in 0..3 {
             connection_event(worker, EventFlags::IN);
         }
@@ -74,7 +74,7 @@ fn a_connection_that_has_more_to_do_has_one_more_turn_and_not_several() {
     assert_eq!(reply, "hello");
 }
 
-/// Small messages are as much work as large ones, and the others have their turn in between.
+/// Small messages count like large ones, so other connections get their turn in between.
 #[test]
 fn a_turn_ends_after_some_messages_however_short_they_are() {
     let limits = Limits { round_bytes: 4 * 4096, ..Limits::default() };
@@ -92,7 +92,7 @@ fn a_turn_ends_after_some_messages_however_short_they_are() {
     });
 }
 
-/// A pipe belongs to the connection that it was lent to, and its room returns however that ends.
+/// A pipe belongs to the connection that uses it, and its permit returns however that ends.
 #[test]
 fn peers_that_reset_in_the_middle_of_a_splice_leave_the_pipes_to_the_others() {
     let limits = Limits { pipes_max: 1, ..Limits::default() };
@@ -114,7 +114,7 @@ fn peers_that_reset_in_the_middle_of_a_splice_leave_the_pipes_to_the_others() {
     });
 }
 
-/// Nobody else empties the error queue, and `EPOLLERR` would wake the worker until it is empty.
+/// The worker must empty the error queue: `EPOLLERR` would wake it until the queue is empty.
 #[test]
 fn an_error_queue_is_emptied() {
     /// `IP_RECVERR` of linux/in.h.
@@ -133,7 +133,7 @@ fn an_error_queue_is_emptied() {
     with_worker(socket, &Limits::default(), |worker, _| {
         datagram_event(worker, EventFlags::IN);
         assert_eq!(events(), PollFlags::ERR, "the reply was refused");
-        // The first receive reports the error itself, the next one finds nothing.
+        // The first receive reports the error, the next one finds nothing.
         for _ in 0..2 {
             datagram_event(worker, EventFlags::ERR);
         }
@@ -141,7 +141,7 @@ fn an_error_queue_is_emptied() {
     });
 }
 
-/// Splicing cannot tell an urgent byte from the end.
+/// splice(2) returns 0 for an urgent byte and for the end.
 #[test]
 fn a_spliced_stream_goes_on_after_an_urgent_byte() {
     let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
@@ -164,7 +164,7 @@ fn a_spliced_stream_goes_on_after_an_urgent_byte() {
     assert_eq!(reply, "before!after");
 }
 
-/// How long it takes until connections are looked for again, each time that there is no room.
+/// The waits before accepting is tried again, after there was no room.
 #[test]
 fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -183,7 +183,7 @@ fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
         let shortest = there_is_no_room(worker);
         assert_eq!(worker.connections.len(), 1, "one had room, and the next has not");
         assert!(shortest < longest / 10, "{shortest:?} after {longest:?}");
-        // The end of one makes room for the next, which has its number.
+        // The end of one connection makes room for the next one, which gets the same number.
         worker.event(Token::Listener(0), EventFlags::IN, &mut ());
         assert!(worker.listeners.next_due().is_some());
         drop(clients);
