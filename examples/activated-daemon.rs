@@ -1,8 +1,8 @@
-//! A daemon of your own that takes its sockets from systemd, with every mistake explained:
+//! An example daemon that takes its sockets from systemd and explains every mistake:
 //!
 //!     systemd-socket-activate -l 4000 target/debug/examples/activated-daemon
 //!
-//! It tells each client which socket it came in through.
+//! It tells each client the name of the socket that it connected to.
 
 use std::{io::Write, net::TcpListener, process::ExitCode, thread, time::Duration};
 
@@ -10,7 +10,7 @@ use socket_activate_echo::{activation::Inherited, error::Result};
 
 #[expect(clippy::disallowed_methods, reason = "the library never writes there, a program may")]
 fn log(message: &str) {
-    // `eprintln!` would panic if nobody reads standard error any more.
+    // `eprintln!` would panic if standard error is closed.
     let _ = writeln!(std::io::stderr(), "activated-daemon: {message}");
 }
 
@@ -35,7 +35,8 @@ fn serve(name: &str, listener: &TcpListener) {
     loop {
         match listener.accept() {
             Ok((mut client, _)) => drop(writeln!(client, "welcome to {name}")),
-            // Without the pause, an error that lasts (EMFILE: no descriptor is left) would spin.
+            // Without the pause, a permanent error (`EMFILE`: no descriptor is left) would cause a
+            // busy loop.
             Err(error) => {
                 log(&format!("accept on {name}: {error}; trying again"));
                 thread::sleep(Duration::from_millis(100));

@@ -1,5 +1,5 @@
-//! `--generate`: the manual pages and completions, as packages install them, for who has built the
-//! program.
+//! `--generate`: writes the manual pages and completions where packages install them, for users who
+//! built the program themselves.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,8 +16,8 @@ macro_rules! man {
     };
 }
 
-/// Where each file goes below a folder like /usr/share, and its text. tests/it/installed.rs compares
-/// them with what is generated.
+/// The path of each file below a directory such as /usr/share, and its text. tests/it/installed.rs
+/// compares them with the generated files.
 const FILES: &[(&str, &str)] = &[
     man!("socket-activate-echo"),
     man!("socket-activate-echo-activate"),
@@ -35,7 +35,7 @@ const ZSH: &str = "zsh/site-functions/_socket-activate-echo";
 const FISH: &str = "fish/vendor_completions.d/socket-activate-echo.fish";
 
 pub(super) fn run(folder: &Path) -> Outcome {
-    // A shell reads the paths that are shown, wherever it runs.
+    // The printed paths are for a shell that may run in another directory.
     let folder =
         std::path::absolute(folder).context(format!("find the folder {}", Escaped::new(folder)))?;
     let mut text = String::new();
@@ -46,7 +46,7 @@ pub(super) fn run(folder: &Path) -> Outcome {
     }
     text.push_str(&hints(&folder));
     match std::io::stdout().write_all(text.as_bytes()) {
-        // A reader that closes the pipe has seen what it wanted to see.
+        // A reader that closes the pipe needs no more output.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("write to standard output")
         }
@@ -75,7 +75,7 @@ fn write(path: &Path, contents: &str) -> Result<()> {
     created.and_then(|mut file| file.write_all(contents.as_bytes())).map_err(fail("write", path))
 }
 
-/// What finds the files by itself, and what else it needs where it does not.
+/// What finds the files automatically, and what else it needs otherwise.
 fn hints(folder: &Path) -> String {
     if ["/usr/share", "/usr/local/share"].iter().any(|known| folder == Path::new(known)) {
         return "\nman and new shells find them; bash needs the package bash-completion for that\n"

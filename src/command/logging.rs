@@ -1,5 +1,5 @@
 //! Where log messages go: standard error, with the priority that the journal reads. Nowhere if
-//! standard error is the very socket that is served, because a client would receive them.
+//! standard error is the served socket, because a client would receive them.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,31 +12,31 @@ use crate::activation::LISTEN_FDS_START;
 use crate::error::Error;
 use crate::text::Escaped;
 
-/// What standard error is.
+/// The type of standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sink {
     /// A terminal, a file, a pipe: lines for people.
     Plain,
     /// The journal, which reads the priorities of sd-daemon(3).
     Journal,
-    /// A socket that clients are at the other end of.
+    /// A socket whose peer is a client.
     Client,
 }
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 
-/// Looks at what standard error is. Call it before anything takes, and could close, the inherited
+/// Finds out what standard error is. Call it before anything takes, and could close, the inherited
 /// descriptors.
 pub(super) fn look() {
     if sink() == Sink::Client {
-        // A panic would be told to the client, too.
+        // A client would receive the message of a panic too.
         std::panic::set_hook(Box::new(|_| {}));
     }
 }
 
-/// Sends log messages to standard error; each receive and send too if `debug`.
+/// Sends log messages to standard error. With `debug`, they include each receive and send.
 pub(super) fn init(debug: bool) {
-    // It fails if there is a logger already, which is then the one to log to.
+    // It fails if there is already a logger, which then gets the messages.
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
     }
@@ -79,11 +79,10 @@ fn prefix(sink: Sink, level: Level) -> &'static str {
     }
 }
 
-/// One write for one line, so that lines of several processes do not mix. Nobody is left to tell
-/// if it fails.
+/// One write for each line, so that lines of several processes do not mix. A failure cannot be
+/// reported anywhere.
 ///
-/// Whatever the message has in it, it is one line and the terminal shows it: this is the last
-/// place that it comes through.
+/// All messages pass here, so this escapes each one to a single printable line.
 fn write_line(prefix: &str, message: &str) {
     let line = format!("{prefix}{}\n", Escaped::new(message));
     let _ = std::io::stderr().write_all(line.as_bytes());
@@ -93,8 +92,8 @@ fn sink() -> Sink {
     *SINK.get_or_init(find_sink)
 }
 
-/// systemd.exec(5) on `$JOURNAL_STREAM` says how to recognise the journal. The variable alone does
-/// not tell, because children inherit it even if their output goes elsewhere.
+/// systemd.exec(5) on `$JOURNAL_STREAM` says how to recognise the journal. The variable alone is
+/// not enough, because children inherit it even if their output goes elsewhere.
 fn find_sink() -> Sink {
     let Ok(stderr) = rustix::fs::fstat(rustix::stdio::stderr()) else { return Sink::Plain };
     if FileType::from_raw_mode(stderr.st_mode) != FileType::Socket {
@@ -110,10 +109,10 @@ fn find_sink() -> Sink {
     }
 }
 
-/// Standard input and the descriptors that `LISTEN_FDS` announces, whether or not the rest of the
-/// environment is right: where it is wrong, an error is about to be reported.
+/// Standard input and the descriptors that `LISTEN_FDS` announces, even if the rest of the
+/// environment is wrong: the program is then about to report an error.
 fn inherited(listen_fds: Option<OsString>) -> impl Iterator<Item = String> {
-    /// More sockets than a socket unit has; it bounds the search for a count that is wrong.
+    /// More sockets than any socket unit has. It limits the search if the count is wrong.
     const COUNT_MAX: i32 = 4096;
     let count = listen_fds.and_then(|value| value.to_str()?.parse::<i32>().ok()).unwrap_or(0);
     let announced = LISTEN_FDS_START..LISTEN_FDS_START + count.clamp(0, COUNT_MAX);
@@ -123,8 +122,7 @@ fn inherited(listen_fds: Option<OsString>) -> impl Iterator<Item = String> {
     })
 }
 
-/// The device and the inode number, as `$JOURNAL_STREAM` has them: what has the same is the same
-/// file.
+/// The device and the inode number in the format of `$JOURNAL_STREAM`. They identify a file.
 fn file_id(stat: &Stat) -> String {
     format!("{}:{}", stat.st_dev, stat.st_ino)
 }

@@ -1,7 +1,7 @@
-//! What `serve --sdnotify` tells the service manager, and when.
+//! What `serve --sdnotify` sends to the service manager, and when.
 //!
-//! The event loop calls, and has clients to serve: nothing here waits for the manager. What it has
-//! no room for is tried again, in order, from [`Observer::tick`].
+//! The event loop calls this and must serve clients, so nothing here waits for the manager. If the
+//! manager's queue is full, [`Observer::tick`] sends the messages later, in order.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,25 +13,24 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{Message, Notifier, State, Watchdog};
 use crate::server::Observer;
 
-/// A watchdog of microseconds would keep the event loop busy with nothing else.
+/// A watchdog timeout of microseconds would keep the event loop busy.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
-/// How long the last messages may take, once nobody is served any more.
+/// How long the last messages may take at exit.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// The service manager that listens to us. The server says first that it is ready, and at most once
-/// that it is stopping.
+/// The service manager. It gets READY=1 first, and STOPPING=1 at most once.
 pub(super) struct Manager {
     notifier: Notifier,
     status: String,
-    /// How often a keep-alive is due between READY=1 and STOPPING=1.
+    /// The interval of keep-alives between READY=1 and STOPPING=1.
     interval: Option<Duration>,
     keep_alive_due: Option<Instant>,
-    /// What is not delivered yet: READY=1 and the status, or one keep-alive, or STOPPING=1 alone.
+    /// Undelivered messages: READY=1 and the status, or one keep-alive, or only STOPPING=1.
     pending: VecDeque<(Kind, Message)>,
     retry: Backoff,
 }
 
-/// What a message is about.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Ready,
@@ -41,8 +40,8 @@ enum Kind {
 }
 
 impl Manager {
-    /// Looks for the manager in the environment. `is_wanted` is what `--sdnotify` says; without it,
-    /// and without a manager, nobody is told anything.
+    /// Finds the manager in the environment. `is_wanted` is `--sdnotify`. Without it, or without a
+    /// manager, nothing is sent.
     ///
     /// # Errors
     ///
@@ -88,13 +87,13 @@ impl Manager {
         self.pending.push_back((kind, Message::new(&[*state])));
     }
 
-    /// Sends what is pending, as far as the manager has room.
+    /// Sends pending messages while the manager has room.
     fn deliver(&mut self, now: Instant) {
         while let Some((kind, message)) = self.pending.front_mut() {
             match self.notifier.try_send(message) {
                 Ok(false) => return self.try_again(now),
                 Ok(true) => {}
-                // Clients can be served even if nobody hears that they are.
+                // Clients can be served even if the manager is not informed.
                 Err(error) => log::warn!("{error}"),
             }
             if matches!(kind, Kind::Ready | Kind::KeepAlive) {
@@ -106,7 +105,7 @@ impl Manager {
     }
 
     fn try_again(&mut self, now: Instant) {
-        // A keep-alive that comes a whole interval late could come too late.
+        // A keep-alive that is late by a whole interval could be too late.
         let is_slow = self.retry.plan_within(self.interval.unwrap_or(Duration::MAX), now);
         if let Some((_, message)) = self.pending.front().filter(|_| is_slow) {
             log::warn!(
@@ -118,7 +117,7 @@ impl Manager {
 }
 
 impl Observer for Manager {
-    /// READY=1 goes first and alone, because runc and crun look only at the beginning of a message.
+    /// READY=1 is sent first and alone, because runc and crun read only the beginning of a message.
     fn ready(&mut self) {
         let status = std::mem::take(&mut self.status);
         self.say(Kind::Ready, &State::Ready);
@@ -138,9 +137,9 @@ impl Observer for Manager {
         self.deliver(now);
     }
 
-    /// What is not delivered yet is no longer true: a start-up that ends in a shutdown was never
-    /// completed for the manager, and the status names sockets that are no longer served. Nothing
-    /// follows STOPPING=1.
+    /// Drops undelivered messages, which are no longer true: a start that ends in a shutdown was
+    /// never complete for the manager, and the status names sockets that are no longer served.
+    /// Nothing follows STOPPING=1.
     fn stopping(&mut self) {
         self.interval = None;
         self.keep_alive_due = None;
@@ -151,8 +150,8 @@ impl Observer for Manager {
     }
 }
 
-/// Without the event loop, nobody is served and nothing is sent again: what is on its way may take
-/// a moment, such as the connection that a message over vsock needs.
+/// After the event loop, nobody is served and nothing is sent later. So it waits a moment for
+/// pending messages, for example for the connection that a message over vsock needs.
 impl Drop for Manager {
     fn drop(&mut self) {
         let end = Deadline::after(FAREWELL);
@@ -171,7 +170,7 @@ fn status(sockets: &[InheritedSocket]) -> String {
     format!("serving {} socket{plural}: {}", sockets.len(), sockets.join(", "))
 }
 
-/// The address that clients use, or the client of a single connection.
+/// The address for clients, or the client of a single connection.
 fn describe(kind: &SocketKind) -> String {
     match (&kind.peer, &kind.local) {
         (Some(peer), _) => format!("connection from {peer}"),
@@ -189,7 +188,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    /// A manager's socket, and ours that tells it.
+    /// A manager's socket, and a [`Manager`] that sends to it.
     struct Bed {
         socket: UnixDatagram,
         path: PathBuf,
@@ -209,7 +208,7 @@ mod tests {
             Self { socket, path, manager, _dir: dir }
         }
 
-        /// Fills the queue: not even a socket that never sent has room there.
+        /// Fills the queue, so that not even a new socket can send to it.
         fn fill(&self) {
             loop {
                 let sender = UnixDatagram::unbound().expect("socket");
@@ -230,7 +229,7 @@ mod tests {
             messages.filter(|message| message != "junk").collect()
         }
 
-        /// Calls it when it wants to be called. Returns how long after `now` that is.
+        /// Calls `tick` when it is due. Returns how long after `now` that is.
         fn tick(&mut self, now: &mut Instant) -> Duration {
             let due = self.manager.next_due().expect("it wants to be called");
             let pause = due.saturating_duration_since(*now);
@@ -299,7 +298,7 @@ mod tests {
         bed.drain();
         bed.tick(&mut now);
         assert_eq!(bed.drain(), ["WATCHDOG=1"], "one, however often it was tried");
-        // A manager that is started anew finds its messages, and none of those in between.
+        // A restarted manager gets its messages, but none from the time in between.
         std::fs::remove_file(&bed.path).expect("remove");
         assert_eq!(bed.tick(&mut now), INTERVAL);
         bed.socket = UnixDatagram::bind(&bed.path).expect("bind again");

@@ -18,8 +18,8 @@ use clap::Parser;
 use crate::cli::{self, Cli, ServeArgs, Verb};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a verb that ran to its end reports: the exit status. A verb that has already told the user
-/// of a failure, for example in a row of its table, gives the status of that failure.
+/// The exit status of a verb that ran to its end. A verb that has already reported a failure, for
+/// example in a row of its table, returns the status of that failure.
 pub type Outcome = Result<u8>;
 
 /// The program: parses the command line, runs the verb, prints the error if there is one.
@@ -35,8 +35,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Outcome {
-    // An activated server has no arguments in most units: the first client waits for us, so
-    // nothing is set up to parse none.
+    // In most units, an activated server has no arguments. The first client waits, so this avoids
+    // the setup of the parser.
     if std::env::args_os().len() <= 1 {
         return serve::run(&ServeArgs::default());
     }
@@ -57,10 +57,10 @@ fn run() -> Outcome {
     }
 }
 
-/// Help and version go to standard output; everything else becomes one line.
+/// Help and version go to standard output; errors become one line.
 fn usage(error: &clap::Error) -> Outcome {
     if !error.use_stderr() {
-        // A reader that closes the pipe has seen what it wanted to see.
+        // A reader that closes the pipe needs no more output.
         let _ = error.print();
         return Ok(0);
     }
@@ -72,7 +72,7 @@ fn usage(error: &clap::Error) -> Outcome {
         .take_while(|line| !line.starts_with("Usage:"))
         .map(|line| line.trim().trim_start_matches("error: "))
         .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
-        // Ours is about what was meant, clap's about how it is spelt.
+        // Our tip is about what was meant, clap's is about spelling.
         .filter(|line| tip.is_none() || !line.starts_with("tip: "))
         .collect();
     let remedy = tip.unwrap_or_else(|| "see --help".to_owned());

@@ -1,4 +1,4 @@
-//! `serve`: echo on the sockets that were handed over.
+//! `serve`: echoes on the inherited sockets.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     if is_stopped_within(args.start_sleep, &shutdown)? {
         return Ok(0);
     }
-    // With Accept=yes each client has its own process: nothing is logged for each of them.
+    // With Accept=yes each client has its own process, so nothing is logged for each process.
     let is_for_one_client = sockets.iter().all(|socket| socket.service.is_one_connection());
     let level = if is_for_one_client { Level::Debug } else { Level::Info };
     let mut limits = Limits::default();
@@ -51,8 +51,8 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     Ok(0)
 }
 
-/// The service manager takes what comes from this process for its own word, so it must never hear
-/// an echo, whether it is told anything or not.
+/// The service manager trusts messages from this process, so it must never get an echo, with or
+/// without `--sdnotify`.
 fn never_answered() -> Vec<UnixName> {
     let value = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     match NotifySocket::parse(&value) {
@@ -61,8 +61,8 @@ fn never_answered() -> Vec<UnixName> {
     }
 }
 
-/// Leaves everything that clients send in the kernel's queues, for as long as was asked for.
-/// Returns whether a shutdown came meanwhile.
+/// Leaves everything from clients in the kernel's queues for this long. Returns whether a shutdown
+/// came meanwhile.
 fn is_stopped_within(time: Duration, shutdown: &Shutdown) -> Result<bool> {
     if time.is_zero() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! `--accept`: one process for each connection, as `Accept=yes` of systemd.socket(5) has it.
+//! `--accept`: one process for each connection, like `Accept=yes` of systemd.socket(5).
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,17 +25,17 @@ use crate::error::{Context, Errno as Reason, Result};
 struct Acceptor<'a> {
     listeners: Vec<Listener>,
     target: &'a Target,
-    /// The processes that run, each with its client.
+    /// The running processes, each with its client.
     children: Vec<(Pid, String)>,
     failures: Failures,
     is_inetd: bool,
     connections_max: usize,
-    /// A connection that no process could be started for yet, and what to start. It is not dropped.
+    /// A connection whose process could not be started yet. It is not dropped.
     waiting: Option<Client>,
     fork: Retry,
 }
 
-/// An accepted connection with what is to be started for it.
+/// An accepted connection with the program to start for it.
 struct Client {
     connection: Bound,
     target: Target,
@@ -47,18 +47,18 @@ struct Listener {
     accept: Retry,
 }
 
-/// When to try again what failed the last time.
+/// When to retry an operation that failed.
 #[derive(Default)]
 struct Retry {
     due: Option<Instant>,
 }
 
 impl Retry {
-    /// How long accept(2) or fork(2) is left alone. What made it fail may last, and poll(2) would
+    /// How long to wait after accept(2) or fork(2) failed. The cause may last, and poll(2) would
     /// report the connection again at once.
     const PAUSE: Duration = Duration::from_millis(100);
 
-    /// Plans the next try. Only the first failure in a row is logged.
+    /// Plans the next try. Only the first of several failures in a row is logged.
     fn failed(&mut self, attempted: impl fmt::Display, error: &io::Error) {
         if self.due.is_none() {
             log::warn!("{attempted}: {}; trying again", Reason(error));
@@ -70,7 +70,7 @@ impl Retry {
         self.due = None;
     }
 
-    /// How long it still has to wait; `None` if it may be tried now.
+    /// The remaining wait; `None` if it may be tried now.
     fn wait(&self, now: Instant) -> Option<Duration> {
         self.due.map(|due| due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
@@ -80,7 +80,7 @@ impl Retry {
 ///
 /// # Errors
 ///
-/// No socket is left that listens, or a system call failed that should not.
+/// No listening socket is left, or a system call failed unexpectedly.
 pub(super) fn run(
     sockets: Vec<Bound>,
     target: &Target,
@@ -113,10 +113,11 @@ pub(super) fn run(
 }
 
 impl Acceptor<'_> {
-    /// Waits for something to do. Returns the listeners that are ready, with their events.
+    /// Waits for work. Returns the listeners that are ready, with their events.
     fn wait(&self, signals: &Signals) -> Result<Vec<(usize, PollFlags)>> {
         let now = Instant::now();
-        // Past the limit, and while one of them waits, connections stay in the kernel's backlog.
+        // At the limit, and while a connection waits for its process, new ones stay in the kernel's
+        // backlog.
         let accepting = self.waiting.is_none() && self.children.len() < self.connections_max;
         let listeners = if accepting { self.listeners.as_slice() } else { &[] };
         let is_due = |&index: &usize| listeners[index].accept.wait(now).is_none();
@@ -131,14 +132,14 @@ impl Acceptor<'_> {
         Ok(polled.into_iter().zip(ready).filter(|(_, events)| !events.is_empty()).collect())
     }
 
-    /// Serves the listeners that are ready.
+    /// Accepts on the listeners that are ready.
     fn turn(&mut self, ready: &[(usize, PollFlags)]) -> Result<()> {
         if self.fork.wait(Instant::now()).is_none() {
             if let Some(client) = self.waiting.take() {
                 self.start(client);
             }
         }
-        // From the last one on: one that was shut down is taken out, and moves those behind it.
+        // From the last one to the first, because removing a listener moves those after it.
         for &(index, events) in ready.iter().rev() {
             if self.waiting.is_some() || self.children.len() >= self.connections_max {
                 break;
@@ -151,8 +152,8 @@ impl Acceptor<'_> {
     fn accept(&mut self, index: usize, events: PollFlags) -> Result<()> {
         let Listener { socket, accept } = &mut self.listeners[index];
         let fd = SockRef::from(&*socket);
-        // A connection may be gone between poll(2) and accept(2), which then must not wait. The
-        // flag is shared with every holder of the socket, and each of them may have cleared it.
+        // A connection may be gone between poll(2) and accept(2), which must then not wait. Every
+        // holder of the socket shares the flag, and may have cleared it.
         fd.set_nonblocking(true).context(format!("set O_NONBLOCK on {socket}"))?;
         let error = match fd.accept() {
             Ok((connection, peer)) => {
@@ -167,11 +168,11 @@ impl Acceptor<'_> {
             Err(error) => error,
         };
         match error.raw_os_error() {
-            // A unix socket that was shut down has no other answer when its backlog is empty, but
-            // poll(2) reports it for ever.
+            // For a unix socket that was shut down, accept(2) returns only this when the backlog is
+            // empty, while poll(2) reports it for ever.
             Some(libc::EAGAIN) if !is_hung_up(events) => {}
             Some(libc::EINTR) => {}
-            // accept(2): it does not listen. It did, and poll(2) reports that it hung up.
+            // accept(2): the socket does not listen. It did before, and poll(2) reports a hang-up.
             Some(libc::EINVAL | libc::EAGAIN) => {
                 let error = shut_down(&self.listeners.remove(index).socket);
                 if self.listeners.is_empty() {
@@ -179,14 +180,14 @@ impl Acceptor<'_> {
                 }
                 log::warn!("{error}");
             }
-            // No room, a firewall's veto, or what accept(2) passes on of the network: the connection
-            // may still be there, so that the next try has to wait.
+            // No resources, a refusal by a firewall, or a network error of accept(2): the
+            // connection may still be there, so the next try has to wait.
             _ => accept.failed(format_args!("accept on {socket}"), &error),
         }
         Ok(())
     }
 
-    /// Starts the process of a connection, or keeps it until there is room for one.
+    /// Starts the process of a connection, or keeps the connection until that is possible.
     fn start(&mut self, client: Client) {
         const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
         let error = match client.target.spawn(std::slice::from_ref(&client.connection), |_| {}) {
@@ -201,12 +202,12 @@ impl Acceptor<'_> {
                 self.fork.failed("start a process for a connection", answer);
                 self.waiting = Some(client);
             }
-            // It will fail for the next ones too, until somebody mends the program.
+            // It fails for the next connections too, until the program is repaired.
             _ => self.failures.tell(error),
         }
     }
 
-    /// Collects the processes that ended. As pid 1 of a container, orphans are among them.
+    /// Reaps the processes that ended. For PID 1 of a container, that includes orphans.
     fn reap(&mut self) -> Result<()> {
         loop {
             match wait(WaitOptions::NOHANG) {
@@ -224,7 +225,7 @@ impl Acceptor<'_> {
         }
     }
 
-    /// Says how the process of a connection ended, unless it succeeded.
+    /// Logs how the process of a connection ended, unless it succeeded.
     fn ended(&mut self, peer: &str, pid: Pid, status: WaitStatus) {
         let status = ExitStatus::from_raw(status.as_raw());
         let remedy = match self.is_inetd {
@@ -239,7 +240,7 @@ impl Acceptor<'_> {
     }
 }
 
-/// The client as messages name it. Most unix sockets have no name.
+/// The client's name in messages. Most unix sockets have no name.
 fn described(peer: &SockAddr, socket: &Bound) -> String {
     let own = SockRef::from(socket);
     let kind = own.r#type().and_then(|r#type| Ok((r#type, own.protocol()?)));
@@ -248,9 +249,9 @@ fn described(peer: &SockAddr, socket: &Bound) -> String {
     address.map_or_else(|| format!("a client of {socket}"), |address| address.to_string())
 }
 
-/// REMOTE_ADDR and REMOTE_PORT, as systemd sets them: `Accept=` of systemd.socket(5). IPv4 that
-/// came through an IPv6 socket is shown as IPv4. A unix peer has a path that starts with a slash or
-/// an abstract name, in the escapes of C; an unnamed one, or one with a relative path, has none.
+/// REMOTE_ADDR and REMOTE_PORT, as systemd sets them: `Accept=` of systemd.socket(5). An IPv4
+/// address from an IPv6 socket is shown as IPv4. For a unix peer they have an absolute path or an
+/// abstract name, in C escapes; an unnamed peer, or one with a relative path, has none.
 fn remote(peer: &SockAddr) -> Vec<(OsString, OsString)> {
     let addr = |text: String| ("REMOTE_ADDR".into(), text.into());
     let port = |port: u32| ("REMOTE_PORT".into(), port.to_string().into());
@@ -268,8 +269,8 @@ fn remote(peer: &SockAddr) -> Vec<(OsString, OsString)> {
     }
 }
 
-/// The escapes of C that systemd uses for it, seen with systemd 257: octal for what has no letter,
-/// and for every byte that is not ASCII.
+/// The C escapes that systemd uses for it, as seen with systemd 257: octal for characters without a
+/// letter, and for every byte that is not ASCII.
 fn c_escaped(bytes: &[u8]) -> String {
     let escape = |&byte: &u8| match byte {
         7 => r"\a".to_owned(),
@@ -303,7 +304,7 @@ mod tests {
             (unix(b"/run/c"), Some("/run/c"), None),
             (unix(b"\0c"), Some("@c"), None),
             (unix(b""), None, None),
-            // These were seen with systemd 257.
+            // As seen with systemd 257.
             (
                 unix(b"/tmp/p\x1b[31m\nx\"'\\ \xc3\xa9"),
                 Some(r#"/tmp/p\033[31m\nx\"\'\\ \303\251"#),

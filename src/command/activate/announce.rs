@@ -1,5 +1,5 @@
-//! What is printed at the start: where the sockets are, and how to talk to them. It goes to standard
-//! error, because standard output is the command's.
+//! Prints at the start where the sockets are, and how to connect to them. It goes to standard
+//! error, because standard output belongs to the command.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,8 +10,8 @@ use crate::address::{Address, Host, Style, UnixName};
 use crate::cli::ActivateArgs;
 use crate::text::{self, quote};
 
-/// Prints where `sockets` are, and how to talk to each from this machine. What cannot work here is
-/// left out.
+/// Prints where `sockets` are, and how to connect to each from this machine. It omits commands that
+/// cannot work here.
 pub(super) fn announce(sockets: &[Bound], is_demo_set: bool, args: &ActivateArgs) {
     let has_socat = Target::find(&["socat"], Vec::new()).is_ok();
     let mut to_probe = String::new();
@@ -37,7 +37,7 @@ pub(super) fn announce(sockets: &[Bound], is_demo_set: bool, args: &ActivateArgs
         }
     }
     if !to_probe.is_empty() {
-        // Without addresses, it probes what there is of the demo set.
+        // Without addresses, `probe` tests the demo set.
         let addresses = if is_demo_set { "" } else { &to_probe };
         log::info!("  try: {} probe{addresses}", this_program());
     }
@@ -48,7 +48,7 @@ pub(super) fn announce(sockets: &[Bound], is_demo_set: bool, args: &ActivateArgs
     }
 }
 
-/// Says that the command runs now, and why: `traffic` is the number of the socket that has some.
+/// Logs that the command runs now, and why: `traffic` is the index of the socket with traffic.
 pub(super) fn running(
     target: &Target,
     sockets: &[Bound],
@@ -76,7 +76,7 @@ fn command_line(target: &Target) -> String {
     }
 }
 
-/// As every message names a descriptor.
+/// The form of a descriptor in every message.
 fn fd(number: usize, socket: &Bound) -> String {
     format!("fd {} ({})", number + LISTEN_FDS_START as usize, socket.name())
 }
@@ -85,7 +85,7 @@ fn this_program() -> String {
     std::env::args_os().next().map_or_else(|| "socket-activate-echo".to_owned(), quote)
 }
 
-/// The socat command that talks to the address; `None` where socat has no such socket.
+/// The socat command for the address; `None` if socat does not have such a socket.
 fn socat(address: &Address) -> Option<String> {
     let target = match address {
         Address::Inet(_, host, port) => {
@@ -106,11 +106,11 @@ fn socat_unix(style: Style, name: &UnixName) -> Option<String> {
         UnixName::Abstract(name) => (true, name.as_slice()),
     };
     let name = std::str::from_utf8(name).ok()?;
-    // These end an address of socat, or need its own quoting; or they are not shown as they are.
+    // These end an address of socat, or need its quoting, or are not shown unchanged.
     if name.contains([':', ',', '!', '"', '\'', '\\']) || name.contains(text::is_obeyed) {
         return None;
     }
-    // The client of a datagram socket needs a name of its own, which is longer.
+    // The client of a datagram socket needs its own name, which is longer.
     if style == Style::Datagram && name.len() + CLIENT.len() > UnixName::LEN_MAX {
         return None;
     }
@@ -119,7 +119,7 @@ fn socat_unix(style: Style, name: &UnixName) -> Option<String> {
         Style::Stream => format!("{kind}-connect:{name}"),
         // Type 5 is SOCK_SEQPACKET.
         Style::Seqpacket => format!("{kind}-connect:{name},type=5"),
-        // The reply goes to the sender's address, so that it needs one.
+        // The reply goes to the sender's address, so the client needs one.
         Style::Datagram => format!("{kind}-sendto:{name},bind={name}{CLIENT}"),
     })
 }

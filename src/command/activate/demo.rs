@@ -1,4 +1,4 @@
-//! The demo set: every kind of socket that the walk-through talks to.
+//! Binds the demo set: every kind of socket in the walk-through.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use crate::activator::Bound;
 use crate::address::{Address, Host, demo_home, demo_set};
 use crate::error::{Errno, Result};
 
-/// Binds the demo set. Nobody asked for vsock or IPv6 by name here, so they are left out, with a
-/// line in the log, where the machine lacks them. `names` has none, or one for all.
+/// Binds the demo set. The user did not ask for vsock or IPv6, so they are omitted, with a log
+/// line, if the machine lacks them. `names` is empty, or has one name for all.
 pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
     let home = demo_home(std::env::var_os("HOME"))?;
     let mut sockets = Vec::new();
@@ -27,8 +27,8 @@ pub(super) fn bind(backlog: i32, names: &[String]) -> Result<Vec<Bound>> {
     Ok(sockets)
 }
 
-/// Whether it is the machine, or the sandbox, that has no such family. Without IPv6 on the loopback
-/// interface (disable_ipv6) the socket is made, but not bound.
+/// Whether the machine or the sandbox lacks the family. With IPv6 disabled on the loopback
+/// interface (disable_ipv6), the socket can be created, but not bound.
 fn is_missing(answer: &io::Error) -> bool {
     !matches!(answer.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EADDRINUSE))
 }

@@ -1,5 +1,5 @@
-//! The commands of `--accept` that failed. Clients can make many of them fail, and choose when: so
-//! there is a line a second at most, and a count of those that have none.
+//! Logs the commands of `--accept` that failed. Clients can cause many failures at chosen times. So
+//! at most one line is logged in a second, and the other failures are counted.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Failures {
     last_line: Option<Instant>,
-    /// How many have failed without a line.
+    /// How many failures were not logged.
     left_out: u64,
 }
 
@@ -23,7 +23,7 @@ impl Failures {
         }
     }
 
-    /// Logs the count of those that have no line.
+    /// Logs the count of failures without a line.
     pub(super) fn tell_rest(&mut self) {
         match std::mem::take(&mut self.left_out) {
             0 => {}

@@ -1,7 +1,7 @@
-//! `activate`: bind sockets and, on the first traffic, run a command with them.
+//! `activate`: binds sockets and, on the first traffic, runs a command with them.
 //!
-//! The model is systemd-socket-activate(1): no supervisor is left over, the command takes the
-//! place of this process. Only `--accept` stays, to accept.
+//! It follows systemd-socket-activate(1): there is no supervisor, because the command replaces this
+//! process. Only `--accept` keeps running, to accept.
 
 mod accept;
 mod announce;
@@ -22,7 +22,7 @@ use crate::cli::ActivateArgs;
 use crate::error::{Context, Error, ErrorKind, MORE_DESCRIPTORS, Result};
 use crate::notify::FdName;
 
-/// What systemd calls the one socket of a process that `Accept=yes` started.
+/// The name that systemd gives to the only socket of an `Accept=yes` process.
 const CONNECTION_NAME: &str = "connection";
 
 pub(super) fn run(args: &ActivateArgs) -> Outcome {
@@ -38,7 +38,7 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
         sockets = demo::bind(args.backlog, &names)?;
     }
     for (index, address) in args.listen.iter().enumerate() {
-        // One name for all, or one for each address in turn.
+        // One name for all addresses, or one for each.
         let name = names.get(index).or(names.first()).map_or(address.scheme(), String::as_str);
         sockets.extend(activator::bind(address, args.backlog, name)?);
     }
@@ -67,11 +67,11 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
     Err(target.exec(sockets))
 }
 
-/// Checks that there are descriptors left for what follows the announcement, so that it is the
-/// start that fails and not the first client.
+/// Checks that enough descriptors are left for the later steps, so that the start fails and not the
+/// first client.
 fn check_room(sockets: &[Bound], accept: bool) -> Result<()> {
-    // One for the signals; one for a socket that is on its way to its number, or for the pidfd. To
-    // accept takes one for the connection and two for the pipe on which its process reports an error.
+    // One for the signals; one to move a socket to its number, or for the pidfd. To accept needs
+    // one for the connection and two for the pipe on which its process reports an error.
     let descriptors = if accept { 4 } else { 2 };
     let Some(socket) = sockets.first() else { return Ok(()) };
     let room: std::io::Result<Vec<_>> =
@@ -86,8 +86,8 @@ fn check_room(sockets: &[Bound], accept: bool) -> Result<()> {
     })
 }
 
-/// What was handed over to this process itself, to be passed on in the same place, as
-/// systemd-socket-activate(1) does. Variables that name another process are not meant for us.
+/// The sockets that this process itself inherited, to pass on with the same numbers, as
+/// systemd-socket-activate(1) does. Variables that name another process are ignored.
 fn passed_on(accept: bool) -> Result<Vec<Bound>> {
     let us = std::process::id().to_string();
     let environment = Environment::of_this_process();
@@ -112,12 +112,12 @@ fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
     Ok(Bound::from_fd(fd, &inherited.name))
 }
 
-/// Refuses what cannot work before anything is bound. Returns the names of `--fdname`. `passed_on` is
-/// the number of sockets beside those that will be bound.
+/// Refuses what cannot work before anything is bound. Returns the names of `--fdname`. `passed_on`
+/// is the number of sockets in addition to those that will be bound.
 fn check(args: &ActivateArgs, passed_on: usize) -> Result<Vec<String>> {
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
     if args.inetd && !args.accept && args.listen.len() + passed_on != 1 {
-        // Without any, it is the demo set.
+        // Without an address, it is the demo set.
         return Err(one_socket_for_inetd());
     }
     if args.accept && args.listen.is_empty() && passed_on == 0 {

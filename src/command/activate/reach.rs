@@ -1,4 +1,4 @@
-//! How programs on this machine reach a socket, as far as that can be known beforehand.
+//! How clients on this machine reach a socket, as far as can be known in advance.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,9 +12,9 @@ use crate::address::{Address, Cid, Host, Inet, Style};
 pub(super) enum Reach {
     /// At this address.
     At(Address),
-    /// Over vsock, if the kernel had the loopback transport.
+    /// Over vsock, but the kernel lacks the loopback transport.
     NeedsVsockLoopback,
-    /// It has a peer already, or no address that a client can send to.
+    /// It already has a peer, or has no address that a client can send to.
     Nobody,
 }
 
@@ -33,13 +33,13 @@ impl Reach {
                 Self::Nobody
             }
             Address::Inet(_, Host::V6(ip, _), _) if ip.is_multicast() => Self::Nobody,
-            // A socket of [::] takes IPv4 too.
+            // A socket of [::] accepts IPv4 too.
             Address::Inet(inet, Host::V6(..), port)
                 if client != *address && !can_bind(&IPV6_LOOPBACK) =>
             {
                 Self::At(Address::Inet(*inet, Host::V4(Ipv4Addr::LOCALHOST), *port))
             }
-            // The CID of this machine is reached through that transport too.
+            // The loopback transport also carries connections to this machine's own CID.
             Address::Vsock(..) if !can_bind(&VSOCK_LOOPBACK) => Self::NeedsVsockLoopback,
             _ => Self::At(client),
         }
@@ -49,7 +49,7 @@ impl Reach {
 const IPV6_LOOPBACK: Address = Address::Inet(Inet::Udp, Host::V6(Ipv6Addr::LOCALHOST, None), 0);
 const VSOCK_LOOPBACK: Address = Address::Vsock(Style::Stream, Cid::LOCAL, libc::VMADDR_PORT_ANY);
 
-/// Whether the machine has a loopback address: only then can a socket be bound to it.
+/// Whether the machine has the loopback address: only then can a socket be bound to it.
 fn can_bind(loopback: &Address) -> bool {
     let Err(error) = Bound::new(loopback, 0, "") else { return true };
     error.io().and_then(std::io::Error::raw_os_error) != Some(libc::EADDRNOTAVAIL)

@@ -1,4 +1,4 @@
-//! What the command line says is to be run.
+//! The program to run, from the command line.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,7 +7,7 @@ use crate::activator::{HandOver, Target};
 use crate::cli::ActivateArgs;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Finds the program now, so that a mistake in its name is not kept for the first client.
+/// Finds the program at once, so that a misspelt name is reported before the first client.
 pub(super) fn of(args: &ActivateArgs) -> Result<Target> {
     let environment = environment(&args.setenv)?;
     let hand_over = if args.inetd { HandOver::StandardInput } else { HandOver::ListenFds };
@@ -18,7 +18,7 @@ pub(super) fn of(args: &ActivateArgs) -> Result<Target> {
     Ok(Target { hand_over, ..target })
 }
 
-/// This very file: under its path where it still has one, so that `ps` shows its name.
+/// The file of this program, by its path if it still has one, so that `ps` shows its name.
 fn this_program(environment: Vec<(OsString, OsString)>) -> Target {
     let program = std::env::current_exe().ok().filter(|path| path.exists());
     let arg0 = std::env::args_os().next();

@@ -1,4 +1,4 @@
-//! Waiting for the event: traffic on a socket, or a signal.
+//! Waits for traffic on a socket, or a signal.
 
 use std::os::fd::OwnedFd;
 
@@ -9,15 +9,15 @@ use crate::activator::Bound;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
-/// SIGTERM, SIGINT and SIGCHLD as something to wait for. As pid 1 of a container their default
-/// action would not even end this process.
+/// SIGTERM, SIGINT and SIGCHLD as a descriptor to wait for. For PID 1 of a container, the default
+/// action of SIGTERM and SIGINT would do nothing.
 #[derive(Debug)]
 pub(super) struct Signals(OwnedFd);
 
 /// What ended the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waited {
-    /// The socket of this index has a connection or a datagram.
+    /// The socket with this index has a connection or a datagram.
     Traffic(usize),
     /// This signal came: SIGTERM or SIGINT.
     Stopped(&'static str),
@@ -25,14 +25,15 @@ pub(super) enum Waited {
 
 impl Signals {
     pub(super) fn block() -> Result<Self> {
-        // One that is inherited as ignored would not be reported, and would hide how a child ended.
+        // An inherited ignored SIGCHLD would not be reported, and the exit status of a child would
+        // be lost.
         sys::handover::default_action(libc::SIGCHLD).context("take SIGCHLD back")?;
         sys::signal::signalfd(&[libc::SIGTERM, libc::SIGINT, libc::SIGCHLD])
             .map(Self)
             .context("wait for SIGTERM, SIGINT and SIGCHLD through a signalfd")
     }
 
-    /// Takes what is pending; the name of SIGTERM or SIGINT if one of them is among it.
+    /// Takes all pending signals. Returns the name of SIGTERM or SIGINT if one of them is pending.
     pub(super) fn stop_requested(&self) -> Result<Option<&'static str>> {
         /// `sizeof(struct signalfd_siginfo)`; the signal's number is its first field.
         const SIGINFO_BYTES: usize = 128;
@@ -56,12 +57,12 @@ impl Signals {
     }
 }
 
-/// Waits until a socket has a connection or a datagram. Nothing is taken from it: the command does
-/// that.
+/// Waits until a socket has a connection or a datagram. It takes nothing from the socket: the
+/// command does that.
 ///
 /// # Errors
 ///
-/// A system call failed that should not, or every socket was a listener that was shut down.
+/// A system call failed unexpectedly, or all sockets were listeners and were shut down.
 pub(super) fn for_traffic(sockets: &[Bound], signals: &Signals) -> Result<Waited> {
     let mut waiting: Vec<_> = sockets.iter().enumerate().collect();
     loop {
@@ -106,12 +107,12 @@ pub(super) fn ready<'a>(
     Ok(fds.iter().map(PollFd::revents).collect())
 }
 
-/// What poll(2) reports of a listening socket that was shut down, each time that it is asked.
+/// What poll(2) always reports for a listening socket that was shut down.
 pub(super) fn is_hung_up(events: PollFlags) -> bool {
     events.intersects(PollFlags::RDHUP | PollFlags::HUP)
 }
 
-/// shutdown(2) applies to every holder of the socket, and one of the others called it.
+/// shutdown(2) affects every holder of the socket, and another holder called it.
 pub(super) fn shut_down(socket: &Bound) -> Error {
     let message = format!("accept on {socket}: the socket does not listen any more");
     Error::new(ErrorKind::Other, message)

@@ -1,4 +1,4 @@
-//! Streams, full duplex: written as fast as the server takes it, read as fast as it comes back.
+//! Full-duplex streams: written as fast as the server accepts, read as fast as the echo arrives.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use super::{PERIOD, SEED};
 use crate::client::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Large enough to take what a socket buffer holds in few calls.
+/// Large enough to empty a socket buffer in few calls.
 const RECEIVE: usize = 256 * 1024;
 
-/// How far a stream is.
+/// The progress of a stream.
 #[derive(Clone, Default)]
 struct Stream {
     sent: u64,
@@ -25,11 +25,11 @@ struct Bulk {
     streams: Vec<Stream>,
     pattern: Pattern,
     buffer: Vec<u8>,
-    /// Whether more is written.
+    /// Whether more is to be written.
     writing: bool,
 }
 
-/// The measurement of one round. With `--verify`, everything that was written has to come back.
+/// Measures one round. With `--verify`, everything that was written must come back.
 pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
     let mut bulk = Bulk {
         streams: vec![Stream::default(); round.fds.len()],
@@ -45,7 +45,7 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
 }
 
 impl Bulk {
-    /// Waits, then writes and reads once on each stream that is ready.
+    /// Waits, then writes and reads once on each ready stream.
     fn turn(&mut self, round: &mut Round<'_>) -> Result<()> {
         for at in 0..round.wait.wait(TICK)? {
             let (index, flags) = round.wait.event(at);
@@ -98,14 +98,15 @@ impl Bulk {
         Ok(())
     }
 
-    /// Half-closes every stream and reads the rest: all of it has to be there, then the end.
+    /// Half-closes every stream and reads the rest: it must be complete and followed by the end of
+    /// stream.
     fn drain(&mut self, round: &mut Round<'_>) -> Result<()> {
         self.writing = false;
         for fd in &round.fds {
-            // One that has ended is not connected any more.
+            // A connection that has ended is not connected any more.
             let _ = SockRef::from(fd).shutdown(std::net::Shutdown::Write);
         }
-        // What the measurement counted stays: the rest is only compared.
+        // The counts of the measurement stay; the rest is only compared.
         let bytes = round.meter.sample.bytes;
         let deadline = Instant::now() + round.settings.args.timeout;
         while round.any_open() && Instant::now() < deadline {

@@ -1,7 +1,7 @@
-//! Cold starts: how long the first client waits, from the start of the process to its first echo.
+//! Cold starts: the time from the start of the process to its first echo.
 //!
-//! The servers take turns. Each start binds a new socket and connects to it, as a client does that
-//! wakes a service manager; then it forks, hands the socket over as sd_listen_fds(3) has it, and
+//! The servers take turns. Each start binds a new socket and connects to it, as the first client of
+//! a service manager does. Then it forks, hands the socket over as sd_listen_fds(3) defines, and
 //! executes the command.
 
 use std::ffi::OsString;
@@ -23,19 +23,19 @@ use crate::command::Outcome;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::text::Escaped;
 
-/// Starts of each server, if `--rounds` does not say.
+/// Starts of each server without `--rounds`.
 const STARTS: u32 = 100;
-/// The run is divided into this many parts, whose ratios show how far they lie apart.
+/// The run has this many parts. The spread of their ratios shows how reliable the ratio is.
 const PARTS: usize = 10;
 
-/// A command, and how long each of its starts took.
+/// A command, and how long each start took.
 struct Server {
     name: String,
     program: Target,
     nanoseconds: Vec<u64>,
 }
 
-/// Runs the whole of `--mode cold`.
+/// Runs `--mode cold`.
 pub(super) fn run(args: &BenchArgs) -> Outcome {
     let address = address(args)?;
     if args.size == Some(0) && address.style() != Style::Datagram {
@@ -61,7 +61,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     Ok(0)
 }
 
-/// What is bound for each start. A port of its own, because the last one may still be in use.
+/// The address for each start. A new port each time, because the last one may still be in use.
 fn address(args: &BenchArgs) -> Result<Address> {
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
     let text = match args.targets.as_slice() {
@@ -74,15 +74,15 @@ fn address(args: &BenchArgs) -> Result<Address> {
     };
     let address: Address = text.parse().map_err(|error| usage(format!("ADDR to bind: {error}")))?;
     if address.needs_resolver() {
-        // One of its addresses is measured, and it has to be the same one each time.
+        // Only one address of a name is measured, and it must be the same each time.
         let message = format!("--mode cold needs a numeric address, not the name in {address}");
         return Err(usage(message));
     }
     Ok(address)
 }
 
-/// `[NAME=]COMMAND ARGUMENT…`, in words: a shell would be part of what is measured. Without a
-/// command it is our own `serve`.
+/// Parses `[NAME=]COMMAND ARGUMENT…` into words, without a shell, which would be part of the
+/// measurement. Without a command, it is this program's `serve`.
 fn servers(commands: &[String]) -> Result<Vec<Server>> {
     let this = std::env::current_exe().context("find this program")?;
     let server = |text: &str| {
@@ -110,7 +110,7 @@ fn start_once(server: &Server, address: &Address, args: &BenchArgs) -> Result<u6
     let size = args.size.unwrap_or(64);
     let pattern = Pattern::new(SEED, PERIOD, size);
     let message = pattern.at(0, size);
-    // Nobody reads yet: of a stream that is as much as fits.
+    // Nobody reads yet, so of a stream only as much is sent as fits.
     let sent = connection.try_send(message).context(format!("send to {bound}"))?;
     let mut exchange = Exchange { connection, timeout: args.timeout };
     let started = Instant::now();
@@ -137,7 +137,7 @@ fn quantile(values: &[u64], quantile: f64) -> f64 {
     sorted.get(at).map_or(0.0, |value| *value as f64 / 1e6)
 }
 
-/// The ratio of medians to the first server, in each part of the run.
+/// The ratio of the medians to the first server, in each part of the run.
 fn against(server: &Server, base: &Server) -> Option<Spread> {
     let size = server.nanoseconds.len().div_ceil(PARTS).max(1);
     let parts = server.nanoseconds.chunks(size).zip(base.nanoseconds.chunks(size));

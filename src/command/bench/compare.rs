@@ -1,7 +1,7 @@
-//! Rounds against several servers, and what they say together.
+//! Rounds against several servers, and their joint results.
 //!
-//! The speed of a machine that is shared, or warm, changes from minute to minute: with `--compare`
-//! the servers take turns, and the figure is the ratio within each turn.
+//! The speed of a shared or warm machine changes every minute. So with `--compare` the servers take
+//! turns, and the result is the ratio within each turn.
 
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
@@ -15,11 +15,11 @@ use crate::error::Result;
 pub(super) struct Rounds {
     /// The server.
     pub(super) target: Target,
-    /// One for each round.
+    /// The results of each round.
     pub(super) samples: Vec<Sample>,
 }
 
-/// The middle of several values, and how far they lie apart.
+/// The median of several values, and their range.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub(super) struct Spread {
     pub(super) median: f64,
@@ -27,19 +27,19 @@ pub(super) struct Spread {
     pub(super) max: f64,
 }
 
-/// Something that was measured of one round, if it was.
+/// A measured value of a round, if it has one.
 pub(super) type Figure = fn(&Sample) -> Option<f64>;
 
-/// What the reports say of a kind of load.
+/// How the reports describe a kind of load.
 pub(super) struct About {
     /// Its name on the command line and in the document.
     pub(super) mode: &'static str,
     /// Its name in a sentence.
     pub(super) words: &'static str,
-    /// What it is about, and the unit of that.
+    /// Its main figure, and the unit of that.
     pub(super) figure: Figure,
     pub(super) unit: &'static str,
-    /// Nanoseconds of the server's CPU time, and for each of what.
+    /// The server's CPU time in nanoseconds, and for each of what.
     pub(super) cpu: Figure,
     pub(super) cpu_each: &'static str,
 }
@@ -61,7 +61,7 @@ impl Load {
     }
 }
 
-/// Runs all rounds, each by `run`: in turns to compare, otherwise one server after the other.
+/// Runs all rounds with `run`: in turns to compare, otherwise one server after the other.
 pub(super) fn interleave(
     targets: &[Target],
     settings: &Settings<'_>,
@@ -123,7 +123,7 @@ impl Spread {
         }
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
-        // The middle one, twice, if their number is odd.
+        // For an odd number of values, both are the middle one.
         let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
         Some(Self { median: (low + high) / 2.0, min, max })
     }

@@ -1,4 +1,4 @@
-//! Datagrams with many in flight: what the server answers a second, and what is lost.
+//! Datagrams with many in flight: how many the server answers in a second, and how many are lost.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,41 +16,43 @@ use crate::sys;
 
 /// Datagrams of one train, or of one sendmmsg(2): `UDP_MAX_SEGMENTS` of older kernels.
 const BATCH: usize = 64;
-/// The payload of one train is limited as that of one datagram is.
+/// The payload of one train has the same limit as that of one datagram.
 const TRAIN_MAX: usize = 65_507;
-/// As many datagrams as take this much are made, within bounds: even if every other one is lost,
-/// the server seldom sees one twice in a row, and all of them stay in the processor's cache.
+/// The train has as many different datagrams as fit in this, within bounds. So even if every other
+/// one is lost, the server seldom sees the same one twice in a row, and they stay in the
+/// processor's cache.
 const TRAIN_BYTES: usize = 512 * 1024;
-/// After so long without a reply, what is in flight is taken for lost and more is sent.
+/// After this time without a reply, the datagrams in flight count as lost, and more are sent.
 const STALL: Duration = Duration::from_millis(2);
-/// How long to wait at the end for what is still in flight.
+/// How long to wait at the end for datagrams in flight.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// How far a socket is.
+/// The progress of a socket.
 #[derive(Clone, Default)]
 struct Socket {
     in_flight: usize,
-    /// The number of the datagram that is sent next.
+    /// The number of the next datagram.
     next: usize,
 }
 
 struct Flood<'a, 'b> {
     sockets: Vec<Socket>,
     train: &'a Train,
-    /// Each datagram of the train by itself, for sendmmsg(2).
+    /// The datagrams of the train one by one, for sendmmsg(2).
     datagrams: &'a mut [MMsgHdr<'b>],
     buffer: Vec<u8>,
     batch: usize,
     window: usize,
-    /// What was sent before the measurement and had come back, or was lost, by then. What is in
-    /// flight then is answered in the measurement, and takes the place of what is at its end.
+    /// How many were sent before the measurement and had come back, or were lost, by its start.
+    /// Those in flight then are answered during the measurement, and replace those in flight at its
+    /// end.
     sent_before: Option<u64>,
     sent: u64,
     received: u64,
     last_reply: u64,
 }
 
-/// The measurement of one round.
+/// Measures one round.
 pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
     let settings = round.settings;
     let is_udp = matches!(round.target.address, Address::Inet(Inet::Udp, ..));
@@ -64,7 +66,7 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
         sockets: vec![Socket::default(); round.fds.len()],
         train: &train,
         datagrams: &mut headers.collect::<Vec<_>>(),
-        // One byte more than a datagram shows a reply that is too long.
+        // One more byte of room shows a reply that is too long.
         buffer: vec![0; (settings.size + 1).max(1 << 16)],
         batch: BATCH.min(TRAIN_MAX / settings.size).max(1),
         window: if settings.window == 0 { usize::MAX } else { settings.window },
@@ -80,9 +82,9 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Receives trains whole where the kernel can, and sends them so if asked to.
+/// Enables joined receives where the kernel has them, and joined sends if requested.
 fn prepare(fd: &OwnedFd, settings: &Settings) -> Result<()> {
-    // Without it every datagram is received alone: slower, but no different.
+    // Without it, each datagram is received alone: slower, but otherwise the same.
     let _ = sys::option::set(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
     if settings.args.gso {
         let size = settings.size as i32;
@@ -117,7 +119,7 @@ impl Flood<'_, '_> {
         Ok(())
     }
 
-    /// Waits for what is still in flight, so that only what never comes counts as lost.
+    /// Waits for datagrams in flight, so that only those that never come count as lost.
     fn linger(&mut self, round: &mut Round<'_>) -> Result<()> {
         let counted = (round.meter.sample.round_trips, round.meter.sample.bytes);
         let mut deadline = Instant::now() + LINGER;
@@ -133,7 +135,7 @@ impl Flood<'_, '_> {
         Ok(())
     }
 
-    /// Sends one batch if the window has room for it. Returns whether anything was sent.
+    /// Sends one batch if the window has room for it. Returns whether any was sent.
     #[inline]
     fn send(&mut self, round: &mut Round<'_>, index: usize) -> Result<bool> {
         let (socket, fd) = (&mut self.sockets[index], &round.fds[index]);
@@ -160,8 +162,8 @@ impl Flood<'_, '_> {
         }
     }
 
-    /// Receives until nothing is left; what comes is datagrams of one size, alone or as a train.
-    /// Returns whether anything came.
+    /// Receives until nothing is left: datagrams of one size, alone or joined. Returns whether any
+    /// came.
     #[inline]
     fn receive(&mut self, round: &mut Round<'_>, index: usize) -> Result<bool> {
         let socket = &mut self.sockets[index];

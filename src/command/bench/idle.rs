@@ -1,4 +1,4 @@
-//! Connections that do nothing: what each costs the server, and whether each still answers.
+//! Idle connections: the memory that each costs the server, and whether each still answers.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,14 @@ use super::server::Server;
 use super::wait::{TICK, Trigger, Wait};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long no connection may end, after all were half-closed, before the rest is left alone.
+/// After the connections are half-closed: if none ends for this long, the rest is not waited for.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The measurement of one round: connects, holds the connections for the duration, then uses each
-/// once.
+/// Measures one round: connects, keeps the connections idle for the duration, then uses each once.
 pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
     let mut messages = Messages::new(round);
     use_once(round, &mut messages, 0)?;
-    // Some have a process only now, for the first client.
+    // Some servers start a process only for their first client.
     let server = Server::find(round.target, round.settings);
     let memory = || server.as_ref().and_then(Server::memory).map(|(_, anonymous)| anonymous);
     let before = memory();
@@ -38,7 +37,7 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sends a message on a connection and waits for it.
+/// Sends a message on a connection and waits for its echo.
 fn use_once(round: &mut Round<'_>, messages: &mut Messages, index: usize) -> Result<()> {
     let started = round.meter.now();
     let timeout = round.settings.args.timeout.as_nanos() as u64;
@@ -62,14 +61,14 @@ fn use_once(round: &mut Round<'_>, messages: &mut Messages, index: usize) -> Res
     }
 }
 
-/// Half-closes the connections. What comes before their ends was not sent: no message follows that
-/// it would make wrong.
+/// Half-closes the connections. Data that arrives before the end of stream was not sent, and no
+/// later message would reveal it.
 fn end_all(round: &mut Round<'_>) -> Result<()> {
     for fd in &round.fds {
-        // One that has ended is not connected any more.
+        // A connection that has ended is not connected any more.
         let _ = SockRef::from(fd).shutdown(std::net::Shutdown::Write);
     }
-    // Asked anew, because what an edge has told once is not told again.
+    // Registered again, because an edge that was reported is not reported again.
     round.wait = Wait::on_all(&round.fds, false, Trigger::Edge)?;
     let mut deadline = Instant::now() + END_PATIENCE;
     while round.any_open() && Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! Messages on their way out and back, one at a time on each connection.
+//! Messages and their echoes, one at a time on each connection.
 
 use super::round::Round;
 use super::{PERIOD, SEED};
@@ -6,9 +6,10 @@ use crate::address::Style;
 use crate::client::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Replies to this many datagrams before the last are known as late ones, and as many are skipped.
+/// Replies to this many datagrams before the last one are recognised as late, and as many are
+/// skipped.
 const LATE_MAX: u32 = 64;
-/// What one receive call takes of a long message.
+/// How much of a long message one receive call returns.
 const RECEIVE: usize = 256 * 1024;
 
 /// The message of one connection.
@@ -17,23 +18,23 @@ pub(super) struct Peer {
     sequence: u32,
     sent: usize,
     received: usize,
-    /// When it was sent, or was due.
+    /// When the message was sent, or was due.
     pub(super) started: u64,
-    /// Whether it is on its way.
+    /// Whether a reply is expected.
     pub(super) in_flight: bool,
-    /// Whether epoll says when its connection can be written to.
+    /// Whether epoll reports when the connection is writable.
     writing: bool,
-    /// Whether something of it came back that was not sent.
+    /// Whether a part of the reply differs from what was sent.
     wrong: bool,
 }
 
-/// Those of all connections of a round.
+/// The messages of all connections of a round.
 pub(super) struct Messages {
     pub(super) peers: Vec<Peer>,
     pattern: Pattern,
     buffer: Vec<u8>,
     size: usize,
-    /// A message comes back by one receive call or not at all.
+    /// Whether one receive call returns a whole message.
     whole: bool,
 }
 
@@ -41,13 +42,13 @@ impl Messages {
     pub(super) fn new(round: &Round<'_>) -> Self {
         let size = round.settings.size;
         let whole = round.target.address.style() != Style::Stream;
-        // One byte more than a message shows a reply that is too long.
+        // One more byte of room shows a reply that is too long.
         let buffer = vec![0; if whole { size + 1 } else { size.min(RECEIVE) }];
         let peers = vec![Peer::default(); round.settings.connections + 1];
         Self { peers, pattern: Pattern::new(SEED, PERIOD, size), buffer, size, whole }
     }
 
-    /// Sends the next message of a connection; its latency counts from `started`.
+    /// Sends the next message of a connection. Its latency counts from `started`.
     #[inline]
     pub(super) fn begin(&mut self, round: &Round<'_>, index: usize, started: u64) -> Result<()> {
         let peer = &mut self.peers[index];
@@ -57,7 +58,7 @@ impl Messages {
         self.send(round, index)
     }
 
-    /// Sends what the socket takes of the message.
+    /// Sends as much of the message as the socket accepts.
     #[inline]
     fn send(&mut self, round: &Round<'_>, index: usize) -> Result<()> {
         let peer = &mut self.peers[index];
@@ -76,8 +77,8 @@ impl Messages {
         Ok(())
     }
 
-    /// Looks for the reply. Returns whether it is what was sent, once the whole of it is there.
-    /// What comes when nothing is on its way is left for the next message, which it makes wrong.
+    /// Receives the reply. Returns whether it is right, once it is complete. Without an expected
+    /// reply, received data is left for the next message, which then is wrong.
     #[inline]
     pub(super) fn receive(&mut self, round: &Round<'_>, index: usize) -> Result<Option<bool>> {
         if !self.peers[index].in_flight {
@@ -89,7 +90,7 @@ impl Messages {
         Ok(is_right)
     }
 
-    /// Sends and receives what can be of a message on a stream.
+    /// Sends and receives as much of a message on a stream as is possible.
     #[inline]
     fn go_on(&mut self, round: &Round<'_>, index: usize) -> Result<Option<bool>> {
         loop {
@@ -97,7 +98,7 @@ impl Messages {
                 self.send(round, index)?;
             }
             let peer = &mut self.peers[index];
-            // Not a byte more than the message: what is too much makes the next one wrong.
+            // No more than the message: surplus bytes make the next message wrong.
             let wanted = self.buffer.len().min(self.size - peer.received);
             let Some(count) = round.receive(index, &mut self.buffer[..wanted])? else {
                 return Ok(None);
@@ -117,7 +118,7 @@ impl Messages {
         }
     }
 
-    /// Receives one message that comes whole or not at all, and passes over late replies.
+    /// Receives a whole message, and skips late replies.
     #[inline]
     fn receive_whole(&mut self, round: &Round<'_>, index: usize) -> Result<Option<bool>> {
         let sequence = self.peers[index].sequence;
@@ -137,7 +138,7 @@ impl Messages {
                 return Ok(Some(false));
             }
         }
-        // One that sends them without end is not waited for.
+        // A server that sends late replies without end is not waited for.
         Ok(None)
     }
 }

@@ -1,4 +1,4 @@
-//! The clock of one round, and what it counted.
+//! The clock of one round, and its counts.
 
 use std::time::{Duration, Instant};
 
@@ -9,53 +9,53 @@ use super::server::{Cpu, Server};
 use super::settings::Settings;
 use super::wait::TICK;
 
-/// Latencies above this are recorded as this much: longer than any timeout in use.
+/// Longer latencies are recorded as this: it is longer than any timeout in use.
 const LATENCY_MAX_NS: u64 = 600_000_000_000;
 
-/// What one round counted between the end of its warm-up and its end.
+/// The counts of one round, from the end of its warm-up.
 #[derive(Debug, Default)]
 pub(super) struct Sample {
-    /// How long it was measured.
+    /// The length of the measurement in seconds.
     pub(super) seconds: f64,
     /// Messages that came back whole; for a flood, datagrams.
     pub(super) round_trips: u64,
     /// Bytes that came back.
     pub(super) bytes: u64,
-    /// From send to the last byte of the reply, in nanoseconds; with `--rate`, from the time at
+    /// Nanoseconds from the send to the last byte of the reply; with `--rate`, from the time at
     /// which the message was due.
     pub(super) latency_ns: Latencies,
-    /// Connections that ended, or calls that failed.
+    /// Connections that ended, and calls that failed.
     pub(super) errors: u64,
     /// Replies that differ from what was sent.
     pub(super) wrong: u64,
     /// Datagrams that did not come back in time.
     pub(super) lost: u64,
-    /// Messages that were due by the schedule of `--rate` and had not come back at the end.
+    /// Messages of `--rate` that were due and had not come back at the end.
     pub(super) unfinished: u64,
     /// The first error, in words.
     pub(super) first_error: Option<String>,
-    /// What the server's process used.
+    /// The CPU time of the server's process.
     pub(super) cpu: Option<Cpu>,
     /// The congestion control of a TCP connection.
     pub(super) congestion: Option<String>,
-    /// What idle connections cost.
+    /// The memory that idle connections cost.
     pub(super) memory: Option<Memory>,
 }
 
-/// The server's memory, in bytes; the kernel's part of a socket is not in it.
+/// The server's memory in bytes, without the kernel's memory for sockets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory {
-    /// Resident with one connection that was used.
+    /// Resident, with one used connection.
     pub(super) before: u64,
-    /// Resident with all connections.
+    /// Resident, with all connections.
     pub(super) idle: u64,
-    /// Resident after each was used once.
+    /// Resident, after each connection was used once.
     pub(super) used: u64,
-    /// How many connections were added to the first one.
+    /// How many connections were added to the first.
     pub(super) added: usize,
 }
 
-/// Times in nanoseconds: where they lie, to three digits.
+/// The distribution of times in nanoseconds, with a precision of three digits.
 #[derive(Debug)]
 pub(super) struct Latencies(pub(super) Histogram<u64>);
 
@@ -66,14 +66,14 @@ impl Default for Latencies {
 }
 
 impl Sample {
-    /// Counts a message that came back.
+    /// Counts an echoed message.
     pub(super) fn round_trip(&mut self, latency_ns: u64, bytes: usize) {
         self.round_trips += 1;
         self.bytes += bytes as u64;
         self.latency_ns.0.saturating_record(latency_ns);
     }
 
-    /// Counts a failure; the first one is kept in words.
+    /// Counts a failure. The first one is kept as text.
     pub(super) fn error(&mut self, describe: impl FnOnce() -> String) {
         self.errors += 1;
         if self.first_error.is_none() {
@@ -81,7 +81,7 @@ impl Sample {
         }
     }
 
-    /// Forgets what the warm-up counted, but not what it found wrong.
+    /// Resets the counts of the warm-up, except the errors.
     fn restart(&mut self) {
         self.round_trips = 0;
         self.bytes = 0;
@@ -90,27 +90,27 @@ impl Sample {
         self.latency_ns.0.reset();
     }
 
-    /// Messages a second.
+    /// Messages in a second.
     pub(super) fn per_second(&self) -> Option<f64> {
         Some(self.round_trips as f64 / self.seconds.max(1e-9))
     }
 
-    /// Bytes a second that came back.
+    /// Echoed bytes in a second.
     pub(super) fn bytes_per_second(&self) -> Option<f64> {
         Some(self.bytes as f64 / self.seconds.max(1e-9))
     }
 
-    /// Nanoseconds of the server's CPU time for each message.
+    /// The server's CPU time in nanoseconds for each message.
     pub(super) fn cpu_per_message(&self) -> Option<f64> {
         Some(self.cpu?.nanoseconds as f64 / self.round_trips as f64)
     }
 
-    /// Nanoseconds of the server's CPU time for each MiB that came back.
+    /// The server's CPU time in nanoseconds for each echoed MiB.
     pub(super) fn cpu_per_mebibyte(&self) -> Option<f64> {
         Some(self.cpu?.nanoseconds as f64 / (self.bytes as f64 / f64::from(1 << 20)))
     }
 
-    /// Bytes of the server's memory that each idle connection added.
+    /// Bytes of the server's memory for each idle connection.
     pub(super) fn per_connection(&self) -> Option<f64> {
         let Memory { before, idle, added, .. } = self.memory?;
         Some((idle as f64 - before as f64) / added.max(1) as f64)
@@ -123,10 +123,10 @@ impl Sample {
     }
 }
 
-/// Runs the warm-up and the measurement on one clock.
+/// Times the warm-up and the measurement with one clock.
 pub(super) struct Meter<'a> {
     origin: Instant,
-    /// When the measurement began; `None` during the warm-up.
+    /// When the measurement started; `None` during the warm-up.
     began: Option<u64>,
     next_look: u64,
     phase_end: u64,
@@ -134,14 +134,14 @@ pub(super) struct Meter<'a> {
     server: Option<Server>,
     cpu_at_start: Option<Cpu>,
     progress: &'a ProgressBar,
-    /// Milliseconds of the rounds before.
+    /// The milliseconds of the earlier rounds.
     done: u64,
-    /// What was counted.
+    /// The counts.
     pub(super) sample: Sample,
 }
 
 impl<'a> Meter<'a> {
-    /// A meter whose warm-up begins now.
+    /// Creates a meter and starts the warm-up.
     pub(super) fn new(
         settings: &Settings<'_>,
         server: Option<Server>,
@@ -161,12 +161,12 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Nanoseconds since the meter was made.
+    /// Nanoseconds since the creation of the meter.
     pub(super) fn now(&self) -> u64 {
         self.origin.elapsed().as_nanos() as u64
     }
 
-    /// Whether the round goes on at time `now`. Cheap enough to be asked for each message.
+    /// Whether the round goes on at time `now`. It is cheap enough to call for each message.
     pub(super) fn goes_on(&mut self, now: u64) -> bool {
         now < self.next_look || self.look(now)
     }
@@ -194,8 +194,8 @@ impl<'a> Meter<'a> {
         true
     }
 
-    /// Ends the measurement while the connections are still open, because the server's threads
-    /// and children for them end with them.
+    /// Ends the measurement while the connections are still open, because some servers have a
+    /// thread or child for each, which ends with it.
     pub(super) fn stop(&mut self) {
         let now = self.now();
         self.sample.seconds = now.saturating_sub(self.began.unwrap_or(0)) as f64 / 1e9;

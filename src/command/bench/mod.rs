@@ -1,10 +1,10 @@
-//! `bench`: a load generator that runs on one core and says what it measured, and what it did not.
+//! `bench`: a load generator that uses one core, and reports what it measured and what it did not.
 //!
-//! One thread, one epoll instance, everything allocated before the first message: what is seen is
-//! the server and the kernel. [`round`] connects and has the clock of [`meter`], [`wait`] waits,
-//! one file for each kind of load ([`pingpong`], [`bulk`], [`flood`], [`idle`]) has the steps of
-//! that load alone, [`server`] sees the server's process, [`compare`] interleaves, [`report`]
-//! prints, [`plot`] draws, [`picture`] writes what it drew, [`words`] has what both say.
+//! One thread, one epoll instance, and all memory allocated before the first message: the
+//! measurement shows the server and the kernel. [`round`] connects and has the clock of [`meter`];
+//! [`wait`] waits; each kind of load ([`pingpong`], [`bulk`], [`flood`], [`idle`]) has its own
+//! steps in one file; [`server`] measures the server's process; [`compare`] interleaves; [`report`]
+//! prints; [`plot`] draws, and [`picture`] writes the drawing; [`words`] has the text for both.
 
 mod bulk;
 mod cold;
@@ -38,16 +38,16 @@ use round::Round;
 use settings::{Load, Settings};
 use target::Target;
 
-/// What is sent: fixed, and short enough to stay in the processor's cache. Each message begins a
-/// byte after the one before it, and their first four bytes differ.
+/// The bytes to send: fixed, and few enough for the processor's cache. Each message begins one byte
+/// after the previous one, and their first four bytes differ.
 const SEED: u64 = 1;
 const PERIOD: usize = 65_521;
 
-/// Runs the verb. Who asked for a document gets one, whatever becomes of the run.
+/// Runs the verb. With `--json` it always prints a document, even after a failure.
 pub(super) fn run(args: &BenchArgs) -> Outcome {
     let outcome = measure(args);
     if let (true, Err(error)) = (args.json, &outcome) {
-        // The status of the run stays what it is, also if nobody reads the document.
+        // The exit status does not change if the document cannot be printed.
         let _ = report::print_error(error);
     }
     outcome
@@ -73,7 +73,7 @@ fn measure(args: &BenchArgs) -> Outcome {
     let results = compare::interleave(&targets, &settings, &progress, run)?;
     progress.finish_and_clear();
     report::print(&results, &settings)?;
-    // What was measured is printed, whatever becomes of the picture.
+    // The results are printed even if the picture cannot be written.
     if let Some(picture) = picture {
         if let Err(error) = picture.write(&plot::latency(&results, &settings)) {
             logging::report(&error);

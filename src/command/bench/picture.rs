@@ -1,5 +1,5 @@
-//! Where the picture of `--plot` goes. A run takes minutes, so what is wrong with the file is found
-//! before it; and an old picture stays until the new one is complete.
+//! The file of `--plot`. A run takes minutes, so the file is checked before the run. An old picture
+//! stays until the new one is complete.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The only format that there is.
+/// The only supported format.
 const SUFFIX: &str = "svg";
 
-/// A file that can be written, or replaced.
+/// A file that can be written or replaced.
 pub(super) struct Picture {
     path: PathBuf,
-    /// Beside it, because rename(2) does not leave the file system. Its name does not grow with
-    /// that of the picture, which may be as long as the file system permits.
+    /// In the same directory, because rename(2) does not cross file systems. Its name has a fixed
+    /// length, because the name of the picture may already be as long as the file system permits.
     draft: PathBuf,
 }
 
 impl Picture {
-    /// Checks that `path` can be written, and leaves everything as it is.
+    /// Checks that `path` can be written, without a change.
     pub(super) fn at(path: &Path) -> Result<Self> {
         if !path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case(SUFFIX)) {
             let message = format!("--plot {}: the picture is an SVG file", path.display());
@@ -35,7 +35,8 @@ impl Picture {
 
     fn check(&self) -> io::Result<()> {
         match fs::symlink_metadata(&self.path) {
-            // A link may lead to a file that somebody else chose, and a FIFO waits for a reader.
+            // A link may lead to a file that somebody else chose, and a FIFO would wait for a
+            // reader.
             Ok(file) if !file.is_file() => return Err(io::Error::other("not a regular file")),
             // rename(2) replaces a file without permission to write to it.
             // By now it may be another one.
@@ -49,12 +50,12 @@ impl Picture {
         self.create().and_then(|_| fs::remove_file(&self.draft))
     }
 
-    /// Never follows a link, and never takes a file that is there.
+    /// Never follows a link, and never overwrites a file.
     fn create(&self) -> io::Result<File> {
         File::create_new(&self.draft)
     }
 
-    /// Puts the picture in its place.
+    /// Writes the picture and puts it in place.
     pub(super) fn write(&self, svg: &str) -> Result<()> {
         let mut file = self.create().map_err(|error| self.not_written(error))?;
         let written = file.write_all(svg.as_bytes());

@@ -1,9 +1,9 @@
 //! One message in flight on each connection; with `--rate`, sent on a schedule.
 //!
-//! Without a rate the loop is closed: the next message waits for the reply, so a server that
-//! stalls is sent less, and the stall counts once for each connection instead of once for each
-//! message that would have been due (coordinated omission). With a rate, a latency begins when the
-//! message was due, whether or not it could be sent then.
+//! Without a rate, the loop is closed: the next message waits for the reply. So a server that
+//! stalls gets fewer messages, and a stall counts once for each connection instead of once for each
+//! message that would have been due (coordinated omission). With a rate, the latency of a message
+//! starts when it is due, even if it cannot be sent then.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,9 +15,9 @@ use super::round::Round;
 use super::wait::{TICK, Wait};
 use crate::error::Result;
 
-/// A datagram without a reply after this is lost, however long a stream may take.
+/// A datagram without a reply after this time is lost, even if `--timeout` is longer.
 const LOST_AFTER: Duration = Duration::from_secs(1);
-/// Longer than anybody measures.
+/// Longer than any measurement.
 const INTERVAL_MAX: f64 = 1e18;
 
 struct PingPong {
@@ -27,14 +27,14 @@ struct PingPong {
     schedule: Option<Schedule>,
 }
 
-/// When each connection's next message is due.
+/// The schedule of the next message of each connection.
 struct Schedule {
     interval: u64,
-    /// The connections that wait for their time, the next one first.
+    /// The connections that wait, the next one first.
     due: BinaryHeap<Reverse<(u64, usize)>>,
 }
 
-/// The measurement of one round.
+/// Measures one round.
 pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
     let args = round.settings.args;
     let timeout = if round.is_datagram() { args.timeout.min(LOST_AFTER) } else { args.timeout };
@@ -57,7 +57,8 @@ pub(super) fn run(round: &mut Round<'_>) -> Result<()> {
 }
 
 impl PingPong {
-    /// Sends the first message of each connection, or spreads them over the first interval.
+    /// Sends the first message of each connection, or schedules them evenly over the first
+    /// interval.
     fn start(&mut self, round: &mut Round<'_>) {
         let now = round.meter.now();
         let count = round.fds.len();
@@ -88,7 +89,7 @@ impl PingPong {
         Ok(())
     }
 
-    /// Sends the messages whose time has come. Returns the time until the next one.
+    /// Sends all messages that are due. Returns the time until the next one.
     fn send_what_is_due(&mut self, round: &mut Round<'_>) -> Duration {
         while let Some(schedule) = &mut self.schedule {
             let Some(&Reverse((due, index))) = schedule.due.peek() else { break };
@@ -126,7 +127,7 @@ impl PingPong {
         }
     }
 
-    /// A stream that failed ends; a datagram socket tries again when its message counts as lost.
+    /// Ends a stream that failed. A datagram socket tries again when its message counts as lost.
     fn failed(&mut self, round: &mut Round<'_>, index: usize, why: impl Display) {
         if round.is_datagram() {
             return round.error(index, why);
@@ -135,7 +136,7 @@ impl PingPong {
         round.failed(index, why);
     }
 
-    /// A datagram whose reply is overdue is sent no more; a stream whose reply is, has ended.
+    /// Gives up overdue replies: a datagram is lost, a stream has ended.
     fn give_up_lost(&mut self, round: &mut Round<'_>, now: u64) {
         for index in 0..round.fds.len() {
             let peer = &self.messages.peers[index];
@@ -147,14 +148,13 @@ impl PingPong {
                 continue;
             }
             round.meter.sample.lost += 1;
-            // What was due meanwhile is due still.
+            // Messages that became due meanwhile are still due.
             let due = self.schedule.as_ref().map(|schedule| peer.started + schedule.interval);
             self.begin(round, index, due.unwrap_or(now));
         }
     }
 
-    /// Messages that the schedule had due by `end` and that are not back: the latencies do not
-    /// have them.
+    /// How many messages were due by `end` and are not back. The latencies do not include them.
     fn unfinished(&self, end: u64) -> u64 {
         let Some(schedule) = &self.schedule else { return 0 };
         let overdue = |since: u64| (end - since) / schedule.interval.max(1) + 1;

@@ -1,8 +1,9 @@
 //! The distribution of latencies as an SVG picture: one line for each server.
 //!
-//! Both axes are logarithmic. To the right are the rarest messages: each "nine" of the percentile
-//! takes the same width, so the tail, where servers differ, is as wide as the middle. Lines differ
-//! in colour, dashes and markers, so that they are told apart in black and white too.
+//! Both axes are logarithmic, and the rarest messages are on the right: each "nine" of the
+//! percentile has the same width. So the tail, where servers differ, is as wide as the middle.
+//! Lines differ in colour, dashes and markers, so that they can be distinguished in black and white
+//! too.
 
 use std::fmt::Write as _;
 
@@ -21,15 +22,16 @@ const BOTTOM: f64 = 440.0;
 const LEGEND: f64 = BOTTOM + 78.0;
 const LEGEND_LINE: f64 = 22.0;
 const LEGEND_COLUMNS: usize = 2;
-/// Columns of text, as [`columns`] counts them, that fit into the picture and into the legend.
+/// The most columns of text, as [`columns`] counts them, in a line of the picture and in a name of
+/// the legend.
 const LINE_MAX: usize = 100;
 const NAME_MAX: usize = 40;
-/// Colours that people who see few colours tell apart (Okabe and Ito).
+/// Colours that colour-blind people can distinguish (Okabe and Ito).
 const COLOURS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
-/// The lengths of these tables have no common divisor, so that 210 lines differ.
+/// The lengths of these tables have no common divisor, so 210 lines differ.
 const DASHES: [&str; 5] = ["", "9 4", "2 3", "12 3 2 3", "5 2"];
-/// Around a point, in the syntax of a path.
+/// Drawn around a point, as the data of an SVG path.
 const MARKERS: [&str; 6] = [
     "m-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
     "m-3.5,-3.5h7v7h-7z",
@@ -38,34 +40,34 @@ const MARKERS: [&str; 6] = [
     "m-4,-4l8,8m0,-8l-8,8",
     "m0,4.5l4.5,-8h-9z",
 ];
-/// Where the text is, seen from its point.
+/// Where the text is, relative to its point.
 const START: &str = "text-anchor=\"start\"";
 const MIDDLE: &str = "text-anchor=\"middle\"";
 const END: &str = "text-anchor=\"end\"";
-/// Where the axis ends at the latest: one message in a million.
+/// The axis ends at one message in a million, or before.
 const NINES_MAX: f64 = 6.0;
-/// The markers of a line.
+/// The number of markers of a line.
 const MARKS: u32 = 5;
-/// The points of a line.
+/// The number of points of a line.
 const STEPS: u32 = 400;
 
-/// What the axes span.
+/// The ranges of the axes.
 struct Axes {
-    /// Nines of the percentile at the right end.
+    /// The nines of the percentile at the right end.
     nines: f64,
-    /// Nanoseconds at the bottom and at the top: two different [`ticks`].
+    /// The nanoseconds at the bottom and at the top: two different [`ticks`].
     low: f64,
     high: f64,
 }
 
-/// A server's line.
+/// The line of a server.
 struct Line<'a> {
     name: &'a str,
     latencies: Histogram<u64>,
     at: usize,
 }
 
-/// The picture; without any latency it says so.
+/// The picture. Without any latency, it says that.
 pub(super) fn latency(results: &[Rounds], settings: &Settings<'_>) -> String {
     let known = results.iter().filter_map(|rounds| Some((rounds, rounds.latencies()?)));
     let lines: Vec<_> = known
@@ -127,7 +129,7 @@ impl Axes {
                 svg += &text((x, BOTTOM + 20.0), MIDDLE, &format!("{label}%"));
             }
         }
-        // More lines than this would have their labels one on the other.
+        // With a larger range, labels would overlap.
         let only_decades = self.high / self.low > 1e6;
         let is_decade = |tick: f64| tick.log10().fract().abs() < 1e-6;
         for tick in ticks().filter(|tick| (self.low..=self.high).contains(tick)) {
@@ -157,7 +159,7 @@ impl Axes {
         let points = points.trim_end();
         let pen = line.pen();
         let mut svg = format!("<polyline fill=\"none\" {pen} points=\"{points}\"/>\n");
-        // Lines that lie on each other have their markers at different places.
+        // The markers of lines that overlap are at different places.
         let phase = (line.at as f64 * 0.618 + 0.5).fract();
         for mark in 0..MARKS {
             svg += &line.marker(point(end * (f64::from(mark) + phase) / f64::from(MARKS)));
@@ -167,14 +169,15 @@ impl Axes {
 }
 
 impl Line<'_> {
-    /// Where it ends: beyond one message in as many as there were, nothing is known.
+    /// The right end of the line. With N messages, nothing is known beyond one in N.
     fn nines(&self) -> f64 {
         (self.latencies.len() as f64).log10().clamp(0.0, NINES_MAX)
     }
 
-    /// Nanoseconds.
+    /// The latency in nanoseconds.
     fn latency_at(&self, nines: f64) -> f64 {
-        // Half a message further, so that the first one is the fastest and the last one the slowest.
+        // Half a message is added, so that the first one is the fastest and the last one the
+        // slowest.
         let half = 0.5 / self.latencies.len() as f64;
         let quantile = (1.0 - 10_f64.powf(-nines) + half).min(1.0);
         self.latencies.value_at_quantile(quantile).max(1) as f64
@@ -203,7 +206,7 @@ impl Line<'_> {
         let width = (WIDTH - LEFT) / LEGEND_COLUMNS as f64;
         let (x, y) = (LEFT + column as f64 * width, LEGEND + LEGEND_LINE * (row as f64 - 0.5));
         let middle = LEGEND_LINE / 2.0;
-        // What is outside of an inner picture is not shown, whatever the name is made of.
+        // An inner picture clips its content, whatever the name contains.
         format!(
             "<svg x=\"{x:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{LEGEND_LINE}\">\n\
              <line x1=\"0\" y1=\"{middle}\" x2=\"40\" y2=\"{middle}\" {}/>\n{}{}</svg>\n",
@@ -214,7 +217,7 @@ impl Line<'_> {
     }
 }
 
-/// 1, 2 and 5 of each decade of nanoseconds, beyond the longest latency that is recorded.
+/// 1, 2 and 5 of each decade of nanoseconds, beyond the longest recorded latency.
 fn ticks() -> impl Iterator<Item = f64> {
     (0..13).flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(decade)))
 }
@@ -225,7 +228,7 @@ fn rule((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> String {
     )
 }
 
-/// Text at a point, with attributes of our own.
+/// Text at a point, with these attributes.
 fn text((x, y): (f64, f64), attributes: &str, content: &str) -> String {
     let mut escaped = String::with_capacity(content.len());
     for char in content.chars() {
@@ -233,8 +236,8 @@ fn text((x, y): (f64, f64), attributes: &str, content: &str) -> String {
             '&' => escaped += "&amp;",
             '<' => escaped += "&lt;",
             '>' => escaped += "&gt;",
-            // XML has neither of these, not even as a reference; what else it does not have was
-            // escaped when the name was read.
+            // XML does not allow these, not even as references. Other characters that it does not
+            // allow were escaped when the name was read.
             '\u{fffe}' | '\u{ffff}' => escaped.push(char::REPLACEMENT_CHARACTER),
             char => escaped.push(char),
         }
@@ -242,7 +245,7 @@ fn text((x, y): (f64, f64), attributes: &str, content: &str) -> String {
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" {attributes} fill=\"#222\">{escaped}</text>\n")
 }
 
-/// The text, or its begin and its end if it takes more than `most` columns.
+/// The text; if it has more than `most` columns, its start and its end.
 fn shortened(text: &str, most: usize) -> String {
     if text.chars().map(columns).sum::<usize>() <= most {
         return text.to_owned();
@@ -262,8 +265,8 @@ fn shortened(text: &str, most: usize) -> String {
     begin.into_iter().chain(['…']).chain(end.into_iter().rev()).collect()
 }
 
-/// How wide a character may be: no more than a wide letter of ours, or twice as much. Combining
-/// ones count too, so that no name has any number of them.
+/// The largest width of a character: that of a wide Latin letter, or twice as much. Combining
+/// characters count too, so that a name cannot have an unlimited number of them.
 fn columns(char: char) -> usize {
     if char < '\u{1100}' { 1 } else { 2 }
 }

@@ -1,4 +1,4 @@
-//! What was measured, for people and as JSON.
+//! The results, for people and as JSON.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -31,7 +31,7 @@ pub(super) fn print(results: &[Rounds], settings: &Settings<'_>) -> Result<()> {
     }
 }
 
-/// Prints the JSON document of a run that has no results.
+/// Prints the JSON document of a run without results.
 pub(super) fn print_error(error: &Error) -> Result<()> {
     let status = error.kind().exit_status();
     write_json(&json!({ "error": error.to_string(), "exit_status": status }))
@@ -45,22 +45,22 @@ pub(super) fn write(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("write the report to standard output")
 }
 
-/// Refuses a standard output that nothing can be written to: the report would be lost.
+/// Refuses a standard output that cannot be written to, because the report would be lost.
 pub(super) fn check_output() -> Result<()> {
     let stdout = rustix::stdio::stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-    // A file system that knows no flags or no poll is asked again by the write itself.
+    // If a file system supports neither flags nor poll, the write itself reports errors.
     let flags = rustix::fs::fcntl_getfl(stdout).unwrap_or(OFlags::WRONLY);
     let error = match poll(&mut fds, Some(&Timespec::default())) {
         _ if flags & OFlags::RWMODE == OFlags::RDONLY => Errno::BADF,
-        // The reader of a pipe, or the peer of a socket, has gone.
+        // The reader of the pipe, or the peer of the socket, is gone.
         Ok(1..) => Errno::PIPE,
         _ => return Ok(()),
     };
     Err(error).context("write the report to standard output")
 }
 
-/// The exit status: whether the servers did their job, never how fast.
+/// The exit status. It depends on correct echoes, never on speed.
 pub(super) fn status(results: &[Rounds]) -> u8 {
     let samples = || results.iter().flat_map(|rounds| &rounds.samples);
     if samples().any(|sample| sample.wrong > 0) {
@@ -72,7 +72,7 @@ pub(super) fn status(results: &[Rounds]) -> u8 {
     }
 }
 
-/// Where the values of a paragraph begin.
+/// The column where the values of a paragraph begin.
 const VALUES: usize = 19;
 
 fn paragraph(rounds: &Rounds, settings: &Settings<'_>) -> String {
@@ -114,7 +114,7 @@ fn paragraph(rounds: &Rounds, settings: &Settings<'_>) -> String {
     text
 }
 
-/// What a reader has to know to read the latencies right.
+/// What a reader must know about the latencies.
 fn note(settings: &Settings<'_>) -> Option<&'static str> {
     match (settings.load, settings.args.rate) {
         (Load::PingPong, None) => Some(
@@ -190,7 +190,7 @@ fn table(results: &[Rounds], settings: &Settings<'_>) -> String {
     text
 }
 
-/// What is below the tables.
+/// The notes below the tables.
 fn notes(results: &[Rounds], settings: &Settings<'_>) -> Vec<String> {
     let each = |rounds| outcome(std::slice::from_ref(rounds), settings);
     let mut notes: Vec<_> = results.iter().map(each).collect();
@@ -211,14 +211,14 @@ fn notes(results: &[Rounds], settings: &Settings<'_>) -> Vec<String> {
     notes
 }
 
-/// The headings and cells of one server's row: what it got through, and at what price.
+/// The headings and cells of one server's row: its rates and their cost.
 fn rates(rounds: &Rounds, base: &Rounds, settings: &Settings<'_>) -> Vec<(String, String)> {
     let about = settings.load.about();
     let rate = median(rounds.spread(about.figure), |value| quantity(settings, value));
     let mut row =
         vec![("server".to_owned(), rounds.target.name.clone()), (about.unit.to_owned(), rate)];
     row.extend(ratio("ratio", rounds.ratio(base, about.figure)));
-    // Unknown is that of a server on another machine.
+    // The CPU time of a server on another machine is unknown.
     if let (Some(cpu), of_base) = (rounds.spread(about.cpu), rounds.ratio(base, about.cpu)) {
         row.push((format!("CPU µs/{}", about.cpu_each), microseconds(cpu.median)));
         row.extend(ratio("CPU ratio", of_base));
@@ -237,7 +237,7 @@ fn median(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
     spread.map_or("–".to_owned(), |spread| show(spread.median))
 }
 
-/// Two columns: the median, and from where to where the rounds are.
+/// Two columns: the median, and the range of the rounds.
 pub(super) fn ratio(heading: &str, spread: Option<Spread>) -> [(String, String); 2] {
     let range = spread.map(|s| format!("{}–{}", three_digits(s.min), three_digits(s.max)));
     [
@@ -246,7 +246,7 @@ pub(super) fn ratio(heading: &str, spread: Option<Spread>) -> [(String, String);
     ]
 }
 
-/// A ratio in four columns: the more it is, the fewer digits after the point.
+/// A ratio in four columns: a larger one has fewer decimals.
 fn three_digits(ratio: f64) -> String {
     match ratio {
         v if v < 9.995 => format!("{v:.2}"),
@@ -255,8 +255,8 @@ fn three_digits(ratio: f64) -> String {
     }
 }
 
-/// A line of headings, then the cells, in columns of equal width: the first to the left, the
-/// others to the right. A row that ends early has nothing to say in the other columns.
+/// A line of headings, then the cells, in columns of equal width: the first left-aligned, the
+/// others right-aligned. The missing cells of a short row are empty.
 pub(super) fn aligned(rows: &[Vec<(String, String)>]) -> String {
     let longest = rows.iter().max_by_key(|row| row.len()).into_iter();
     let headings = longest.map(|row| row.iter().map(|(heading, _)| heading).collect());

@@ -1,5 +1,5 @@
-//! One round against one server: the connections, the clock and what is counted. Each load adds
-//! only its own steps.
+//! One round against one server: the connections, the clock and the counts. Each load adds only its
+//! own steps.
 
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
@@ -19,16 +19,16 @@ use crate::address::Style;
 use crate::client;
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// A single connection waits in its receive call only for messages that fit every socket buffer.
+/// A single connection waits in its receive call only if a message fits in every socket buffer.
 const IN_RECEIVE_MAX: usize = 16 * 1024;
 
-/// What every load works with.
+/// What every load uses.
 pub(super) struct Round<'a> {
     pub(super) target: &'a Target,
     pub(super) settings: &'a Settings<'a>,
-    /// The connections, or datagram sockets; also those that have ended.
+    /// The connections, or datagram sockets, including those that have ended.
     pub(super) fds: Vec<OwnedFd>,
-    /// Which of them have not ended, and how many.
+    /// Which connections are open, and how many.
     open: Vec<bool>,
     open_count: usize,
     pub(super) wait: Wait,
@@ -36,13 +36,13 @@ pub(super) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    /// Connects; the warm-up begins now.
+    /// Connects and starts the warm-up.
     pub(super) fn open(
         target: &'a Target,
         settings: &'a Settings<'a>,
         progress: &'a ProgressBar,
     ) -> Result<Self> {
-        // Of the idle ones the first pays for what the server sets up for all of them.
+        // The first idle connection includes what the server sets up once for all of them.
         let count = if settings.load == Load::Idle { 1 } else { settings.connections };
         let fds = connect_all(target, settings, count)?;
         let is_alone = settings.load == Load::PingPong
@@ -70,8 +70,8 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Runs the warm-up and the measurement: `turn` after turn, each with the time. Returns the
-    /// time of the end; the connections are still open.
+    /// Runs the warm-up and the measurement, calling `turn` with the time again and again. Returns
+    /// the time of the end; the connections are still open.
     pub(super) fn run(
         &mut self,
         mut turn: impl FnMut(&mut Self, u64) -> Result<()>,
@@ -95,12 +95,13 @@ impl<'a> Round<'a> {
         self.open[index]
     }
 
-    /// Whether any connection has not ended.
+    /// Whether any connection is open.
     pub(super) fn any_open(&self) -> bool {
         self.open_count > 0
     }
 
-    /// Sends what the socket takes of a stream, or one message. Returns `None` if it takes nothing.
+    /// Sends as much of a stream as the socket accepts, or one message. `None` if it accepts
+    /// nothing.
     #[inline]
     pub(super) fn send(&self, index: usize, bytes: &[u8]) -> Result<Option<usize>> {
         let fd = &self.fds[index];
@@ -111,7 +112,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Receives what is there, or one message. Returns `None` if nothing is.
+    /// Receives the available bytes, or one message. `None` if nothing is available.
     #[inline]
     pub(super) fn receive(&self, index: usize, buffer: &mut [u8]) -> Result<Option<usize>> {
         let fd = &self.fds[index];
@@ -122,7 +123,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Counts a message that came back, and whether as it was sent. Returns the time.
+    /// Counts a message that came back, and whether it was right. Returns the time.
     #[inline]
     pub(super) fn back(&mut self, started: u64, is_right: bool) -> u64 {
         let now = self.meter.now();
@@ -142,20 +143,20 @@ impl<'a> Round<'a> {
         self.ended(index);
     }
 
-    /// A connection is not worked on any more.
+    /// Stops using a connection.
     pub(super) fn ended(&mut self, index: usize) {
         self.wait.forget(&self.fds[index]);
         self.open_count -= usize::from(std::mem::take(&mut self.open[index]));
     }
 }
 
-/// Connects once to each server but the first, which is the next one to be connected to: one that
-/// cannot be reached is found before the others were measured in vain.
+/// Connects once to each server except the first, which is connected next anyway. So an unreachable
+/// server is found before the others are measured.
 pub(super) fn reach(targets: &[Target], settings: &Settings) -> Result<()> {
     targets.iter().skip(1).try_for_each(|target| connect_all(target, settings, 1).map(drop))
 }
 
-/// Opens connections one after the other.
+/// Opens connections, one after the other.
 fn connect_all(target: &Target, settings: &Settings, count: usize) -> Result<Vec<OwnedFd>> {
     let deadline = Instant::now() + settings.args.timeout;
     let connect = |_| {
@@ -166,8 +167,8 @@ fn connect_all(target: &Target, settings: &Settings, count: usize) -> Result<Vec
         }
         let socket = connection.socket;
         if target.is_tcp() {
-            // A small message has to leave at once: what is measured is the server, not Nagle's
-            // algorithm in the client.
+            // A small message must be sent at once, because the measurement is about the server,
+            // not about Nagle's algorithm in the client.
             socket.set_tcp_nodelay(true).context("set TCP_NODELAY")?;
             if let Some(name) = &settings.args.congestion {
                 set_congestion(&socket, name)?;
@@ -186,7 +187,7 @@ fn set_congestion(socket: &Socket, name: &str) -> Result<()> {
     })
 }
 
-/// The congestion control of a TCP connection's own end.
+/// The congestion control of the client's end of a TCP connection.
 fn congestion(fd: &OwnedFd) -> Option<String> {
     let name = SockRef::from(fd).tcp_congestion().ok()?;
     let name: Vec<u8> = name.into_iter().take_while(|&byte| byte != 0).collect();

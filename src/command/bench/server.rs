@@ -1,4 +1,5 @@
-//! The server's process, if it runs on this machine: who holds the socket, what it uses.
+//! The server's process, if it runs on this machine: it is found by its socket, and its use of CPU
+//! and memory is measured.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,38 +13,38 @@ pub(super) struct Server {
     pids: Vec<u32>,
 }
 
-/// CPU time, user and system together.
+/// The user and system CPU time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cpu {
-    /// Nanoseconds on a CPU, of all threads and children that are still there.
+    /// Nanoseconds of CPU time of all threads and children that still exist.
     pub(super) nanoseconds: u64,
 }
 
 impl Cpu {
-    /// What was used since `start`.
+    /// The CPU time since `start`.
     pub(super) fn since(self, start: Self) -> Self {
         Self { nanoseconds: self.nanoseconds.saturating_sub(start.nanoseconds) }
     }
 }
 
 impl Server {
-    /// The server of `target`: the process that `--server-pid` names, or whoever holds the socket
-    /// as far as `/proc` shows it. `None` on another machine or without the permission to look.
+    /// The server of `target`: the process of `--server-pid`, or the process that `/proc` shows as
+    /// the holder of the socket. `None` on another machine, or without permission.
     pub(super) fn find(target: &Target, settings: &Settings) -> Option<Self> {
         if let Some(pid) = settings.server_pid {
             return Some(Self { pids: vec![pid] });
         }
         let mut pids = proc::holders(&proc::serving(&target.address.to_client()));
         pids.retain(|pid| *pid != std::process::id());
-        // A service manager keeps the socket that it hands over: only the last of a line of
-        // processes that hold it serves it.
+        // A service manager keeps the socket that it hands over. So in a chain of processes that
+        // hold it, the last one serves it.
         let parents = |pid: &u32| proc::ancestry(*pid).into_iter().map(|process| process.parent);
         let parents: BTreeSet<u32> = pids.iter().flat_map(parents).collect();
         pids.retain(|pid| !parents.contains(pid));
         (!pids.is_empty()).then_some(Self { pids })
     }
 
-    /// What its threads and the children that are still there have used so far.
+    /// The CPU time of its threads and existing children so far.
     pub(super) fn cpu(&self) -> Option<Cpu> {
         let mut children = children();
         let mut nanoseconds = None;
@@ -52,18 +53,19 @@ impl Server {
             if let Some(used) = proc::cpu_nanoseconds(pid) {
                 nanoseconds = Some(nanoseconds.unwrap_or(0) + used);
             }
-            // Taken, so that numbers that were given anew while they were read make no circle.
+            // Removed from the map, so that process ids that were reused meanwhile cannot form a
+            // cycle.
             rest.extend(children.remove(&pid).into_iter().flatten());
         }
         nanoseconds.map(|nanoseconds| Cpu { nanoseconds })
     }
 
-    /// Bytes of memory that are resident for it, and those of them that no file backs.
+    /// Its resident bytes of memory, and how many of these have no file behind them.
     pub(super) fn memory(&self) -> Option<(u64, u64)> {
         let mut sum = (0, 0);
         for pid in &self.pids {
-            // The counters of /proc/PID/status lag behind by some pages for each CPU; this adds up
-            // the page tables themselves.
+            // The counters of /proc/PID/status lag by some pages for each CPU. This file sums up
+            // the page tables.
             let memory = Fields::of(*pid, "smaps_rollup");
             sum.0 += memory.bytes("Rss")?;
             sum.1 += memory.bytes("Anonymous")?;
@@ -72,7 +74,7 @@ impl Server {
     }
 }
 
-/// The processes that each process started.
+/// The children of each process.
 fn children() -> BTreeMap<u32, Vec<u32>> {
     let mut children = BTreeMap::<u32, Vec<u32>>::new();
     for process in proc::processes().filter_map(Process::of) {

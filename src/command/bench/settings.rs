@@ -1,4 +1,4 @@
-//! What to do, from the command line: every combination that has no meaning is refused here.
+//! The settings from the command line. Combinations without a meaning are refused here.
 
 use super::target::Target;
 use crate::address::{Address, Inet, Style};
@@ -11,7 +11,7 @@ use crate::proc;
 pub(super) enum Load {
     /// One message in flight on each connection.
     PingPong,
-    /// Streams, written and read as fast as they go.
+    /// Streams, written and read at full speed.
     Bulk,
     /// Datagrams with many in flight.
     Flood,
@@ -19,10 +19,10 @@ pub(super) enum Load {
     Idle,
 }
 
-/// What to do in one round, and how often.
+/// What to do in one round, and how many rounds.
 #[derive(Debug)]
 pub(super) struct Settings<'a> {
-    /// The flags, for what has no default that depends on others.
+    /// The flags, for those whose default depends on nothing else.
     pub(super) args: &'a BenchArgs,
     /// The kind of load.
     pub(super) load: Load,
@@ -34,17 +34,18 @@ pub(super) struct Settings<'a> {
     pub(super) window: usize,
     /// Rounds against each server.
     pub(super) rounds: usize,
-    /// The server's process, if it is not to be looked for.
+    /// The server's process, if the user named it.
     pub(super) server_pid: Option<u32>,
 }
 
-/// Each round keeps the distribution of its latencies, a quarter of a MiB.
+/// Each round keeps the distribution of its latencies: a quarter of a MiB.
 const ROUNDS_MAX: usize = 1000;
-/// A write of this size amortises the system call; larger ones leave the processor's cache.
+/// At this size, the cost of the system call is small; larger writes exceed the processor's cache.
 const BULK_SIZE: usize = 64 * 1024;
-/// Fits the default receive buffer of a datagram socket, so that a flood loses nothing by itself.
+/// This many fit in the default receive buffer of a datagram socket, so the flood itself loses
+/// nothing.
 const WINDOW: usize = 256;
-/// A train takes the place of one datagram in the buffers, so more may be in flight.
+/// A train needs the buffer space of one datagram, so more can be in flight.
 const WINDOW_GSO: usize = 4096;
 
 impl<'a> Settings<'a> {
@@ -109,7 +110,7 @@ impl<'a> Settings<'a> {
         usage(format!("--mode {mode} is for {is_for}, not for {address}"))
     }
 
-    /// How long everything takes, for the progress bar.
+    /// The duration of the whole run, for the progress bar.
     pub(super) fn seconds_of_all(&self, targets: usize) -> f64 {
         let round = self.args.duration + self.args.warmup;
         round.as_secs_f64() * (self.rounds * targets) as f64
@@ -120,7 +121,7 @@ impl<'a> Settings<'a> {
 pub(super) fn check_flags(args: &BenchArgs) -> Result<()> {
     let for_one_mode = [
         ("--rate", args.rate.is_some(), BenchMode::Pingpong, "pingpong"),
-        // No other one measures latencies.
+        // No other mode measures latencies.
         ("--plot", args.plot.is_some(), BenchMode::Pingpong, "pingpong"),
         ("--verify", args.verify, BenchMode::Bulk, "bulk"),
         ("--gso", args.gso, BenchMode::Flood, "flood"),
@@ -146,7 +147,7 @@ pub(super) fn check_flags(args: &BenchArgs) -> Result<()> {
     }
 }
 
-/// No message at all is refused where it cannot be waited for.
+/// The error for empty messages where their echo cannot be recognised.
 pub(super) fn empty(address: &Address) -> Error {
     let message =
         format!("an empty message over {address} would look like the end of the connection");

@@ -29,7 +29,7 @@ impl Target {
         Ok(targets)
     }
 
-    /// Whether it is TCP, or MPTCP, which has the same options.
+    /// Whether it is TCP or MPTCP, which have the same options.
     pub(super) fn is_tcp(&self) -> bool {
         matches!(self.address, Address::Inet(Inet::Tcp | Inet::Mptcp, ..))
     }
@@ -37,7 +37,7 @@ impl Target {
     /// `ADDR` or `NAME=ADDR`.
     fn parse(text: &str) -> Result<Self> {
         let usage = |message| Error::new(ErrorKind::Usage, message);
-        // A path may have an equals sign too: a name never has a colon.
+        // A path may contain an equals sign too, but a name never contains a colon.
         let (name, address) = match text.split_once('=') {
             Some(("", _)) => return Err(usage(format!("`{text}` has no name before the ="))),
             Some((name, address)) if !name.contains(':') => (name, address),

@@ -1,16 +1,16 @@
-//! The datagrams of a flood: no two in a row are equal, because a server may take what comes again
-//! and again for a loop of its own replies.
+//! The datagrams of a flood. No two in a row are equal, because a server may take repeated
+//! datagrams for a loop of its own replies.
 
 use std::ops::Range;
 
 use super::{PERIOD, SEED};
 use crate::client::Pattern;
 
-/// Datagrams of at least this size are stamped: in fewer bytes a wrong one could pass for another.
+/// Datagrams of at least this size have a number. In fewer bytes, a wrong one could equal another.
 const STAMPED_MIN: usize = 4;
 
-/// Datagrams one after the other, as the kernel cuts and joins them. The first byte of each is its
-/// number, so that a reply is known by it and compared with the whole.
+/// Datagrams in one buffer, as the kernel splits and joins them. The first byte of each is its
+/// number, which identifies a reply so that the whole reply can be compared.
 #[derive(Debug)]
 pub(super) struct Train {
     bytes: Vec<u8>,
@@ -18,7 +18,7 @@ pub(super) struct Train {
 }
 
 impl Train {
-    /// `length` datagrams of `size` bytes, one at least.
+    /// `length` datagrams of `size` bytes, at least one.
     pub(super) fn new(size: usize, length: u8) -> Self {
         let pattern = Pattern::new(SEED, PERIOD, size);
         let mut bytes = Vec::with_capacity(size * usize::from(length));
@@ -33,12 +33,12 @@ impl Train {
         Self { bytes, size }
     }
 
-    /// How many datagrams it has.
+    /// The number of datagrams.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() / self.size
     }
 
-    /// The datagrams of these numbers.
+    /// The datagrams with these numbers.
     pub(super) fn part(&self, numbers: Range<usize>) -> &[u8] {
         &self.bytes[numbers.start * self.size..numbers.end * self.size]
     }
@@ -47,7 +47,7 @@ impl Train {
     pub(super) fn has(&self, received: &[u8]) -> bool {
         !received.is_empty()
             && received.len() % self.size == 0
-            // In order, they are one comparison.
+            // In order, they need only one comparison.
             && (self.goes_on_with(received)
                 || received.chunks(self.size).all(|datagram| self.goes_on_with(datagram)))
     }

@@ -1,4 +1,4 @@
-//! Waiting for sockets: one epoll instance, or for a single connection the receive call itself.
+//! Waits for sockets: with one epoll instance or, for a single connection, in the receive call.
 
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,10 +10,10 @@ use socket2::SockRef;
 
 use crate::error::{Context, Result};
 
-/// How often a wait that nothing ends looks at the clock.
+/// How often a wait without events checks the clock.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
-/// The events that one wait brings at most.
+/// The most events that one wait returns.
 const EVENTS: usize = 1024;
 
 /// How the client waits.
@@ -24,17 +24,17 @@ pub(super) struct Wait {
     busy: bool,
 }
 
-/// Whether a wait repeats what it said before.
+/// Whether an event is reported again while it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trigger {
-    /// Each arrival is said once.
+    /// Each arrival is reported once.
     Edge,
-    /// Said as long as it holds, for reading and for writing.
+    /// Reported as long as it lasts, for reading and for writing.
     Level,
 }
 
 impl Wait {
-    /// The receive call waits, or with `busy` is called again and again.
+    /// The receive call waits, or with `busy` is repeated without waiting.
     pub(super) fn in_receive(fd: &OwnedFd, busy: bool) -> Result<Self> {
         let socket = SockRef::from(fd);
         socket.set_nonblocking(busy).context("set O_NONBLOCK")?;
@@ -44,14 +44,14 @@ impl Wait {
         Ok(Self { epoll: None, events, busy })
     }
 
-    /// Timers end when they are due: the kernel adds 50 µs otherwise, to end several at once
-    /// (`PR_SET_TIMERSLACK` of prctl(2)).
+    /// Lets timers expire on time. By default the kernel delays them by up to 50 µs, to join
+    /// several (`PR_SET_TIMERSLACK` of prctl(2)).
     pub(super) fn be_on_time() {
-        // Without it what is sent on a schedule is sent a little late, and counted so.
+        // If it fails, messages on a schedule are sent slightly late, and the delay is counted.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     }
 
-    /// One epoll instance for all of them; with `busy` it is asked again and again.
+    /// One epoll instance for all sockets. With `busy` it is polled without waiting.
     pub(super) fn on_all(fds: &[OwnedFd], busy: bool, trigger: Trigger) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create1")?;
         let events = vec![event(epoll::EventFlags::empty(), 0); EVENTS];
@@ -60,7 +60,7 @@ impl Wait {
         Ok(wait)
     }
 
-    /// Watches one more socket.
+    /// Adds a socket.
     pub(super) fn add(&self, fd: &OwnedFd, index: usize, trigger: Trigger) -> Result<()> {
         let Some(epoll) = &self.epoll else { return Ok(()) };
         SockRef::from(fd).set_nonblocking(true).context("set O_NONBLOCK")?;
@@ -68,7 +68,7 @@ impl Wait {
         epoll::add(epoll, fd, data, trigger.flags()).context("epoll_ctl")
     }
 
-    /// Also says when `fd` can be written to, or no longer.
+    /// Enables or disables the report that `fd` is writable.
     pub(super) fn set_writing(&self, fd: &OwnedFd, index: usize, on: bool) -> Result<()> {
         let Some(epoll) = &self.epoll else { return Ok(()) };
         let mut flags = Trigger::Edge.flags();
@@ -77,19 +77,19 @@ impl Wait {
         epoll::modify(epoll, fd, data, flags).context("epoll_ctl")
     }
 
-    /// Stops watching `fd`.
+    /// Removes `fd`.
     pub(super) fn forget(&self, fd: &OwnedFd) {
         if let Some(epoll) = &self.epoll {
             let _ = epoll::delete(epoll, fd);
         }
     }
 
-    /// The number of sockets that [`Self::event`] describes, after `timeout` at most.
+    /// Waits for at most `timeout`. Returns the number of events for [`Self::event`].
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<usize> {
         let Some(epoll) = &self.epoll else { return Ok(1) };
         let mut timeout = if self.busy { Duration::ZERO } else { timeout };
         if !timeout.is_zero() && timeout < TICK {
-            // epoll_wait(2) counts in milliseconds.
+            // epoll_wait(2) counts in milliseconds, poll with a `timespec` does not.
             let mut fds = [PollFd::new(epoll, PollFlags::IN)];
             match poll(&mut fds, Some(&timespec(timeout))) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -105,7 +105,7 @@ impl Wait {
         }
     }
 
-    /// The socket that event number `at` is about, and what it is ready for.
+    /// The socket of event number `at`, and what it is ready for.
     pub(super) fn event(&self, at: usize) -> (usize, epoll::EventFlags) {
         let event = self.events[at];
         (event.data.u64() as usize, event.flags)

@@ -1,4 +1,4 @@
-//! What was done and how it went, in words: for the tables and for the picture.
+//! The conditions and the outcome in words, for the tables and for the picture.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::meter::Sample;
 use super::settings::{Load, Settings};
 use crate::address::Style;
 
-/// What a terminal shows in one line, if nobody has made it wider.
+/// The usual width of a terminal.
 const COLUMNS: usize = 80;
 
 /// A count with its noun, for example `1 reply` and `2 replies`.
@@ -20,7 +20,7 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
     }
 }
 
-/// What was done to each server.
+/// What was done with each server.
 pub(super) fn conditions(results: &[Rounds], settings: &Settings<'_>) -> String {
     let args = settings.args;
     let is_datagram = |rounds: &Rounds| rounds.target.address.style() == Style::Datagram;
@@ -58,7 +58,7 @@ pub(super) fn conditions(results: &[Rounds], settings: &Settings<'_>) -> String 
     text
 }
 
-/// Whether the servers did their job.
+/// Whether all servers echoed correctly.
 pub(super) fn outcome(results: &[Rounds], settings: &Settings<'_>) -> String {
     let sum = |count: fn(&Sample) -> u64| results.iter().map(|rounds| rounds.sum(count)).sum();
     let (errors, wrong): (u64, u64) = (sum(|s| s.errors), sum(|s| s.wrong));
@@ -90,8 +90,7 @@ pub(super) fn outcome(results: &[Rounds], settings: &Settings<'_>) -> String {
     text
 }
 
-/// Whole numbers with a blank between thousands, and small ones with a digit after the point if
-/// they are not whole.
+/// A number with a space between thousands. A small number that is not whole has one decimal.
 pub(super) fn thousands(value: f64) -> String {
     let is_whole = value.fract() == 0.0;
     if value.abs() < 100.0 && !is_whole {
@@ -108,8 +107,7 @@ pub(super) fn thousands(value: f64) -> String {
     text
 }
 
-/// The words in lines of a terminal; each but the first begins with `indent` blanks, for what is
-/// before the first.
+/// Wraps the words to the width of a terminal. Each line but the first begins with `indent` spaces.
 pub(super) fn wrapped(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut column = indent;

@@ -1,4 +1,4 @@
-//! The environment, variable by variable: its value, and what was expected.
+//! The environment, variable by variable: its value and the expected one.
 
 use std::env::var_os;
 
@@ -7,11 +7,11 @@ use crate::activation::{Environment, EnvironmentError, LISTEN_FDS_MAX, Process};
 use crate::notify::{NotifySocket, Watchdog};
 use crate::proc;
 
-/// Whether a value is what it should be, and what that is.
+/// Whether a value is right, and which value is right.
 type Verdict = (bool, String);
 
-/// Explains the variables of sd_listen_fds(3) always, the others if they are set. The former are not
-/// needed if a socket is standard input.
+/// Explains the variables of sd_listen_fds(3) always, and the others if they are set. With a socket
+/// as standard input, the former are not needed.
 pub(super) fn explain(
     environment: &Environment,
     open: &[Open],
@@ -48,8 +48,8 @@ pub(super) fn explain(
     judged.into_iter().chain(others).filter_map(row).collect()
 }
 
-/// What is shown as it is, because it tells who started this process: systemd.exec(5), systemd.socket(5) and
-/// the container interface of systemd.
+/// Variables without a check, which show who started this process: systemd.exec(5),
+/// systemd.socket(5) and systemd's container interface.
 const INFORMATION: [(&str, &str); 8] = [
     ("INVOCATION_ID", "systemd started this process, or a parent of it, as part of a unit"),
     ("SYSTEMD_EXEC_PID", "the process that systemd started"),
@@ -61,7 +61,7 @@ const INFORMATION: [(&str, &str); 8] = [
     ("container", "the engine whose container this is"),
 ];
 
-/// `None` if it is not set, here and below.
+/// `None` if it is not set; so do the functions below.
 fn listen_pid(environment: &Environment, process: Process) -> Option<Verdict> {
     environment.listen_pid.as_ref()?;
     let pid = process.pid;
@@ -81,7 +81,7 @@ fn listen_pidfdid(environment: &Environment, process: Process) -> Option<Verdict
         (Ok(()), Some(_)) => (true, "the inode number of this process's pidfd".to_owned()),
         (Ok(()), None) => (true, "not checked: this kernel has no pidfs (Linux 6.9)".to_owned()),
         (Err(EnvironmentError::OtherPidfd { pidfd_id, .. }), _) => {
-            // Beside the id of another process, it is that process's.
+            // With the `LISTEN_PID` of another process, it belongs to that process.
             let is_our_pid = environment.check_pid(process).is_ok();
             let why = if is_our_pid { ": an earlier process had the same process id" } else { "" };
             (false, format!("expected {pidfd_id}, the inode number of this process's pidfd{why}"))
@@ -116,7 +116,7 @@ fn listen_fdnames(environment: &Environment) -> Verdict {
             "optional: a name for each descriptor, which is otherwise `unknown`".to_owned(),
         );
     }
-    // Without a count, any number of names is wrong.
+    // Without a count, every number of names is wrong.
     let count = environment.check_count().unwrap_or(0);
     match environment.check_names(count) {
         Ok(()) => (true, "one name for each descriptor".to_owned()),

@@ -1,7 +1,7 @@
-//! `inspect`: explains what was handed over, and where it differs from what should have been.
+//! `inspect`: explains what was handed over, and how it differs from what was expected.
 //!
-//! It only looks: nothing is accepted or received, and no flag that the sockets' other owners share
-//! is changed.
+//! It only reads: it accepts and receives nothing, and changes no flag that other holders of the
+//! sockets share.
 
 mod descriptors;
 mod environment;
@@ -29,7 +29,7 @@ pub(super) fn run(args: &InspectArgs) -> Outcome {
         table::render(&report)
     };
     match std::io::stdout().write_all(text.as_bytes()) {
-        // A reader that closes the pipe has seen what it wanted to see.
+        // A reader that closes the pipe needs no more output.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("write to standard output")
         }
@@ -39,7 +39,7 @@ pub(super) fn run(args: &InspectArgs) -> Outcome {
 
 fn look() -> Report {
     let environment = Environment::of_this_process();
-    // Before anything is taken, so that the numbers are what they were at the start.
+    // Before anything is taken, so that the numbers are those of the start.
     let open = open::list(&environment);
     let inherited = Inherited::take();
     let activator = surroundings::activator(&environment, inherited.as_ref().ok());

@@ -1,4 +1,4 @@
-//! Expected against actual: the descriptors that were announced beside those that are open.
+//! Expected against actual: the announced descriptors and the open ones.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,10 +8,10 @@ use crate::activation::{Environment, Kind, LISTEN_FDS_START, Process, SocketKind
 use crate::proc;
 use crate::sys::descriptor;
 
-/// More than any table is read for; a wrong `LISTEN_FDS` may announce millions.
+/// More rows than anybody reads; a wrong `LISTEN_FDS` may announce millions.
 const ANNOUNCED_MAX: usize = 256;
 
-/// Every descriptor that is open or announced, in the order of the numbers.
+/// Every open or announced descriptor, in numeric order.
 pub(super) fn list(environment: &Environment) -> Vec<Open> {
     let mut rows = BTreeMap::new();
     let whose = Whose {
@@ -25,11 +25,11 @@ pub(super) fn list(environment: &Environment) -> Vec<Open> {
     for fd in proc::own_descriptors() {
         rows.entry(fd).or_insert_with(|| row(fd, None, whose));
     }
-    // The descriptor that the numbers were read through is closed again.
+    // The descriptor through which the numbers were read is closed again.
     rows.into_values().filter(|row| row.announced.is_some() || row.is_open).collect()
 }
 
-/// The numbers and names that `LISTEN_FDS` and `LISTEN_FDNAMES` announce, to whichever process.
+/// The numbers and names that `LISTEN_FDS` and `LISTEN_FDNAMES` announce, for any process.
 fn announced(environment: &Environment) -> Vec<(i32, String)> {
     let count = environment.listen_fds.as_ref().and_then(|value| value.to_str()?.parse().ok());
     let names = environment.listen_fdnames.as_ref().map(|names| names.to_string_lossy());
@@ -43,7 +43,7 @@ fn announced(environment: &Environment) -> Vec<(i32, String)> {
 /// Which descriptors are meant for this process.
 #[derive(Clone, Copy)]
 struct Whose {
-    /// Those that `LISTEN_FDS` announces.
+    /// The descriptors that `LISTEN_FDS` announces.
     announced: bool,
     /// Standard input, if it is a socket.
     standard_input: bool,

@@ -1,4 +1,4 @@
-//! The options of a socket that explain how it behaves. Reading one changes nothing.
+//! The options of a socket that explain its behaviour. Reading them changes nothing.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -55,7 +55,7 @@ fn accept_queue(fd: BorrowedFd<'_>, kind: &SocketKind) -> Option<AcceptQueue> {
     }
 }
 
-/// Whether a connection or a message waits at this moment.
+/// Whether a connection or a message waits now.
 fn readable(fd: BorrowedFd<'_>) -> Option<bool> {
     match Deadline::after(Duration::ZERO).wait(fd, PollFlags::IN) {
         Ok(ready) => Some(ready.contains(PollFlags::IN)),
@@ -71,7 +71,7 @@ fn pktinfo(fd: BorrowedFd<'_>, family: Family) -> io::Result<bool> {
     option::get(fd, level, name).map(|value| value != 0)
 }
 
-/// The file that clients connect to: they need the right to write to it.
+/// The file that clients connect to. They need permission to write to it.
 fn file(kind: &SocketKind) -> Option<Stat> {
     let Some(Address::Unix(_, UnixName::Path(path))) = &kind.local else { return None };
     rustix::fs::stat(path.as_path()).ok()

@@ -1,10 +1,10 @@
-//! What `inspect` has found out. The fields are those of its JSON document, see docs/inspect.md.
+//! The results of `inspect`. The fields are those of its JSON document, see docs/inspect.md.
 
 use serde::Serialize;
 
 use crate::activation::Ancestor;
 
-/// The version of the document: it changes when a field changes its meaning or goes away.
+/// The version of the document. It changes when a field changes its meaning or is removed.
 pub(super) const SCHEMA: u32 = 1;
 
 #[derive(Debug, Serialize)]
@@ -38,7 +38,7 @@ pub(super) struct Inherited {
     pub(super) refusal: Option<String>,
 }
 
-/// What the kernel says of a socket.
+/// What the kernel reports about a socket.
 #[derive(Debug, Serialize)]
 pub(super) struct Socket {
     pub(super) family: String,
@@ -50,7 +50,7 @@ pub(super) struct Socket {
     pub(super) options: Options,
 }
 
-/// The options that matter; `None` where the socket does not have the option.
+/// The relevant options; `None` if the socket does not have the option.
 #[derive(Debug, Serialize)]
 pub(super) struct Options {
     pub(super) v6only: Option<bool>,
@@ -71,7 +71,7 @@ pub(super) struct Options {
     pub(super) gid: Option<u32>,
 }
 
-/// A descriptor number that is open, or that was announced: expected against actual.
+/// An open or announced descriptor number: expected against actual.
 #[derive(Debug, Serialize)]
 pub(super) struct Open {
     pub(super) fd: i32,
@@ -93,7 +93,7 @@ pub(super) struct Variable {
     pub(super) note: String,
 }
 
-/// Who seems to have started this process.
+/// What seems to have started this process.
 #[derive(Debug, Serialize)]
 pub(super) struct Activator {
     pub(super) guess: String,

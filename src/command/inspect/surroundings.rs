@@ -1,4 +1,4 @@
-//! Who seems to have started this process, and what may forbid its system calls.
+//! What seems to have started this process, and what may forbid its system calls.
 
 use std::fs;
 
@@ -30,31 +30,32 @@ fn text(variable: &str) -> Option<String> {
     std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The engine of the container that this is: the variable of systemd's container interface, or the
-/// file that Podman and Docker put into each of theirs.
+/// The container engine of this process: the variable of systemd's container interface, or the file
+/// that Podman and Docker create in each container.
 fn container() -> Option<String> {
     text("container")
         .or_else(|| fs::read_to_string("/run/.containerenv").ok().map(|file| engine(&file)))
         .or_else(|| fs::exists("/.dockerenv").ok()?.then(|| "docker".to_owned()))
 }
 
-/// The engine of podman-run(1)'s containerenv; the file is empty for an unprivileged container.
+/// The engine in the containerenv file of podman-run(1); for an unprivileged container, the file is
+/// empty.
 fn engine(containerenv: &str) -> String {
     let named = containerenv.lines().find_map(|line| line.strip_prefix("engine="));
     named.map_or("podman", |name| name.trim_matches('"')).to_owned()
 }
 
-/// What the environment and /proc give away.
+/// What the environment and /proc show.
 struct Clues {
     pid: u32,
     container: Option<String>,
     systemd_exec_pid: Option<u32>,
     invocation: bool,
-    /// Descriptors were handed over through `LISTEN_FDS`.
+    /// `LISTEN_FDS` handed over descriptors.
     listen_pid: bool,
-    /// A socket was handed over as standard input.
+    /// Standard input is a socket that was handed over.
     is_standard_input: bool,
-    /// Variables announce descriptors, and cannot be right.
+    /// Variables announce descriptors, but are wrong.
     is_wrong: bool,
     parent: Option<String>,
 }
@@ -63,8 +64,8 @@ impl Clues {
     fn guess(&self) -> String {
         let parent = self.parent.as_deref().unwrap_or("a process outside of this PID namespace");
         let Self { pid, .. } = self;
-        // What an engine hands over is for the first process of the container; an activator that
-        // runs inside has another number.
+        // An engine hands descriptors to the first process of the container. An activator that runs
+        // inside has another process id.
         if let (Some(container), 1, true) = (&self.container, *pid, self.listen_pid) {
             return format!("{container}, which passes on what it received");
         }

@@ -34,7 +34,7 @@ fn verdict(report: &Report) -> String {
 
 type Row = Vec<String>;
 
-/// Every cell comes through here, and each is shown as one line, whatever somebody put into it.
+/// Every cell passes here and is escaped to one line.
 fn section(title: &str, rows: &[Row], text: &mut String) {
     if rows.is_empty() {
         return;
@@ -59,8 +59,8 @@ fn section(title: &str, rows: &[Row], text: &mut String) {
     }
 }
 
-/// The text with line breaks between words where a line would be longer than a terminal's usual
-/// width, followed by `indent` spaces. A line that has no room for a sentence is left as it is.
+/// Wraps the text between words to the usual width of a terminal, and indents the following lines
+/// by `indent` spaces. If there is no room for a sentence, the line stays as it is.
 fn wrap(text: &str, indent: usize) -> String {
     const WIDTH: usize = 80;
     const ROOM: usize = 30;
@@ -114,13 +114,13 @@ fn options(fds: &[Inherited]) -> Vec<Row> {
     fds.iter().filter_map(row).collect()
 }
 
-/// Empty if there is one, which is the verdict.
+/// Empty if there is only one refusal, because that is the verdict.
 fn refused(fds: &[Inherited]) -> Vec<Row> {
     let rows: Vec<Row> = fds.iter().filter_map(|fd| Some(vec![fd.refusal.clone()?])).collect();
     if rows.len() > 1 { rows } else { Vec::new() }
 }
 
-/// The options that are on, or have a value, in one line.
+/// The options that are on or have a value, in one line.
 fn option_list(options: &Options) -> String {
     let mut list: Vec<String> = [
         ("V6ONLY", options.v6only),
@@ -155,7 +155,7 @@ fn option_list(options: &Options) -> String {
     list.join(", ")
 }
 
-/// Empty if what is open is what was announced.
+/// Empty if the open descriptors are those that were announced.
 fn open(report: &Report) -> Vec<Row> {
     let is_surplus = report.open.iter().any(|row| row.fd > 2 && row.announced.is_none());
     if report.serve.exit_status == 0 && !is_surplus {

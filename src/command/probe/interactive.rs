@@ -1,4 +1,4 @@
-//! `--interactive`: lines from standard input, the echo beside each with its time.
+//! `--interactive`: sends lines from standard input, and prints each echo with its time.
 
 use std::io::{self, BufRead, Write};
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use crate::command::Outcome;
 use crate::error::{Context, Error, ErrorKind};
 use crate::text::Escaped;
 
-/// A line is held in memory, with its echo.
+/// A line is held in memory, and so is its echo.
 const LINE_MAX: u64 = 64 << 20;
 
-/// Sends each line of standard input with its end, and shows what came back. What follows the last
+/// Sends each line of standard input with its newline, and prints the echo. Data after the last
 /// echo was not sent, and is an error.
 pub(super) fn run(args: &ProbeArgs) -> Outcome {
     let [address] = &args.addresses[..] else {
@@ -59,7 +59,7 @@ pub(super) fn run(args: &ProbeArgs) -> Outcome {
     }
 }
 
-/// `    45 µs  hello`, and beside it what was sent if that is something else.
+/// `    45 µs  hello`, followed by the sent line if it differs.
 fn row(sent: &[u8], got: &[u8], time: Duration) -> String {
     let visible =
         |line: &[u8]| Escaped::of_bytes(line.strip_suffix(b"\n").unwrap_or(line)).to_string();

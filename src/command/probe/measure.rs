@@ -1,4 +1,4 @@
-//! One address from the connect to its verdict.
+//! Tests one address, from the connect to the verdict.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use super::report::{Measured, Report, Verdict};
 use crate::address::{Address, Style};
 use crate::client::{Connection, Exchange, Failure, Pattern, Symptom, connect};
 
-/// What is done at each address.
+/// What to do at each address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task {
     pub(super) size: usize,
@@ -17,7 +17,7 @@ pub(super) struct Task {
     pub(super) wait: bool,
 }
 
-/// Where an address comes from: what a kernel does not have does not fail the demo set.
+/// Where the addresses come from. The demo set does not fail because the kernel lacks a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     User,
@@ -40,7 +40,7 @@ impl Task {
         Report::new(address, measured, verdict)
     }
 
-    /// Why messages of no bytes cannot be probed there.
+    /// Why the address cannot be probed with empty messages.
     pub(super) fn nothing_to_send(self, address: &Address) -> Option<&'static str> {
         match address.style() {
             Style::Datagram => None,
@@ -68,7 +68,7 @@ impl Task {
         exchange.finish()
     }
 
-    /// A datagram socket hears only here that nobody listens.
+    /// A datagram socket learns only here that nobody listens.
     fn first_reply(
         self,
         connection: Connection,
@@ -87,20 +87,20 @@ impl Task {
     }
 }
 
-/// Why a failure does not count in the demo set: `activate` leaves out what the kernel does not
-/// have, and what one packet cannot carry is known before anything is sent.
+/// Why a failure does not count in the demo set: `activate` omits what the kernel lacks, and a
+/// message that is too large for a packet is known before anything is sent.
 fn skip_reason(failure: &Failure) -> Option<String> {
     let left_out = match (&*failure.address, failure.symptom) {
         (_, Symptom::TooLarge) => true,
         (Address::Vsock(..), Symptom::NoTransport | Symptom::Unsupported) => true,
         (Address::Inet(..), Symptom::Unsupported) => true,
-        // [::1] is not a local address where IPv6 is switched off by sysctl.
+        // [::1] is not a local address if IPv6 is disabled by sysctl.
         (Address::Inet(..), Symptom::Unreachable) => {
             failure.io().is_some_and(|source| source.kind() == std::io::ErrorKind::AddrNotAvailable)
         }
         _ => false,
     };
-    // The row names the address already.
+    // The row already has the address.
     let (text, address) = (failure.to_string(), format!("{}: ", failure.address));
     left_out.then(|| text.split_once(&address).map_or(text.clone(), |(_, why)| why.to_owned()))
 }

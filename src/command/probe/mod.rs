@@ -1,4 +1,4 @@
-//! `probe`: send to echo servers, verify what comes back, say what is wrong and what to do.
+//! `probe`: sends to echo servers, verifies the echo, and says what is wrong and what to do.
 
 mod interactive;
 mod measure;
@@ -39,13 +39,13 @@ pub(super) fn run(args: &ProbeArgs) -> Outcome {
         print_rows(task, &addresses, origin)
     };
     match result {
-        // Who closes the pipe has seen what they wanted to see.
+        // A reader that closes the pipe needs no more output.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         result => result.context("write to standard output"),
     }
 }
 
-/// What the user named, each as a client reaches it, or else the demo set.
+/// The addresses of the user, in the form for clients, or the demo set.
 fn addresses(args: &ProbeArgs) -> Result<(Vec<Address>, Origin)> {
     if !args.addresses.is_empty() {
         return Ok((args.addresses.iter().map(Address::to_client).collect(), Origin::User));

@@ -1,4 +1,4 @@
-//! After a second of waiting: what is waited for, how long already, and why it may take time.
+//! After a second of waiting, prints what is waited for, for how long, and why it may take time.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use crate::address::{Address, Style};
 use crate::client::{Deadline, Failure, Symptom};
 
-/// When the first notice is due, and how much later each further one.
+/// When the first notice is due, and the time between later ones.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// How often something that nobody listens on is tried again.
+/// How often an address without a listener is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// What is being waited for.
+/// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// A connection.
     Connect,
-    /// That something listens, after this symptom.
+    /// A listener, after this symptom.
     Listener(Symptom),
     /// The first reply, or a later one.
     Reply { first: bool },
@@ -27,7 +27,7 @@ pub(super) enum Phase {
     Rest,
 }
 
-/// A thread that speaks up on standard error while its owner waits; it ends with it.
+/// A thread that prints to standard error while its owner waits. It ends with its owner.
 pub(super) struct Notice {
     limit: Duration,
     phase: Arc<Mutex<(Phase, Instant)>>,
@@ -63,8 +63,8 @@ impl Notice {
         Self { limit, phase, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Makes an attempt, which has the given time for it; if `wait`, again and again until
-    /// somebody listens.
+    /// Makes an attempt with the given time. With `wait`, it repeats the attempt until somebody
+    /// listens.
     pub(super) fn until_somebody_listens<T>(
         &self,
         wait: bool,
@@ -84,12 +84,12 @@ impl Notice {
         }
     }
 
-    /// Says what is waited for, and since when.
+    /// Sets what is waited for, and since when.
     pub(super) fn phase(&self, phase: Phase, since: Instant) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (phase, since);
     }
 
-    /// From now on the rest of a reply is waited for.
+    /// Sets the phase to the rest of a reply.
     pub(super) fn rest(&self) {
         self.phase(Phase::Rest, Instant::now());
     }
@@ -122,7 +122,7 @@ fn text(address: &Address, phase: Phase, elapsed: Duration, limit: Duration) -> 
         Phase::Reply { first: true } => {
             let is_datagram = address.style() == Style::Datagram;
             let done = if is_datagram { "sent" } else { "connected" };
-            // Only a unix datagram socket knows that somebody has the address.
+            // Only a unix datagram socket knows that a process has the address.
             let or = match address {
                 Address::Unix(..) => "its image may be downloading",
                 _ if is_datagram => "no server is there",

@@ -1,4 +1,4 @@
-//! What was found at an address: as a row for people and as an object of the JSON document.
+//! The result of an address: as a row for people, and as an object of the JSON document.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::address::Address;
 use crate::client::Failure;
 use crate::text::quote;
 
-/// The JSON document. New fields may come without a new `schema`.
+/// The JSON document. New fields do not change `schema`.
 #[derive(Debug, Serialize)]
 pub(super) struct Document<'a> {
-    /// Changes when a field changes its meaning or goes away.
+    /// It changes when a field changes its meaning or is removed.
     schema: u32,
     /// The exit status of the program: that of the first failure.
     pub(super) exit_status: u8,
@@ -21,7 +21,7 @@ pub(super) struct Document<'a> {
     results: &'a [Report],
 }
 
-/// What was found at one address. Times are null where it did not come to them.
+/// The result of one address. A time that was not measured is null.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     address: String,
@@ -36,13 +36,13 @@ pub(super) struct Report {
     round_trip_min_ns: Option<u64>,
     round_trip_median_ns: Option<u64>,
     round_trip_max_ns: Option<u64>,
-    /// What went wrong, or why it was skipped, or a remark.
+    /// What went wrong, why it was skipped, or a remark.
     message: Option<String>,
     /// The likely cause and the next command to run.
     remedy: Option<String>,
 }
 
-/// The times of one address, as far as it came.
+/// The times of one address that were measured.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     pub(super) connect: Option<Duration>,
@@ -50,12 +50,12 @@ pub(super) struct Measured {
     pub(super) round_trips: Vec<Duration>,
 }
 
-/// What becomes of an address.
+/// The verdict about an address.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Every byte came back; perhaps with a remark.
     Echoed(Option<&'static str>),
-    /// Not probed, and why; that is not a failure.
+    /// Not probed, with the reason; this is not a failure.
     Skipped(String),
     Failed(Failure),
 }
@@ -65,7 +65,7 @@ impl Report {
         let Measured { connect, first_reply, round_trips: mut trips } = measured;
         trips.sort_unstable();
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        // The lower of the two in the middle, if their number is even: one that was measured.
+        // Of an even number of times, the lower middle one: a time that was measured.
         let median = trips.get(trips.len().saturating_sub(1) / 2);
         let mut report = Self {
             address: address.to_string(),
@@ -96,15 +96,15 @@ impl Report {
     }
 }
 
-/// The JSON document of all.
+/// The JSON document of all results.
 pub(super) fn document(reports: &[Report], message_size: usize) -> Document<'_> {
     let failed = reports.iter().find(|report| report.exit_status != 0);
     let exit_status = failed.map_or(0, |report| report.exit_status);
     Document { schema: 1, exit_status, message_size, results: reports }
 }
 
-/// The lines for standard error: each failure with its remedy, or those that have one in common
-/// together, and then the remedy once. An address within it differs, and is left out.
+/// The lines for standard error: each failure with its remedy. Failures with the same remedy are
+/// joined, and the remedy follows once, without the address, which differs.
 pub(super) fn failures(reports: &[Report]) -> Vec<String> {
     let mut groups: Vec<(String, Vec<(&str, &str)>)> = Vec::new();
     for report in reports {
@@ -125,12 +125,12 @@ pub(super) fn failures(reports: &[Report]) -> Vec<String> {
     lines.collect()
 }
 
-/// How rows are laid out.
+/// The layout of the rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// Columns of the longest address.
+    /// The columns of the longest address.
     address_width: usize,
-    /// Whether the verdict has a colour.
+    /// Whether the verdict is coloured.
     colour: bool,
 }
 
@@ -154,7 +154,7 @@ impl Layout {
         ]
         .map(|ns| ns.map_or("-".to_owned(), |ns| human(Duration::from_nanos(ns))));
         let mut verdict = self.painted(report.verdict);
-        // A failure's message is a line of its own.
+        // The message of a failure has its own line.
         if let (None, Some(message)) = (&report.remedy, &report.message) {
             verdict += &format!(" ({message})");
         }
@@ -179,7 +179,7 @@ impl Layout {
     }
 }
 
-/// A time with three digits or so, in the unit that fits.
+/// A time with about three digits, in a suitable unit.
 pub(super) fn human(time: Duration) -> String {
     let ns = time.as_nanos();
     match ns {

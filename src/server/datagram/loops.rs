@@ -5,12 +5,12 @@
 //! rules:
 //!
 //! - A datagram from this socket itself, or from a service that answers everything, is not
-//! answered.
+//!   answered.
 //! - A reply has a hop limit one lower than the datagram that it answers, as if a router had
-//! forwarded it. So a datagram that circles between any number of servers like this one ends.
+//!   forwarded it. So a datagram that circles between any number of servers like this one ends.
 //! - Other echo servers start with a new hop limit. They are recognised because they send the same
-//! bytes thousands of times a second: for a second from the port of a service, and for longer than
-//! clients do from a port that a client could have.
+//!   bytes thousands of times a second: for a second from the port of a service, and for longer
+//!   than clients do from a port that a client could have.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
