@@ -10,8 +10,8 @@ TICKS = [step * 10.0**decade for decade in range(-4, 5) for step in (1, 2, 5)]
 
 
 def bars(title: str, axis: str, rows: list[dict]) -> str:
-    """A bar from 1 to the ratio of each row, with the range of its rounds and its goal, or a
-    heading. A ratio above 1 is better."""
+    """Draws for each row a heading, or a bar from 1 to its ratio with the range of the rounds and
+    the goal. A ratio above 1 is better."""
     ratios = [row["ratio"] for row in rows if "ratio" in row]
     goals = [row["goal"] for row in rows if row.get("goal")]
     ticks = spanning(min([0.5, *goals, *(ratio["min"] for ratio in ratios)]),
@@ -58,7 +58,7 @@ def text(x: float, y: float, words: str, anchor: str = "start") -> str:
 
 
 def legend(has_goals: bool) -> list[str]:
-    """What the marks mean; without colours, an outline tells a slower bar from a faster one."""
+    """The legend. Bars of slower servers have an outline, for readers without colours."""
     places = [(16, lambda x: box(x, 42, 26, 1.5), "median, faster or level"),
               (250, lambda x: box(x, 42, 26, 0.5), "median, slower"),
               (430, lambda x: whisker(x, x + 26, 49.5), "range of all rounds")]
@@ -74,14 +74,14 @@ def box(x: float, y: float, width: float, ratio: float) -> str:
 
 
 def whisker(start: float, end: float, y: float) -> str:
-    """White around the black, so that it is seen on a bar too."""
+    """Black with a white border, so that it is visible on a bar too."""
     path = (f'M{start:.1f},{y}H{end:.1f}M{start:.1f},{y - 4}v8M{end:.1f},{y - 4}v8')
     return "".join(f'<path d="{path}" stroke="{colour}" stroke-width="{width}"/>'
                    for colour, width in (("white", 3), ("black", 1)))
 
 
 def goal(x: float, y: float) -> str:
-    """A green line with a head, as no other mark has one."""
+    """A green line with a head, which no other mark has."""
     return (f'<path d="M{x:.1f},{y + 2}v19m-5,-22h10l-5,7z" fill="#009e73" stroke="#009e73" '
             'stroke-width="2"/>')
 

@@ -18,7 +18,7 @@ def host() -> str:
 
 
 def build() -> Path:
-    """Builds everything; gives the folder of the binaries."""
+    """Builds everything, and returns the directory of the binaries."""
     environment = os.environ | {"RUSTFLAGS": "-C target-feature=+crt-static"}
     target = host()
     folder = ROOT / "target" / "benches"

@@ -1,11 +1,11 @@
-"""Cold starts: from fork to the first echo, ours and the reference servers in turns."""
+"""Cold starts, from fork to the first echo: our server and the reference servers in turns."""
 
 import json
 import subprocess
 
 from .servers import Servers
 
-# The first one is what the others are compared with.
+# The others are compared with the first one.
 SERVERS = ["epoll", "ours", "blocking", "tokio", "io_uring"]
 
 

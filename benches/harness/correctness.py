@@ -1,4 +1,4 @@
-"""Whether a fast server is a right one: each check is a word for the table."""
+"""Checks that the servers echo correctly; each check returns a word for the table."""
 
 import json
 import os
@@ -15,7 +15,7 @@ SLOW_BYTES = 8 << 20
 
 
 def run(servers: Servers) -> dict:
-    """Every check of every server."""
+    """Runs every check on every server."""
     found = {}
     for name in STREAMS:
         if not available(name):
@@ -72,7 +72,7 @@ def connect(address: str) -> socket.socket:
 
 
 def exchange(connection: socket.socket, data: bytes, chunk: int, pause) -> str:
-    """Writes everything while reading it back; whether all of it came, and then the end."""
+    """Writes everything while reading the echo; whether it was complete and then ended."""
     def write():
         try:
             connection.sendall(data)
@@ -98,18 +98,18 @@ def exchange(connection: socket.socket, data: bytes, chunk: int, pause) -> str:
 
 
 def slow_reader(address: str) -> str:
-    """Small reads with a pause after each, so that the server has to hold the writer back."""
+    """Small reads with a pause after each, so that the server must slow down the writer."""
     waits = threading.Event()
     return exchange(connect(address), os.urandom(SLOW_BYTES), 16384, lambda: waits.wait(0.0005))
 
 
 def half_close(address: str) -> str:
-    """The end of what a peer sends is not the end of what it gets."""
+    """After the peer has half-closed the connection, it must still get the rest of the echo."""
     return exchange(connect(address), os.urandom(300_000), 65536, lambda: None)
 
 
 def wildcard(servers: Servers, name: str) -> str:
-    """A wildcard socket that is addressed as 127.0.0.2 has to answer from 127.0.0.2."""
+    """A wildcard socket must answer a datagram for 127.0.0.2 from 127.0.0.2."""
     process = None
     try:
         port = int(servers.new_address(name, "udp").rsplit(":", 1)[1])

@@ -1,4 +1,4 @@
-"""What connections that say nothing cost: memory, and processor time."""
+"""The cost of idle connections: memory and processor time."""
 
 import json
 import socket
@@ -39,7 +39,7 @@ def memory(servers: Servers) -> dict:
 
 
 def processor_time(servers: Servers) -> dict:
-    """Milliseconds of CPU time that each server uses in a second while its peers say nothing."""
+    """Milliseconds of CPU time in a second that each server uses while its peers are idle."""
     found = {}
     for name in TIME_SERVERS:
         host, port = servers.address(name, "tcp").removeprefix("tcp:").rsplit(":", 1)

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine of the measurement."""
 
 import json
 import os
@@ -12,7 +12,7 @@ CPU = Path("/sys/devices/system/cpu")
 
 
 def machine(client: Path | None = None) -> dict:
-    """The machine, and with the plain client how long one look of a poller takes on it."""
+    """The machine; with the plain client, also how long one poll of a busy poller takes."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True,
                             text=True, cwd=Path(__file__).parent).stdout.strip()
     return {
@@ -51,7 +51,7 @@ def look(client: Path) -> int:
 
 
 def words(info: dict, pace: dict) -> str:
-    """One paragraph."""
+    """The machine in one paragraph."""
     text = (f"Measured on {info['cpus']} CPUs ({info['model']}; governor: {info['governor']}; idle "
             f"driver: {info['idle']}), Linux {info['kernel']}, commit {info['commit']}; medians of "
             f"rounds of {pace['duration']} s, in turns. Load average before the run, which is "

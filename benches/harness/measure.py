@@ -1,4 +1,4 @@
-"""One row: a scenario, measured in turns until its figure stands still."""
+"""One row: a scenario, measured in turns until its result is stable."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ from .polling import SURROUNDINGS, Unavailable
 from .servers import CLIENT_CPU, Servers, available
 from .turns import Interleaved, turn
 
-# A row goes on for as long as the quartiles of its ratio are further apart than `WIDTH_MAX` of the
-# middle, up to `rounds_max` rounds.
+# Rounds are added while the distance of the quartiles of the ratio exceeds `WIDTH_MAX` of the
+# median, up to `rounds_max` rounds.
 Pace = namedtuple("Pace", "rounds rounds_max duration warmup cold_rounds")
 QUICK = Pace(rounds=5, rounds_max=5, duration=0.3, warmup=0.1, cold_rounds=100)
 FULL = Pace(rounds=5, rounds_max=10, duration=0.5, warmup=0.15, cold_rounds=400)
@@ -21,7 +21,7 @@ AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 
 
 def run(servers: Servers, scenario, pace: Pace, plots: Path) -> dict:
-    """Measures one scenario: the figures of each server, and each goal with what was reached."""
+    """Measures one scenario: the figures of each server, and each goal with the result."""
     row = {"key": scenario.key, "title": scenario.title, "cpu_limit": scenario.cpu_limit}
     try:
         CONGESTION.write_text(scenario.congestion)
@@ -54,7 +54,7 @@ def run(servers: Servers, scenario, pace: Pace, plots: Path) -> dict:
 
 
 def start(servers: Servers, name: str, scenario):
-    """A server that runs; a new one where something is to be done to it."""
+    """Makes sure that a server runs; starts a new one if the scenario needs that."""
     if not available(name):
         raise RuntimeError("not installed")
     (servers.restart if scenario.beside else servers.address)(name, scenario.scheme)
@@ -74,7 +74,7 @@ def measure(turns: Interleaved, servers: Servers, scenario, pace: Pace):
 
 
 def width(turns: Interleaved, scenario) -> float:
-    """How far apart the quartiles of the first goal's ratio are."""
+    """The distance of the quartiles of the first goal's ratio."""
     ratio = turns.against(scenario.goals[0].against)["ratio"]
     return ratio["width"] if ratio else 0.0
 
@@ -90,7 +90,7 @@ def load(servers: Servers, scenario, address: str, pace: Pace) -> list[str]:
 
 
 def plot(servers: Servers, scenario, turns: Interleaved, plots: Path):
-    """The distribution of the latencies, as `bench` sees them."""
+    """The distribution of the latencies, measured by `bench`."""
     targets = [f"{name}={servers.address(name, scenario.scheme)}" for name in turns.rounds]
     size = scenario.load.split()[-1] if scenario.load.startswith("client") else "64"
     flags = scenario.load.split()[1:] if scenario.load.startswith("bench") else ["-s", size]

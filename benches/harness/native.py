@@ -1,4 +1,4 @@
-"""The ways into a container, and what each lets through."""
+"""The ways into a container, and the rates that each reaches."""
 
 import json
 import os
@@ -19,7 +19,7 @@ IMAGE = "localhost/socket-activate-echo:native"
 
 START_SECONDS = 20
 
-# The first one is what the others are compared with.
+# The others are compared with the first one.
 WAYS = {
     "activated socket": ["--network=none"],
     "pasta": ["--network=pasta"],
@@ -39,7 +39,7 @@ LOADS = [
 
 
 class Place:
-    """Where the commands run: here, or in the bed as its user."""
+    """Where the commands run: on this machine, or in the bed as its user."""
 
     def __init__(self, prefix: list[str], program: str):
         self.prefix = prefix
@@ -56,7 +56,7 @@ class Place:
 
 @contextmanager
 def here(binaries: Path):
-    """This machine and this user."""
+    """This machine, as the present user."""
     with tempfile.TemporaryDirectory() as folder:
         pack(binaries, Path(folder))
         place = Place([], str(binaries / "socket-activate-echo"))
@@ -66,7 +66,7 @@ def here(binaries: Path):
 
 @contextmanager
 def bed(binaries: Path):
-    """Debian 13 in systemd-nspawn, with a network card that leads nowhere, as the user `demo`."""
+    """Debian 13 in systemd-nspawn, with a dummy network interface, as the user `demo`."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         pack(binaries, Path(folder))
@@ -77,7 +77,7 @@ def bed(binaries: Path):
             if words[0] != "ready":
                 raise SystemExit("the bed does not boot; its messages are above")
             enter = ["nsenter", "-t", words[1], "-a"]
-            # pasta copies the addresses and routes of an interface, so there has to be one.
+            # pasta copies the addresses and routes of an interface, so it needs one.
             subprocess.run([*enter, "sh", "-ec", """
                 ip link set lo up
                 ip link add eth0 type veth peer name far0
@@ -98,7 +98,7 @@ def bed(binaries: Path):
 
 
 def pack(binaries: Path, folder: Path):
-    """What the image has: the program, as the `minimal` target of the Containerfile."""
+    """The content of the image: the program, as in the `minimal` target of the Containerfile."""
     program = binaries / "socket-activate-echo"
     (folder / "socket-activate-echo").write_bytes(program.read_bytes())
     (folder / "socket-activate-echo").chmod(0o755)
@@ -114,7 +114,7 @@ def import_image(place: Place, tar: str):
 
 
 def command(place: Place, way: str, port: int) -> list[str]:
-    """What listens on `port`, TCP and UDP, and echoes."""
+    """The command that listens on `port`, TCP and UDP, and echoes."""
     sockets = [f"-l=tcp:127.0.0.1:{port}", f"-l=udp:127.0.0.1:{port}"]
     if way == "no container":
         return [place.program, "activate", "--now", *sockets]
@@ -124,7 +124,7 @@ def command(place: Place, way: str, port: int) -> list[str]:
     inside = ["/socket-activate-echo", "activate", "--now"]
     if way == "host network":
         return [*podman, IMAGE, *inside, *sockets]
-    # A new network namespace has the machine's congestion control, not that of the bed.
+    # A new network namespace takes the congestion control of the machine, not of the bed.
     congestion = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
     if "reno" in congestion:
         podman += ["--sysctl", "net.ipv4.tcp_congestion_control=reno"]
@@ -137,7 +137,7 @@ def container(way: str) -> str:
 
 
 def start_all(place: Place) -> tuple[dict, dict, list]:
-    """Starts every way in; gives their addresses by scheme, why others are missing, and the
+    """Starts every way in. Returns the addresses by scheme, the reasons for missing ones, and the
     processes."""
     addresses, missing, processes = {"tcp": {}, "udp": {}}, {}, []
     for number, way in enumerate(WAYS):
@@ -156,8 +156,8 @@ def start_all(place: Place) -> tuple[dict, dict, list]:
 
 
 def probe(place: Place, address: str) -> str | None:
-    """Why nothing echoes there. A forwarder accepts, and resets, before its container listens: so
-    not only what is refused is tried again."""
+    """The reason if nothing echoes there. A forwarder accepts and resets connections before its
+    container listens, so every failure is tried again, not only a refusal."""
     why = "never tried"
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -170,11 +170,12 @@ def probe(place: Place, address: str) -> str | None:
 
 
 def raise_priority(place: Place):
-    """conmon starts sessions of its own, and each is a scheduling group (sched(7))."""
+    """Raises the priority of the bed. conmon starts new sessions, and each session is a scheduling
+    group (sched(7))."""
     for process in Path("/proc").glob("[0-9]*") if place.prefix else []:
         try:
-            # The user of the bed; nobody else on the machine has to have this number, but a
-            # process too many with a higher priority does no harm.
+            # The user of the bed. Another user of the machine may have the same number; a higher
+            # priority of their processes does no harm.
             if process.stat().st_uid == 1000:
                 (process / "autogroup").write_text("-20")
         except OSError:
@@ -201,12 +202,12 @@ def measure(place: Place, addresses: dict, missing: dict, pace, folder: Path) ->
 
 
 def compare(place: Place, title: str, ways: dict, flags: list[str], missing: dict, pace) -> dict:
-    """One interleaved run; a way in that cannot be connected to under this load is left out."""
+    """One interleaved run, without the ways in that cannot be connected to under this load."""
     while True:
         targets = [f"{way}={address}" for way, address in ways.items()]
         seen = place.run(place.program, "bench", "--compare", "--json", "-r", str(pace.rounds),
                          "-d", str(pace.duration), "-w", str(pace.warmup), *flags, *targets)
-        # A run that fails has a document too, with the error.
+        # A failed run has a document too, with the error.
         document = json.loads(seen.stdout or "{}")
         if "servers" in document:
             return {one["name"]: one for one in document["servers"]}
@@ -225,7 +226,7 @@ def rate(server: dict) -> str:
 
 
 def reason(stderr: str) -> str:
-    """The last error of our program, without what it advises."""
+    """The last error of our program, without its remedy."""
     last = (stderr.strip().splitlines() or ["no message"])[-1]
     return last.removeprefix("socket-activate-echo: ").split(";")[0]
 
@@ -279,7 +280,7 @@ def markdown(results: dict) -> str:
 
 
 def svg(results: dict) -> str:
-    """The share of the activated socket's figure that each way in reaches."""
+    """The rate of each way in, relative to that of the activated socket."""
     rows = [{"title": f"{row['title']}: {name}", "best": "", "goal": None,
              "ratio": server["ratio"]}
             for row in results["rows"] for name, server in row["servers"].items()

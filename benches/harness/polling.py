@@ -1,4 +1,4 @@
-"""What surrounds a server that polls: a neighbour on its core, a quota, nothing else."""
+"""The surroundings of a server that polls: a busy process on its CPU, a quota, or neither."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ PERIOD_US = 100_000
 
 
 class Unavailable(RuntimeError):
-    """This machine does not have it, with the reason in words."""
+    """The machine does not support it; the message says why."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def neighbour(_processes):
 
 @contextmanager
 def quota(processes: list[int]):
-    """A group for each of the servers, that may run for half of each 100 ms."""
+    """A control group for each server, which may run for half of each 100 ms."""
     made: list[tuple[Path, Path]] = []
     try:
         try:
@@ -47,7 +47,7 @@ def quota(processes: list[int]):
 
 
 def limit(number: int, pid: int, made: list):
-    """Puts a process into a group of its own with half a CPU."""
+    """Puts a process into a new control group with half a CPU."""
     root = hierarchy()
     group = root / f"{GROUP}-{os.getpid()}-{number}"
     group.mkdir()
@@ -61,7 +61,7 @@ def limit(number: int, pid: int, made: list):
 
 
 def hierarchy() -> Path:
-    """Where groups with a quota are made: cgroup v2, or the cpu controller of v1."""
+    """The directory for control groups with a quota: cgroup v2, or the cpu controller of v1."""
     root = Path("/sys/fs/cgroup")
     control = root / "cgroup.subtree_control"
     if control.exists():

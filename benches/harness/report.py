@@ -28,7 +28,7 @@ def spread(ratio, digits: int = 2) -> str:
 
 
 def verdict(goal: dict) -> str:
-    """Whether the goal is met; ties within 3% count for the goal of being level."""
+    """Whether the goal is met. For the goal of being level, a difference within 3% is a tie."""
     if goal["at_least"] is None:
         return ""
     if goal["ratio"] is None:
@@ -39,7 +39,7 @@ def verdict(goal: dict) -> str:
 
 
 def cpu_verdict(row: dict) -> str:
-    """The server's CPU time to that of the epoll loop, and whether it is within its limit."""
+    """The server's CPU time relative to the epoll loop's, and whether it is within the limit."""
     ratio = row["cpu_ratio"]
     limit = row["cpu_limit"]
     over = ratio and limit and round(ratio["median"], 2) > limit
@@ -47,7 +47,7 @@ def cpu_verdict(row: dict) -> str:
 
 
 def cpu_time(server: dict) -> str:
-    """Of the server: for each message, or for each KiB."""
+    """The CPU time of the server for each message, or for each KiB."""
     if server["cpu_ns"] is None:
         return "–"
     if server["unit"] == "bytes":
@@ -95,8 +95,8 @@ def markdown(results: dict) -> str:
 
 
 def publish(folder: Path, name: str, text: str):
-    """Puts a table into the page beside the folder, between two comments with its name; without
-    such a page, into a file of its own."""
+    """Writes a table into the page next to the directory, between two comments with its name.
+    Without such a page, it writes a separate file."""
     page = folder.parent / "benchmarks.md"
     old = page.read_text() if page.exists() else ""
     before, begin, rest = old.partition(f"<!-- {name}: begin -->")
@@ -157,7 +157,7 @@ def tail_table(rows: list[dict]) -> str:
 
 
 def tail_goal(row: dict) -> str:
-    """Ours to the best of the others, and how equal the shares are."""
+    """Our server relative to the best of the others, and how equal the shares are."""
     goals = "; ".join(f"{p} {spread(goal['ratio'])} × {goal['best']}"
                       for p, goal in row["goals"].items())
     shares = f"; shares {row['shares']['ours']['ratio']:.2f}" if row["shares"] else ""
@@ -211,7 +211,7 @@ def correctness_table(found: dict) -> str:
 
 
 def ratios_svg(results: dict) -> str:
-    """A bar for each row: ours to the best of its rivals."""
+    """A bar for each row: our server relative to the best of the others."""
     rows = []
     for heading, scenarios in TABLES.values():
         keys = [scenario.key for scenario in scenarios]

@@ -1,16 +1,16 @@
-"""What is measured: one entry for each row of the tables."""
+"""The scenarios: one entry for each row of the tables."""
 
 from collections import namedtuple
 from dataclasses import dataclass, field
 
-# What ours has to be to the best of `against`, at least; None is for information.
+# The least ratio of our server to the best of `against`; None is for information.
 Goal = namedtuple("Goal", "against at_least")
 
 RAW = ["epoll", "tokio", "io_uring"]
-# Where a goal names "the better of the loops".
+# The servers of the goal "the better of the loops".
 LOOPS = ["blocking", "epoll"]
 
-# The CPUs of the server and of the client; None is wherever the scheduler likes.
+# The CPUs of the server and of the client; None leaves it to the scheduler.
 OTHER_CORE = ({0}, {1})
 ONE_CORE = ({0}, {0})
 ANYWHERE = (None, None)
@@ -23,17 +23,17 @@ class Scenario:
     key: str
     title: str
     scheme: str
-    # `bench` with its flags, or the plain `client`, where {} is the address.
+    # `bench` with its flags, or the plain `client` with {} for the address.
     load: str
     peers: list[str]
     goals: list[Goal] = field(default_factory=list)
     cpus: tuple = OTHER_CORE
     plot: bool = False
     congestion: str = "reno"
-    # The most server CPU time of ours to that of the epoll loop, for each message or byte; None
-    # where polling takes what is there.
+    # The largest ratio of our server's CPU time to the epoll loop's, for each message or byte; None
+    # if the server polls and uses all of it.
     cpu_limit: float | None = 1.05
-    # What goes on beside it: a key of polling.SURROUNDINGS.
+    # What runs at the same time: a key of polling.SURROUNDINGS.
     beside: str = ""
 
 
@@ -94,7 +94,7 @@ MANY = [
 
 
 def bulk(scheme: str, size: int, congestion: str = "reno", **more) -> Scenario:
-    """The plain client's bulk, with the buffers that a socket has by itself."""
+    """The bulk load of the plain client, with the default socket buffers."""
     word = {"tcp": f"TCP, {congestion}", "unix": "unix stream"}[scheme]
     key = f"{scheme}-bulk-{size}" + ("" if congestion == "reno" else f"-{congestion}")
     return Scenario(key, f"{word}, writes of {size} KiB", scheme,
@@ -112,7 +112,7 @@ BULK = [
     *(bulk("unix", size, cpu_limit=0.85 if size == 64 else 1.05) for size in (16, 64, 256)),
 ]
 
-# Where polling takes the processor from somebody, and where it does not.
+# Where polling takes the processor from another process, and where it does not.
 POLLING = [
     Scenario(key, title, "tcp", "client pingpong {} 64", ["ours off", "epoll"],
              [Goal(["ours off"], at_least)], beside=beside, cpu_limit=cpu_limit)
@@ -133,7 +133,7 @@ DEBIAN = [
     ]
 ]
 
-# The tables of rows, with their headings.
+# The tables and their headings.
 TABLES = {
     "lone": ("One at a time", LONE),
     "many": ("Many, and what a plain client cannot do", MANY),

@@ -1,4 +1,4 @@
-"""Starts and stops the servers, says where each runs, and reads the CPU time of each."""
+"""Starts and stops the servers, sets their CPUs, and reads their CPU time."""
 
 import os
 import shutil
@@ -9,12 +9,12 @@ from pathlib import Path
 
 SERVER_CPU = 0
 CLIENT_CPU = 1
-# These use every CPU, the client's too: a machine of two has no other.
+# These use every CPU, including the client's, because a machine may have only two.
 SEVERAL_CPUS = ["two workers"]
 
 
 class Servers:
-    """Every server that runs, with its address; the end of the `with` block ends them."""
+    """The running servers with their addresses. The end of the `with` block stops them."""
 
     def __init__(self, binaries: Path):
         self.binaries = binaries
@@ -32,13 +32,13 @@ class Servers:
         self.folder.cleanup()
 
     def address(self, name: str, scheme: str) -> str:
-        """The address of server `name`, which is started if it does not run."""
+        """The address of server `name`, which is started if necessary."""
         if (name, scheme) not in self.running:
             self.running[name, scheme] = self.start(name, scheme)
         return self.running[name, scheme][0]
 
     def restart(self, name: str, scheme: str) -> str:
-        """A server that nobody has used yet."""
+        """A new server."""
         if (name, scheme) in self.running:
             self.end(name, scheme)
         return self.address(name, scheme)
@@ -49,8 +49,8 @@ class Servers:
     def start(self, name: str, scheme: str) -> tuple[str, subprocess.Popen]:
         address = self.new_address(name, scheme)
         command = self.command(name, address)
-        # A process group of its own: forking servers are ended with all their children. Not a
-        # session, because each session is a scheduling group of its own (sched(7), autogroup).
+        # In a new process group, so that a forking server is stopped with all its children. Not in
+        # a new session, because each session is a scheduling group (sched(7), autogroup).
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, process_group=0,
@@ -60,14 +60,14 @@ class Servers:
         if seen.returncode != 0:
             stop(process)
             raise RuntimeError(f"{' '.join(command)}: {seen.stdout}{seen.stderr}")
-        # Only now: a server that asks at its start how many CPUs it may use sees all of them, as
-        # it would if it were not measured.
+        # Only after the start, when a server may ask how many CPUs it can use: it sees all of
+        # them, as without the measurement.
         if name not in SEVERAL_CPUS:
             pin(process.pid, {SERVER_CPU})
         return address, process
 
     def pin(self, name: str, scheme: str, cpus: set[int] | None):
-        """Where a running server and its children may run from now on; None is anywhere."""
+        """Sets the CPUs of a running server and its children; None means all CPUs."""
         if name not in SEVERAL_CPUS:
             pin(self.pid(name, scheme), cpus or set(range(os.cpu_count())))
 
@@ -75,7 +75,7 @@ class Servers:
         return self.running[name, scheme][1].pid
 
     def cpu_ns(self, name: str, scheme: str) -> int:
-        """The CPU time of the threads and children that a running server has now."""
+        """The CPU time of the present threads and children of a running server."""
         return sum(map(thread_time, threads(self.pid(name, scheme))))
 
     def new_address(self, name: str, scheme: str) -> str:
@@ -137,7 +137,7 @@ service bench
 
 
 def threads(pid: int) -> list[Path]:
-    """The threads of a process and of all its descendants, as folders of /proc."""
+    """The threads of a process and of all its descendants, as directories of /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -154,7 +154,7 @@ def threads(pid: int) -> list[Path]:
 
 
 def thread_time(thread: Path) -> int:
-    """Nanoseconds on a CPU; 0 of a thread that has just ended."""
+    """The CPU time in nanoseconds; 0 for a thread that has just ended."""
     try:
         return int((thread / "schedstat").read_text().split()[0])
     except OSError:
@@ -162,7 +162,7 @@ def thread_time(thread: Path) -> int:
 
 
 def pin(pid: int, cpus: set[int]):
-    """Later threads and children inherit it."""
+    """Sets the CPUs, which later threads and children inherit."""
     for thread in threads(pid):
         try:
             os.sched_setaffinity(int(thread.name), cpus)
@@ -171,7 +171,7 @@ def pin(pid: int, cpus: set[int]):
 
 
 def available(name: str) -> bool:
-    """Whether a server is installed; all but those from Debian's packages are built."""
+    """Whether a server is installed. Only those from Debian's packages may be missing."""
     program = {"Accept-yes": "systemd-socket-activate"}.get(name, name)
     if program not in ("systemd-socket-activate", "xinetd", "socat", "ncat"):
         return True

@@ -1,4 +1,4 @@
-"""What a server costs before it is used: file, memory, system calls until it is ready."""
+"""The cost of an unused server: file size, memory, system calls until it is ready."""
 
 import os
 import re
@@ -19,7 +19,7 @@ def run(servers: Servers) -> dict:
 
 def one(servers: Servers, name: str) -> dict:
     program = servers.ours if name == "ours" else servers.command(name, ":")[0]
-    # A server answers the probe of its start: this is after its first echo.
+    # The start of a server includes a probe, so this is after its first echo.
     servers.restart(name, "tcp")
     process = servers.running[name, "tcp"][1]
     memory = Path(f"/proc/{process.pid}/smaps_rollup").read_text()

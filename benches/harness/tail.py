@@ -1,4 +1,4 @@
-"""The tail and the shares: what small peers feel of others, and whether equals get the same."""
+"""The tail and the shares: how others delay small peers, and whether equal peers get the same."""
 
 import resource
 import time
@@ -10,12 +10,12 @@ from .turns import Interleaved, client, first_line, of_bench
 PEERS = ["epoll", "tokio", "io_uring"]
 BULK_PEERS, BULK_WRITE = 4, 64 * 1024
 BURST, DEAF_PEERS = 5000, 20
-# Messages a second of all small peers: what the client sends in a third of its CPU's time.
+# Messages in a second from all small peers together: they use a third of the client's CPU.
 RATE = 5000
-# How long a turn is measured at least: the 99.9th percentile needs thousands of messages.
+# The shortest turn in seconds, because the 99.9th percentile needs thousands of messages.
 SECONDS = 1.0
 
-# What is beside the small peers, and how many of those there are.
+# The title, the number of small peers, and the load at the same time.
 ROWS = {
     "tail-alone": ("1,000 small peers alone", 1000, ""),
     "tail-bulk": (f"1,000 small peers beside {BULK_PEERS} bulk peers", 1000, "bulk"),
@@ -46,7 +46,7 @@ def allow_descriptors():
 
 def take(servers: Servers, name: str, count: int, beside: str, pace) -> dict:
     """One turn: the other load first, then the small peers while it lasts."""
-    # A server of its own for each turn: what one load leaves behind is not the next one's.
+    # A new server for each turn, so that an earlier load has no effect.
     address = servers.restart(name, "tcp")
     duration = max(pace.duration, SECONDS)
     seconds = duration + pace.warmup + 0.5
@@ -65,7 +65,7 @@ def take(servers: Servers, name: str, count: int, beside: str, pace) -> dict:
 
 @contextmanager
 def company(servers: Servers, name: str, beside: str, address: str, seconds: float):
-    """What goes on beside the small peers."""
+    """The load at the same time as the small peers."""
     plain = str(servers.binaries / "client")
     command = {
         "bulk": [plain, "bulk", address, str(BULK_WRITE), str(BULK_PEERS), str(seconds)],
@@ -74,7 +74,7 @@ def company(servers: Servers, name: str, beside: str, address: str, seconds: flo
         "deaf": [plain, "deaf", address, str(DEAF_PEERS), "0.1"],
     }.get(beside)
     if beside == "flood":
-        # A yardstick serves one socket: the other one is of its kind, on the same CPU.
+        # A reference server has one socket, so a second one of its kind runs on the same CPU.
         flooded = servers.restart(name, "udp")
         command = [servers.ours, "bench", "--json", "-m", "flood", "-d", str(seconds), flooded]
     if command is None:
@@ -89,7 +89,7 @@ def company(servers: Servers, name: str, beside: str, address: str, seconds: flo
 
 
 def shares(rounds: list[dict]) -> dict:
-    """The least and the most that equal peers got, in the middle round."""
+    """The smallest and the largest share of equal peers, in the median round."""
     found = sorted((max(one["shares"]) / max(min(one["shares"]), 1), one["shares"])
                    for one in rounds)
     ratio, middle = found[len(found) // 2]

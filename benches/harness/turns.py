@@ -1,5 +1,5 @@
-"""One way to measure: every server takes its turn in every round, and the figures are the ratios
-within each round."""
+"""Measures in turns: every server runs in every round, and the results are the ratios within each
+round."""
 
 import json
 import os
@@ -9,23 +9,23 @@ import subprocess
 from contextlib import contextmanager
 
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
-# A client ends by itself; this is for one that hangs.
+# The limit for a client that hangs.
 CLIENT_SECONDS = 180
 
 
 class TurnFailed(RuntimeError):
-    """A client that has no result, with the reason in words."""
+    """A client had no result; the message says why."""
 
 
 def turn(command: list[str], cpus=None, cpu_ns=None) -> dict:
-    """Runs one client against one server. `bench` and the plain client become the same document;
-    `cpu_ns` reads the CPU time of the server, for the client that does not."""
+    """Runs one client against one server. `bench` and the plain client give the same document.
+    `cpu_ns` reads the CPU time of the server, which the plain client does not."""
     before = cpu_ns() if cpu_ns else None
     with client(command, cpus) as process:
         if "bench" in command:
             return of_bench(command, process)
         document = first_line(command, process)
-        # The connections are still open: the server's threads and children for them still count.
+        # The connections are still open, so the server's threads and children for them count.
         used = cpu_ns() - before if before is not None else None
     unit = "bytes" if "bulk" in command else "messages"
     each = document["all"] / 1024 if unit == "bytes" else document["all"]
@@ -38,8 +38,8 @@ def turn(command: list[str], cpus=None, cpu_ns=None) -> dict:
 
 @contextmanager
 def client(command: list[str], cpus=None, first: bool = False):
-    """A client that runs until the end of the block; the plain one waits for that. One that comes
-    `first` has its CPU before all others, where that is allowed (sched(7), SCHED_FIFO)."""
+    """A client that runs until the end of the block, for which the plain client waits. With
+    `first`, it has priority on its CPU, if that is allowed (sched(7), SCHED_FIFO)."""
     def prepare():
         if cpus:
             os.sched_setaffinity(0, cpus)
@@ -62,11 +62,11 @@ def client(command: list[str], cpus=None, first: bool = False):
 
 
 def first_line(command: list[str], process) -> dict:
-    """The result of the plain client, which is still there with its connections."""
+    """The result of the plain client, which still holds its connections."""
     line = process.stdout.readline()
     if not line:
         words = process.communicate()[1].strip().splitlines()
-        # A panic says where on its first line, and why on the second.
+        # The first line of a panic has the place, the second one the reason.
         raise TurnFailed(f"{shlex.join(command[1:])}: {' '.join(words[:2]) or 'no output'}")
     return json.loads(line)
 
@@ -98,7 +98,7 @@ class Interleaved:
         self.skipped: dict[str, str] = {}
 
     def run(self, rounds: int, take_turn):
-        """More rounds. A server that cannot be measured is left out, with the reason; not ours."""
+        """Adds rounds. Leaves out servers that cannot be measured, with the reason; not ours."""
         for _ in range(rounds):
             for name in list(self.rounds):
                 try:
@@ -117,7 +117,7 @@ class Interleaved:
         return len(self.rounds[self.first])
 
     def ratio(self, name: str, base: str, figure) -> dict | None:
-        """The spread of the ratios of a figure within each round; none if a round has none."""
+        """The spread of the ratios of a figure within each round; None if a round lacks it."""
         pairs = zip(self.rounds.get(name, []), self.rounds.get(base, []))
         figures = [(figure(ours), figure(theirs)) for ours, theirs in pairs]
         if not all(ours and theirs for ours, theirs in figures):
@@ -125,8 +125,8 @@ class Interleaved:
         return spread([ours / theirs for ours, theirs in figures])
 
     def against(self, names, figure=lambda one: one["rate"], best=min) -> dict:
-        """The first one to the best of the others: that with the smallest ratio if more is better,
-        with the largest (`best=max`) if less is."""
+        """The ratio of the first server to the best of the others: the smallest ratio if more is
+        better, the largest (`best=max`) if less is better."""
         ratios = {name: self.ratio(self.first, name, figure) for name in names}
         known = {name: ratio for name, ratio in ratios.items() if ratio}
         if not known:
@@ -135,7 +135,7 @@ class Interleaved:
         return {"best": name, "ratio": known[name]}
 
     def servers(self) -> dict:
-        """What is known of each server: medians of the rounds, sums of the counts."""
+        """The results of each server: medians of the rounds, sums of the counts."""
         return {name: summary(rounds) for name, rounds in self.rounds.items()}
 
 
@@ -151,12 +151,12 @@ def summary(rounds: list[dict]) -> dict:
 
 
 def median(values: list) -> float | None:
-    """The middle; none if one of them is missing."""
+    """The median; None if a value is missing."""
     return statistics.median(values) if values and None not in values else None
 
 
 def spread(values: list[float]) -> dict | None:
-    """The middle, the ends, and how far apart the quartiles are, as a share of the middle."""
+    """The median, the extremes, and the distance of the quartiles relative to the median."""
     if not values:
         return None
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive") \

@@ -1,4 +1,4 @@
-//! The `activate` verb: what it binds, what it refuses, and what the command finds.
+//! The `activate` verb: what it binds, what it refuses, and what the command gets.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -1,4 +1,4 @@
-//! The `activate` verb when the system, or another process, does not do as it should.
+//! The `activate` verb when the system or another process fails.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

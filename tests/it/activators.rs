@@ -1,4 +1,4 @@
-//! Who hands the sockets over: ours, the reference of systemd, and the super-servers before them.
+//! The activators: this program's own, systemd's, and the older super-servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What `activate` says: how to talk to its sockets, what it runs and why, and what failed.
+//! What `activate` prints: how to connect to its sockets, what it runs and why, and what failed.
 
 use std::io::Read;
 use std::net::TcpStream;

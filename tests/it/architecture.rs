@@ -1,5 +1,5 @@
-//! The invariants of ARCHITECTURE.md that can be read off the sources and that neither the compiler
-//! nor clippy holds.
+//! The invariants of ARCHITECTURE.md that can be checked in the sources, and that neither the
+//! compiler nor clippy checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Who talks to the server: sockets of this process, our own probe, other people's programs.
+//! The clients of the server: sockets of this process, `probe`, and programs of other projects.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Datagrams: each comes back whole, from the very address that it was sent to.
+//! Datagrams: each is echoed whole, from the address that it was sent to.
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;

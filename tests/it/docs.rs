@@ -1,5 +1,5 @@
-//! The documents show commands and what they print. Each block that is marked `console` is run,
-//! in a network namespace of its own, and every line that it shows has to come.
+//! The documents show commands and their output. Each block with the mark `console` is run in its
+//! own network namespace, and every line that it shows must be printed.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! What few peers do: urgent data, messages larger than the usual buffers, datagrams to a
-//! broadcast address, and being gone, or late, at the wrong moment.
+//! What few peers do: send urgent data, messages larger than the usual buffers, or datagrams to a
+//! broadcast address, and be gone or late at the wrong moment.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};

@@ -1,5 +1,6 @@
-//! Faults are injected, not waited for: strace(1) lets each system call of the serving state fail,
-//! in each way that the kernel has, while peers of every family talk. docs/faults.md is the table.
+//! Injected faults: strace(1) makes each system call of the serving state fail, with each error
+//! that the kernel has for it, while peers of every family exchange data. docs/faults.md is the
+//! table.
 
 mod inject;
 mod page;

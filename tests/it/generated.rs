@@ -1,5 +1,5 @@
-//! The man pages and completions are made from the one definition of the command line. The copies
-//! in the repository, which packages install, have to be fresh.
+//! The man pages and completions are generated from the one definition of the command line. The
+//! copies in the repository, which packages install, must be fresh.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Handing a socket that the test itself owns to a program, without another activator in between.
+//! Hands a socket of the test to a program, without another activator.
 
 use std::os::fd::OwnedFd;
 use std::process::Command;

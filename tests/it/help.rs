@@ -1,4 +1,4 @@
-//! What a user reads first: `-h` fits a screen, and `--help` has the rest.
+//! The help: `-h` fits on a screen, and `--help` has the rest.
 
 use clap::CommandFactory;
 use socket_activate_echo::cli::Cli;

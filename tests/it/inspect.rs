@@ -1,4 +1,4 @@
-//! The `inspect` verb: what it says of what was handed over, and that it only looks.
+//! The `inspect` verb: what it reports about inherited descriptors, and that it changes nothing.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

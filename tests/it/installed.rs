@@ -1,5 +1,5 @@
-//! `--generate` writes what is generated to where man and the shells look for it, and there they
-//! find it.
+//! `--generate` writes the generated files to where man and the shells look for them, and they find
+//! them there.
 
 use std::collections::BTreeMap;
 use std::fs;

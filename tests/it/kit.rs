@@ -1,5 +1,5 @@
-//! What the tests share: processes whose output is captured, that end with the test, and whose
-//! every wait has a deadline.
+//! Shared by the tests: processes whose output is captured, which end with the test, and whose
+//! waits all have a deadline.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};

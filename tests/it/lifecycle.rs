@@ -1,4 +1,4 @@
-//! The start and the end, and what others do meanwhile who hold the same sockets.
+//! The start and the end of the server, while other processes hold the same sockets.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};

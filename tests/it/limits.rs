@@ -1,4 +1,4 @@
-//! What is bounded: descriptors, memory, and the processor's time while the server waits.
+//! The limits: descriptors, memory, and the processor time of a waiting server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

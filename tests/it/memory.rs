@@ -1,5 +1,5 @@
-//! The unsafe code under valgrind, which sees reads of memory that nobody wrote, accesses beyond an
-//! allocation, and what a system call is handed that it must not read or write.
+//! The unsafe code under valgrind, which detects reads of uninitialised memory, accesses beyond an
+//! allocation, and invalid buffers of system calls.
 
 use std::process::Command;
 

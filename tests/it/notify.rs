@@ -1,4 +1,4 @@
-//! sd_notify against sockets that receive what a service manager would.
+//! sd_notify with sockets that receive the messages in place of a service manager.
 
 use std::ffi::OsStr;
 use std::io::{IoSliceMut, Read, Write};

@@ -1,5 +1,5 @@
-//! Text from outside, on its way to a terminal or a log: no name that a stranger chose gets there
-//! with a byte that a terminal obeys, and none begins a line of its own.
+//! Text from outside in a terminal or a log: no name that a stranger chose can control the
+//! terminal, or begin a line.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! What peers do to a server: they reset, half-close, die, come all at once, and send as they
-//! please.
+//! What peers do to a server: they reset, half-close, die, connect all at once, and send at any
+//! pace.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,4 @@
-//! The clients of other projects, all from Debian: which sockets each supports and how it is called.
+//! The clients of other projects, all from Debian: the sockets of each, and its command line.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Every command of the README is run by a test, and every link of the pages leads somewhere.
+//! Every command of the README is run by a test, and every link of the pages has a target.
 
 use std::collections::BTreeSet;
 use std::fs;

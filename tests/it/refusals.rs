@@ -1,5 +1,5 @@
-//! A wrong environment and descriptors that cannot be served: each is named, with its value and
-//! the remedy, and the exit status tells them apart.
+//! A wrong environment, and descriptors that cannot be served: the message names each one with its
+//! value and the remedy, and the exit statuses differ.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! Every shell script of the repository, found by its first line, is one that shellcheck likes.
+//! Every shell script of the repository, found by its first line, passes shellcheck.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The flags of `serve`, what it tells the service manager, and where it writes.
+//! The flags of `serve`, what it sends to the service manager, and where it logs.
 
 use std::fs::File;
 use std::io::{Read, Write};

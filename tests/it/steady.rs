@@ -1,4 +1,4 @@
-//! The steady state and the end: what a round trip costs, and what a signal loses.
+//! The system calls of a round trip, and what a signal loses (nothing).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! What strangers try: each could reach the socket, and chooses its name, its path, its pace and
-//! when to vanish. Everybody else is answered all the while, and nothing is left of it afterwards.
+//! What strangers can try: anybody who can reach the socket chooses a name, a path, a pace and when
+//! to vanish. All other clients are answered meanwhile, and nothing remains afterwards.
 
 mod loops;
 mod senders;

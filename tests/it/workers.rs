@@ -1,5 +1,5 @@
-//! Several workers: each kind of socket is served as by one, limits hold for all of them together,
-//! and all of them end.
+//! Several workers: they serve each kind of socket as one worker does, share the limits, and all
+//! end.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown as Direction, TcpListener, TcpStream, UdpSocket};

@@ -1,4 +1,4 @@
-//! What one peer has sent, what has come back, and what is still owed.
+//! What one peer has sent, what has come back, and what must still come back.
 
 use std::collections::VecDeque;
 use std::ops::Range;

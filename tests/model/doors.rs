@@ -1,4 +1,4 @@
-//! The sockets that the server is handed, and how peers come to them.
+//! The sockets of the server, and how peers connect to them.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! The end of a schedule: everybody is served, the server returns, and its statistics are those of
-//! the model.
+//! The end of a schedule: every peer is served, the server returns, and its statistics equal those
+//! of the model.
 
 use socket_activate_echo::server::Statistics;
 

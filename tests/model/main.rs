@@ -1,13 +1,13 @@
-//! A model of what the server owes each of its peers, held against the server itself.
+//! A model of what the server must send to each of its peers, compared with the server.
 //!
-//! A schedule says what peers of every kind do, one step after the other: connect, send, stall,
-//! receive, end, reset, and so on; between two steps the server runs in a thread of its own. The
-//! model knows what each peer has sent, and so what has to come back: of a stream the same bytes in
-//! the same order, of messages each one whole and once. In the end everybody is served, the server
-//! returns, its statistics are the model's, and no descriptor is left.
+//! A schedule lists what peers of every kind do, step by step: connect, send, stall, receive, end,
+//! reset, and so on. The server runs in its own thread between the steps. The model knows what each
+//! peer has sent, and so what must come back: of a stream the same bytes in order, of messages each
+//! one whole and once. In the end every peer is served, the server returns, its statistics equal
+//! the model's, and no descriptor is left.
 //!
-//! Schedules are random. One that fails is made smaller, and printed such that it can be added to
-//! `table`, with the seed that finds it again.
+//! Schedules are random. A failing one is shortened, and printed as a row for `table`, with the
+//! seed that repeats it.
 
 #![allow(clippy::disallowed_methods, reason = "the tests are a program of their own")]
 

@@ -1,4 +1,4 @@
-//! One peer of the server: its socket, which never waits, and its books.
+//! One peer of the server: its non-blocking socket, and its books.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -1,4 +1,4 @@
-//! What a schedule is, how a random one is made, and how one is written down.
+//! Schedules: their steps, how a random one is made, and how one is printed.
 
 use std::fmt;
 

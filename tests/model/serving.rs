@@ -1,4 +1,4 @@
-//! The server in a thread of its own, how to wait until it has had a turn, and how it ends.
+//! Runs the server in its own thread, waits until it has had a turn, and ends it.
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};

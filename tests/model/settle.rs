@@ -1,4 +1,4 @@
-//! Peers receive what is owed to them, as it comes; who gets nothing for long is a failure.
+//! Receives what must still come back to the peers. A peer that gets nothing for long is a failure.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Schedules with a name: those that have failed once, and those that a change must not break.
+//! Schedules with a name: earlier failures, and behaviour that must not change.
 
 use crate::schedule::Act::*;
 use crate::schedule::Kind::*;

@@ -1,4 +1,4 @@
-//! What TCP sockets have sent and their peers' kernel has not acknowledged: proc(5), /proc/net/tcp.
+//! What TCP sockets have sent and their peers have not acknowledged: proc(5), /proc/net/tcp.
 
 use std::collections::HashMap;
 

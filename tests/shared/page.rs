@@ -1,4 +1,4 @@
-//! The commands in the code blocks of a page, and what the page shows that they print.
+//! The commands in the code blocks of a page, and the output that the page shows for them.
 
 /// A block of code.
 #[derive(Default)]

@@ -1,6 +1,6 @@
-//! The other processor architectures that the image is published for: cross-built with Debian
-//! 13's own Rust, and the tests run under QEMU's emulation. s390x is the big-endian one, so there
-//! the integration tests of every kind of socket run too.
+//! The other processor architectures of the published image: cross-built with Debian 13's Rust, and
+//! tested under QEMU's emulation. s390x is big-endian, so the integration tests of every kind of
+//! socket also run there.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What the scripts of `tests/beds` say when something cannot be downloaded.
+//! What the scripts of `tests/beds` print when a download fails.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! `vm/echo.butane`, carried out: translated to Ignition's own form, and given to the Ignition of
-//! Debian's package, which sets up a root file system as it does on Fedora CoreOS.
+//! `vm/echo.butane`, translated to Ignition's form and applied: Debian's Ignition sets up a root
+//! file system as on Fedora CoreOS.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

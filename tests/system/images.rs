@@ -1,4 +1,4 @@
-//! The container images, built from the Containerfile once in a run.
+//! The container images, built from the Containerfile once for each test run.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

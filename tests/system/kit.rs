@@ -1,4 +1,4 @@
-//! Running commands in a bed, with a report of everything that is known when one goes wrong.
+//! Runs commands in a test environment, and reports all that is known if one fails.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -1,8 +1,9 @@
-//! The program on the real parts: container images built from the Containerfile, Podman with both
-//! OCI runtimes, systemd as PID 1 with a user manager, the shipped units.
+//! The program in its real environments: container images built from the Containerfile, Podman with
+//! both OCI runtimes, systemd as PID 1 with a user manager, and the shipped units.
 //!
-//! These tests need root, Debian's packages of `tests/beds/packages.txt` and some minutes. What a
-//! machine cannot run is named with the reason; with `REQUIRE_SYSTEM_TESTS=1` it fails instead.
+//! These tests need root, the Debian packages of `tests/beds/packages.txt`, and some minutes. A
+//! test that this machine cannot run is listed with the reason; with `REQUIRE_SYSTEM_TESTS=1` it
+//! fails.
 
 #![allow(clippy::disallowed_methods, reason = "the tests are a program of their own")]
 

@@ -1,7 +1,7 @@
-//! The support matrix, `docs/matrix.md`: what each test saw, cell by cell.
+//! The support matrix, `docs/matrix.md`: the result of each test, cell by cell.
 //!
-//! A test that sees something other than the page says fails. With `UPDATE_MATRIX=1` it
-//! writes the page instead.
+//! A test fails if its result differs from the page. With `UPDATE_MATRIX=1` it writes the page
+//! instead.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Every shipped unit file, read by the programs that will read it.
+//! Every shipped unit file, read by the programs that use it.
 
 use std::path::{Path, PathBuf};
 

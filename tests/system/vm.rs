@@ -1,7 +1,7 @@
 //! The VM of `vm/`: Debian 13 with rootless Podman and `echo@demo.socket`, reached over AF_VSOCK.
 //!
-//! It has what a test machine's own kernel may lack: a vsock transport to its host and to itself,
-//! SCTP, and a service manager that reports to the host. It boots once; the tests take turns.
+//! It has what the kernel of a test machine may lack: vsock transports to its host and to itself,
+//! SCTP, and a service manager that reports to the host. It boots once, and the tests take turns.
 
 use std::fs;
 use std::io::{self, Read};

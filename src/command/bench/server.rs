@@ -1,5 +1,4 @@
-//! The server's process, if it runs on this machine: it is found by its socket, and its use of CPU
-//! and memory is measured.
+//! The process of the server, if it runs on this machine: its CPU time and its memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 

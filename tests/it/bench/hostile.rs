@@ -1,4 +1,4 @@
-//! Arguments that no load has, and servers that do not echo.
+//! Arguments that no load accepts, and servers that do not echo.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! The load generator against small servers in this process: what it counts, never how fast.
+//! The load generator against small servers in this process: what it counts, never how fast it is.
 
 mod hostile;
 mod pictures;

@@ -1,4 +1,4 @@
-//! The pictures of docs/benchmarks/ are what their data and the code that draws them make.
+//! The pictures of docs/benchmarks/ match their data and the code that draws them.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What is wrong with the arguments is said before any load begins, not after minutes of it.
+//! Wrong arguments are reported before the load begins, not after minutes.
 
 use std::fs;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! The tables for people: words that need no second look, in the width of a terminal.
+//! The tables for people: clear words, in the width of a terminal.
 
 use super::{bench, tcp_server, udp_server};
 

@@ -1,4 +1,4 @@
-//! One row: a server, peers that talk to it, and strace, which lets one system call fail.
+//! One row: a server, its peers, and strace, which makes one system call fail.
 
 use std::collections::BTreeSet;
 use std::io::Write;

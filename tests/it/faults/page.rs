@@ -1,4 +1,4 @@
-//! docs/faults.md: the table, in words. That it is true is what the tests of the rows are for.
+//! docs/faults.md: the table in words. The tests of the rows verify it.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Who talks to the server while its calls fail: peers of every family, under every load, in one
-//! thread. Each verifies every byte that comes back.
+//! The peers of the server while its calls fail: every family, under every load, in one thread.
+//! Each peer verifies every byte of the echo.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;

@@ -1,5 +1,5 @@
 //! The table: each system call of the serving state, and each errno with which it can fail in a
-//! server that runs. docs/faults.md is made from it.
+//! running server. docs/faults.md is generated from it.
 
 mod connections;
 mod datagrams;

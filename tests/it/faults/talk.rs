@@ -1,4 +1,4 @@
-//! What is said over a socket, and the check that the same comes back.
+//! Sends over a socket, and verifies the echo.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,5 +1,5 @@
-//! Every way in which an echo can fail, by real means: the verdict, the exit status, and what the
-//! user is told to do next.
+//! Every way in which an echo can fail, caused for real: the verdict, the exit status, and the
+//! remedy.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! What `probe` finds out around an address that fails: what listens beside it, what else is at the
-//! path, and who holds the socket.
+//! What `probe` finds out about an address that fails: what listens close to it, what else is at
+//! its path, and which process holds the socket.
 
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixListener};

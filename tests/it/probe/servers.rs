@@ -1,4 +1,4 @@
-//! Servers that are wrong in one way each, on threads that end with the test process.
+//! Servers that are each wrong in one way, on threads that end with the test process.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};

@@ -1,4 +1,4 @@
-//! UDP: who sets servers on each other, or one on itself, and goes.
+//! UDP: strangers who make servers answer each other, or one server answer itself.
 
 use std::net::{SocketAddr, UdpSocket};
 

@@ -1,4 +1,4 @@
-//! Unix datagrams: whose socket a reply goes to, in which order, and who leaves it unread.
+//! Unix datagrams: whose socket gets the reply, in which order, and what happens to unread replies.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The words of the table: what the same error means at more than one call.
+//! The words of the table for errors that mean the same at several calls.
 
 use super::{Fault, Kind};
 
