@@ -103,7 +103,7 @@ impl Error {
         Self { remedy: Some(remedy.into()), ..self }
     }
 
-    /// Changes the kind. For example, an activator reports a name that is not resolved as a
+    /// Changes the kind. For example, an activator reports a name that is not resolved as
     /// [`ErrorKind::Bind`].
     #[must_use]
     pub fn of_kind(self, kind: ErrorKind) -> Self {

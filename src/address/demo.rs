@@ -1,4 +1,4 @@
-//! The demo set: the sockets of systemd's `echo@demo.socket`, for `activate` without `-l` and for
+//! The demo set: the sockets of the unit `echo@demo.socket`, for `activate` without `-l` and for
 //! `probe` without an address.
 
 use std::ffi::OsString;

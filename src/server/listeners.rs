@@ -40,7 +40,8 @@ struct Listener<'a> {
     has_failed: bool,
     /// Whether each connection inherits `SO_LINGER` from it.
     lingers: bool,
-    /// Whether each unix stream inherits `SO_PASSCRED` from it (systemd.socket(5), PassCredentials=).
+    /// Whether each unix stream inherits `SO_PASSCRED` from it: systemd.socket(5),
+    /// PassCredentials=.
     passes_credentials: bool,
     /// How many in a row were gone before they could be accepted.
     failures: u32,

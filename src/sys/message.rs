@@ -227,7 +227,7 @@ impl Batch {
 pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8]) -> io::Result<()> {
     let mut iovec = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
     let mut header = empty_header().msg_hdr;
-    // An empty slice has a dangling pointer. QEMU's user emulation reads one to ancillary data.
+    // An empty slice has a dangling pointer. For ancillary data, QEMU's user emulation follows it.
     let address = |bytes: &[u8]| match bytes {
         [] => ptr::null_mut(),
         bytes => bytes.as_ptr().cast_mut().cast(),

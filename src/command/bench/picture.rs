@@ -20,7 +20,7 @@ pub(super) struct Picture {
 }
 
 impl Picture {
-    /// Checks that `path` can be written, without a change.
+    /// Checks that `path` can be written, and changes nothing.
     pub(super) fn at(path: &Path) -> Result<Self> {
         if !path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case(SUFFIX)) {
             let message = format!("--plot {}: the picture is an SVG file", path.display());

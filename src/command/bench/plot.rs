@@ -67,7 +67,7 @@ struct Line<'a> {
     at: usize,
 }
 
-/// The picture. Without any latency, it says that.
+/// The picture. Without any latency, it shows a note instead of lines.
 pub(super) fn latency(results: &[Rounds], settings: &Settings<'_>) -> String {
     let known = results.iter().filter_map(|rounds| Some((rounds, rounds.latencies()?)));
     let lines: Vec<_> = known

@@ -61,7 +61,7 @@ const INFORMATION: [(&str, &str); 8] = [
     ("container", "the engine whose container this is"),
 ];
 
-/// `None` if it is not set; so do the functions below.
+/// `None` if the variable is not set, as in the functions below.
 fn listen_pid(environment: &Environment, process: Process) -> Option<Verdict> {
     environment.listen_pid.as_ref()?;
     let pid = process.pid;
