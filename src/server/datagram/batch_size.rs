@@ -1,7 +1,7 @@
 //! How many datagrams a receive asks for: it follows the load.
 
-/// The longest series of receives for one datagram. When a burst begins, each of them costs a
-/// system call more.
+/// The longest series of receives for one datagram. When a burst begins, each of them costs one
+/// more system call.
 const LONE_MAX: u8 = 64;
 
 /// How many datagrams the next receive asks for.
