@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn the_next_command_fits_the_address() {
         for (address, symptom, part) in [
-            ("tcp:127.0.0.1:3000", Symptom::Refused, "systemctl --user start echo@demo.socket"),
+            ("unix:/none/s.demo", Symptom::Refused, "systemctl --user start echo@demo.socket"),
             ("unix:@s", Symptom::NoSuchPath, "activate -l unix:@s"),
             ("unix:/s", Symptom::PermissionDenied, "namei -l /s"),
             ("unix:/s", Symptom::WrongType, "unix-dgram:/s or unix-seqpacket:/s"),
@@ -261,7 +261,7 @@ mod tests {
             ("vsock:local:1", Symptom::NoTransport, "modprobe vsock_loopback"),
             ("vsock:20:1", Symptom::NoTransport, "vhost_vsock"),
             ("sctp:127.0.0.1:1", Symptom::Unsupported, "modprobe sctp"),
-            ("udp:127.0.0.1:3000", Symptom::NoReply, "journalctl --user -xeu echo@demo.service"),
+            ("unix:/none/s.demo", Symptom::NoReply, "journalctl --user -xeu echo@demo.service"),
         ] {
             let parsed: Address = address.parse().unwrap();
             let remedy = symptom.remedy(&parsed);

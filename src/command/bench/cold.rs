@@ -160,7 +160,7 @@ fn table(servers: &[Server], starts: u32) -> String {
         plural(starts.into(), "start")
     );
     let second = format!(
-        "Ratios compare median times with `{}`; the range is over {PARTS} parts of the run.",
+        "Ratios compare median times with `{}`; the range is over at most {PARTS} parts of the run.",
         servers[0].name
     );
     let [first, second] = [first, second].map(|line| wrapped(&line, 0));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmmsg};
 
-use super::round::Round;
+use super::round::{NOBODY_LISTENS, Round};
 use super::settings::Settings;
 use super::train::Train;
 use crate::address::{Address, Inet};
@@ -189,6 +189,6 @@ impl Flood<'_, '_> {
 }
 
 fn refused(round: &mut Round<'_>, index: usize) -> bool {
-    round.error(index, "nobody listens on the port (ICMP port unreachable)");
+    round.error(index, NOBODY_LISTENS);
     false
 }

@@ -19,6 +19,9 @@ use crate::address::Style;
 use crate::client;
 use crate::error::{Context, Error, ErrorKind, Result};
 
+/// ECONNREFUSED on a datagram socket: nobody has the address any more, or nobody ever had.
+pub(super) const NOBODY_LISTENS: &str = "Connection refused: nobody listens there";
+
 /// A single connection waits in its receive call only if a message fits in every socket buffer.
 const IN_RECEIVE_MAX: usize = 16 * 1024;
 
@@ -108,6 +111,7 @@ impl<'a> Round<'a> {
         match retry_on_intr(|| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)) {
             Ok(count) => Ok(Some(count)),
             Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::CONNREFUSED) => Err(Error::new(ErrorKind::Connect, NOBODY_LISTENS)),
             Err(error) => Err(error).context("send"),
         }
     }
@@ -119,6 +123,7 @@ impl<'a> Round<'a> {
         match retry_on_intr(|| rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())) {
             Ok((count, _)) => Ok(Some(count)),
             Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::CONNREFUSED) => Err(Error::new(ErrorKind::Connect, NOBODY_LISTENS)),
             Err(error) => Err(error).context("receive"),
         }
     }
