@@ -35,8 +35,7 @@ fn serve(name: &str, listener: &TcpListener) {
     loop {
         match listener.accept() {
             Ok((mut client, _)) => drop(writeln!(client, "welcome to {name}")),
-            // Without the pause, a permanent error (`EMFILE`: no descriptor is left) would cause a
-            // busy loop.
+            // Without the pause, a lasting error (`EMFILE`: no descriptor is left) would busy-loop.
             Err(error) => {
                 log(&format!("accept on {name}: {error}; trying again"));
                 thread::sleep(Duration::from_millis(100));
