@@ -24,7 +24,7 @@ pub fn sockets_at(address: &Address) -> Vec<Socket> {
 }
 
 /// Those of them that clients of `address` reach: the kernel prefers a socket that has the address
-/// itself to one of the wildcard address of its IP version, and that to one of [::].
+/// itself to one of the wildcard address of its IP version, and that to one of `::`.
 pub fn serving(address: &Address) -> Vec<Socket> {
     if let Address::Unix(..) = address {
         return sockets_at(address).into_iter().filter(|socket| socket.serves).collect();
