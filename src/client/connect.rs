@@ -182,18 +182,24 @@ fn connect_in_background(socket: &Socket, target: &SockAddr, deadline: Deadline)
 }
 
 /// Without a loopback transport, the kernel of a VM sends packets for CID 1 to the host, which
-/// never answers. Only a kernel with the transport can bind a socket to CID 1.
+/// never answers.
 fn require_loopback(address: &Address) -> Result<(), Failure> {
-    let Address::Vsock(_, Cid::LOCAL, _) = address else { return Ok(()) };
-    let Ok(socket) = Socket::new(Domain::VSOCK, Type::STREAM, None) else { return Ok(()) };
-    match socket.bind(&SockAddr::vsock(Cid::LOCAL.0, libc::VMADDR_PORT_ANY)) {
-        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Err(Failure::new(
+    match address {
+        Address::Vsock(_, Cid::LOCAL, _) if !has_vsock_loopback() => Err(Failure::new(
             Symptom::NoTransport,
             address,
             format!("connect to {address}: the kernel has no vsock loopback transport"),
         )),
         _ => Ok(()),
     }
+}
+
+/// Whether the kernel has the vsock loopback transport: only then can a socket be bound to CID 1.
+/// Also true without AF_VSOCK, for which connect(2) has an error of its own.
+pub(crate) fn has_vsock_loopback() -> bool {
+    let Ok(socket) = Socket::new(Domain::VSOCK, Type::STREAM, None) else { return true };
+    let bound = socket.bind(&SockAddr::vsock(Cid::LOCAL.0, libc::VMADDR_PORT_ANY));
+    !bound.is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod pattern;
 mod unix_path;
 
 pub use connect::connect;
+pub(crate) use connect::has_vsock_loopback;
 pub use connection::Connection;
 pub use exchange::{Exchange, Times};
 pub use failure::{Failure, Symptom};

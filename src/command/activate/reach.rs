@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use socket2::SockRef;
 
 use crate::activator::Bound;
-use crate::address::{Address, Cid, Host, Inet, Style};
+use crate::address::{Address, Host, Inet, Style};
+use crate::client::has_vsock_loopback;
 
 /// How a client reaches a socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,23 +36,21 @@ impl Reach {
             Address::Inet(_, Host::V6(ip, _), _) if ip.is_multicast() => Self::Nobody,
             // A socket of [::] accepts IPv4 too.
             Address::Inet(inet, Host::V6(..), port)
-                if client != *address && !can_bind(&IPV6_LOOPBACK) =>
+                if client != *address && !has_ipv6_loopback() =>
             {
                 Self::At(Address::Inet(*inet, Host::V4(Ipv4Addr::LOCALHOST), *port))
             }
             // The loopback transport also carries connections to this machine's own CID.
-            Address::Vsock(..) if !can_bind(&VSOCK_LOOPBACK) => Self::NeedsVsockLoopback,
+            Address::Vsock(..) if !has_vsock_loopback() => Self::NeedsVsockLoopback,
             _ => Self::At(client),
         }
     }
 }
 
-const IPV6_LOOPBACK: Address = Address::Inet(Inet::Udp, Host::V6(Ipv6Addr::LOCALHOST, None), 0);
-const VSOCK_LOOPBACK: Address = Address::Vsock(Style::Stream, Cid::LOCAL, libc::VMADDR_PORT_ANY);
-
-/// Whether the machine has the loopback address: only then can a socket be bound to it.
-fn can_bind(loopback: &Address) -> bool {
-    let Err(error) = Bound::new(loopback, 0, "") else { return true };
+/// Whether the machine has ::1: only then can a socket be bound to it.
+fn has_ipv6_loopback() -> bool {
+    let loopback = Address::Inet(Inet::Udp, Host::V6(Ipv6Addr::LOCALHOST, None), 0);
+    let Err(error) = Bound::new(&loopback, 0, "") else { return true };
     error.io().and_then(std::io::Error::raw_os_error) != Some(libc::EADDRNOTAVAIL)
 }
 
