@@ -181,6 +181,8 @@ fn the_demo_set_answers_inside_the_vm() {
 fn readme_stream_with_vsock() {
     let Some(vm) = vm("the README's vsock listener") else { return };
     let name = "localhost/socket-activate-echo";
+    // The user manager loads the image when it starts: this waits until it has done so.
+    vm.bed.run(&format!("{AS_DEMO} systemctl --user start echo-image.service")).ok();
     vm.bed.run(&format!("{AS_DEMO} podman tag {name}:vm {name} && rm -f /tmp/stream.sock")).ok();
     let activate = readme(
         "systemd-socket-activate -l /tmp/stream.sock -l 4000 -l vsock:4294967295:4000 podman run \
