@@ -248,7 +248,8 @@ impl Connection {
                 Ok(len) => len,
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => {
-                    if moved < rustix::param::page_size() {
+                    // An event that finds nothing says nothing about the next bytes.
+                    if (1..rustix::param::page_size()).contains(&moved) {
                         self.bulk = Bulk::Copied;
                     }
                     return Ok(Turn::Idle);
