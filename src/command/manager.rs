@@ -11,10 +11,13 @@ use crate::backoff::Backoff;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{Message, Notifier, State, Watchdog};
-use crate::server::Observer;
+use crate::server::{Observer, Progress};
 
 /// A watchdog timeout of microseconds would keep the event loop busy.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// How often in an interval a worker that hangs is looked at: the manager waits for two intervals,
+/// so there is time for a keep-alive if the worker goes on.
+const LOOKS: u32 = 8;
 /// How long the last messages may take at exit.
 const FAREWELL: Duration = Duration::from_millis(200);
 
@@ -25,6 +28,8 @@ pub(super) struct Manager {
     /// The interval of keep-alives between READY=1 and STOPPING=1.
     interval: Option<Duration>,
     keep_alive_due: Option<Instant>,
+    /// Whether a worker hangs, so that no keep-alive is sent.
+    hangs: bool,
     /// Undelivered messages: READY=1 and the status, or one keep-alive, or only STOPPING=1.
     pending: VecDeque<(Kind, Message)>,
     retry: Backoff,
@@ -78,6 +83,7 @@ impl Manager {
             status,
             interval: interval.map(|time| time.max(INTERVAL_MIN)),
             keep_alive_due: None,
+            hangs: false,
             pending: VecDeque::new(),
             retry: Backoff::default(),
         }
@@ -85,6 +91,30 @@ impl Manager {
 
     fn say(&mut self, kind: Kind, state: &State<'_>) {
         self.pending.push_back((kind, Message::new(&[*state])));
+    }
+
+    /// Sends a keep-alive, unless a worker has been at work on the same for a whole interval.
+    fn keep_alive(&mut self, now: Instant, progress: &Progress) {
+        let interval = self.interval.unwrap_or_default();
+        let Some(turn) = progress.longest_turn.filter(|turn| turn.time >= interval) else {
+            if std::mem::take(&mut self.hangs) {
+                log::info!("all workers go on; the service manager gets keep-alives again");
+            }
+            self.keep_alive_due = None;
+            return self.say(Kind::KeepAlive, &State::Watchdog);
+        };
+        self.keep_alive_due = now.checked_add((interval / LOOKS).max(INTERVAL_MIN));
+        if !std::mem::replace(&mut self.hangs, true) {
+            log::error!(
+                "worker {} hangs: it has not come back to its event loop for {:?}; the service \
+                 manager gets no keep-alive, and restarts the service unless the worker goes on; \
+                 see what the thread waits for (/proc/{}/task/*/stack), for example for a reader \
+                 of standard error, or raise WatchdogSec=",
+                turn.worker,
+                turn.time,
+                std::process::id(),
+            );
+        }
     }
 
     /// Sends pending messages while the manager has room.
@@ -129,9 +159,9 @@ impl Observer for Manager {
         if self.pending.is_empty() { self.keep_alive_due } else { self.retry.due() }
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant, progress: &Progress) {
         if self.pending.is_empty() {
-            self.say(Kind::KeepAlive, &State::Watchdog);
+            self.keep_alive(now, progress);
         }
         self.retry.take(now);
         self.deliver(now);
@@ -234,7 +264,7 @@ mod tests {
             let due = self.manager.next_due().expect("it wants to be called");
             let pause = due.saturating_duration_since(*now);
             *now = due;
-            self.manager.tick(due);
+            self.manager.tick(due, &Progress::default());
             pause
         }
     }
@@ -257,7 +287,7 @@ mod tests {
         let due = bed.manager.next_due().expect("a retry");
         assert!(due < Instant::now() + Duration::from_millis(2), "the pauses begin anew");
         bed.drain();
-        bed.manager.tick(due);
+        bed.manager.tick(due, &Progress::default());
         assert_eq!(bed.drain(), ["STOPPING=1"]);
         assert_eq!(bed.manager.next_due(), None);
     }

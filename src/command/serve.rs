@@ -101,7 +101,8 @@ mod tests {
             (1, 1, 1, 1, "served 1 connection and 1 datagram, 1 byte; 1 datagram was not answered"),
             (2, 3, 4, 2, "3 datagrams, 4 bytes; 2 datagrams were not answered"),
         ] {
-            let statistics = Statistics { connections, messages, bytes, unanswered };
+            let statistics =
+                Statistics { connections, messages, bytes, unanswered, ..Default::default() };
             assert!(in_words(&statistics).ends_with(words), "{}", in_words(&statistics));
         }
     }

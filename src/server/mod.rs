@@ -10,6 +10,7 @@
 //! | echo on a connection | `connections`, `connection`, `pipe` |
 //! | echo datagrams | `datagrams`, `datagram` |
 
+mod bell;
 mod busy_poll;
 mod connection;
 mod connections;
@@ -23,6 +24,8 @@ mod permits;
 mod pipe;
 mod poller;
 mod processors;
+mod pulse;
+mod reporter;
 mod shared;
 mod shutdown;
 mod socket_options;
@@ -36,14 +39,16 @@ use std::thread;
 
 pub use busy_poll::BusyPoll;
 pub use limits::Limits;
-pub use observer::{Observer, Statistics};
+pub use observer::{LongTurn, Observer, Progress, Statistics};
 pub use shutdown::{Shutdown, Trigger};
 
 use crate::activation::{Family, InheritedSocket, Service};
 use crate::address::{Address, UnixName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Escaped;
+use bell::Bell;
 use permits::Permits;
+use pulse::Pulse;
 use shared::{ServedSocket, Shared};
 use worker::{Ended, Worker};
 
@@ -107,6 +112,8 @@ pub fn run(
     }
     // If one of several workers fails, it must stop the others.
     let failure = if workers == 1 { None } else { Some(Shutdown::on_trigger()?) };
+    let bell = if workers == 1 { None } else { Some(Bell::new()?) };
+    let pulses: Vec<_> = (0..workers).map(|_| Pulse::default()).collect();
     let shared = Shared {
         names: &names,
         limits: &config.limits,
@@ -117,6 +124,8 @@ pub fn run(
         never_answered: &never_answered,
         shutdown,
         failure,
+        pulses: &pulses,
+        bell,
     };
     run_workers(&shared, dealt, observer)
 }
@@ -151,10 +160,13 @@ fn run_workers(
         let (starts, started) = mpsc::channel();
         let mut others = Vec::with_capacity(dealt.len());
         let mut results = Vec::with_capacity(dealt.len() + 1);
-        for sockets in dealt {
+        for (number, sockets) in (1..).zip(dealt) {
             let starts = starts.clone();
             // The receiver exists as long as the first worker waits for the others.
-            let work = move || run_worker(shared, sockets, &mut (), || starts.send(()).is_ok());
+            let work = move || {
+                let worker = Worker::new(shared, number, sockets);
+                run_worker(shared, worker, &mut (), || starts.send(()).is_ok())
+            };
             match thread::Builder::new().spawn_scoped(scope, work) {
                 Ok(worker) => others.push(worker),
                 Err(error) => {
@@ -168,7 +180,7 @@ fn run_workers(
         // The server is ready only when all workers have started.
         let count = if results.is_empty() { others.len() } else { usize::MAX };
         let all_have_started = || started.iter().take(count).count() == count;
-        results.push(run_worker(shared, first, observer, all_have_started));
+        results.push(run_worker(shared, Worker::new(shared, 0, first), observer, all_have_started));
         for other in others {
             let died = |_| Err(Error::new(ErrorKind::Other, "a worker thread panicked"));
             results.push(other.join().unwrap_or_else(died));
@@ -186,12 +198,12 @@ fn not_started(error: std::io::Error) -> Error {
 /// Runs a worker, unless `starts` reports that another one could not be started.
 fn run_worker(
     shared: &Shared<'_>,
-    sockets: Vec<ServedSocket>,
+    worker: Result<Worker<'_>>,
     observer: &mut dyn Observer,
     starts: impl FnOnce() -> bool,
 ) -> Result<Option<Ended>> {
-    let result = Worker::new(shared, sockets)
-        .and_then(|worker| if starts() { worker.run(observer).map(Some) } else { Ok(None) });
+    let result =
+        worker.and_then(|worker| if starts() { worker.run(observer).map(Some) } else { Ok(None) });
     if result.is_err() {
         shared.stop();
     }

@@ -1,7 +1,7 @@
 //! How a server reports its state.
 
 use std::ops::AddAssign;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Gets the events of a server. The event loop of the first worker calls each method, and serves
 /// nobody until it returns.
@@ -14,8 +14,13 @@ pub trait Observer {
         None
     }
 
+    /// The counts, or the number of connections, have changed since the last [`Observer::tick`].
+    /// Called at most once before the next one: an observer that wants to know what has changed
+    /// asks for a tick.
+    fn changed(&mut self) {}
+
     /// The time of [`Observer::next_due`] has come.
-    fn tick(&mut self, _now: Instant) {}
+    fn tick(&mut self, _now: Instant, _progress: &Progress) {}
 
     /// A shutdown begins: nothing more is accepted.
     fn stopping(&mut self) {}
@@ -23,6 +28,27 @@ pub trait Observer {
 
 /// Observes nothing.
 impl Observer for () {}
+
+/// What all workers of a server have done up to a tick.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The counts. A worker that is at work adds its own when it has finished its turn.
+    pub statistics: Statistics,
+    /// The connections that are open now.
+    pub connections: u64,
+    /// The longest turn of a worker that has not come back to its event loop since an earlier
+    /// tick. `None` if all workers have come back since the last tick, or wait for events.
+    pub longest_turn: Option<LongTurn>,
+}
+
+/// A turn of a worker's event loop that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongTurn {
+    /// The number of the worker; the first one is 1.
+    pub worker: usize,
+    /// For how long ticks have seen the worker in this turn. The turn has taken longer.
+    pub time: Duration,
+}
 
 /// The counts of a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,13 +61,29 @@ pub struct Statistics {
     pub bytes: u64,
     /// Datagrams that could not be answered.
     pub unanswered: u64,
+    /// Connections that were closed at once because of a limit.
+    pub refused: u64,
+}
+
+impl Statistics {
+    /// How many counts there are.
+    pub(super) const COUNTS: usize = 5;
+
+    pub(super) fn to_array(self) -> [u64; Self::COUNTS] {
+        let Self { connections, messages, bytes, unanswered, refused } = self;
+        [connections, messages, bytes, unanswered, refused]
+    }
+
+    pub(super) fn from_array(counts: [u64; Self::COUNTS]) -> Self {
+        let [connections, messages, bytes, unanswered, refused] = counts;
+        Self { connections, messages, bytes, unanswered, refused }
+    }
 }
 
 impl AddAssign for Statistics {
     fn add_assign(&mut self, other: Self) {
-        self.connections += other.connections;
-        self.messages += other.messages;
-        self.bytes += other.bytes;
-        self.unanswered += other.unanswered;
+        let mut sum = self.to_array();
+        sum.iter_mut().zip(other.to_array()).for_each(|(sum, count)| *sum += count);
+        *self = Self::from_array(sum);
     }
 }

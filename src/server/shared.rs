@@ -2,9 +2,11 @@
 
 use std::os::fd::OwnedFd;
 
+use super::bell::Bell;
 use super::busy_poll::BusyPoll;
 use super::limits::Limits;
 use super::permits::Permits;
+use super::pulse::Pulse;
 use super::shutdown::{Shutdown, Trigger};
 use crate::activation::{Service, SocketKind};
 use crate::address::UnixName;
@@ -44,6 +46,10 @@ pub(super) struct Shared<'a> {
     pub(super) shutdown: &'a Shutdown,
     /// How one of several workers stops the others.
     pub(super) failure: Option<(Trigger, Shutdown)>,
+    /// What each worker does, the first one first.
+    pub(super) pulses: &'a [Pulse],
+    /// How the others of several workers tell the first one that something has changed.
+    pub(super) bell: Option<Bell>,
 }
 
 impl Shared<'_> {

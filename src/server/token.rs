@@ -7,6 +7,7 @@ pub(super) enum Token {
     Listener(u32),
     Datagram(u32),
     Shutdown,
+    Bell,
 }
 
 impl From<Token> for u64 {
@@ -16,6 +17,7 @@ impl From<Token> for u64 {
             Token::Listener(number) => (1, number),
             Token::Datagram(number) => (2, number),
             Token::Shutdown => (3, 0),
+            Token::Bell => (4, 0),
         };
         kind << 32 | Self::from(number)
     }
@@ -28,7 +30,8 @@ impl From<u64> for Token {
             0 => Self::Connection(number),
             1 => Self::Listener(number),
             2 => Self::Datagram(number),
-            _ => Self::Shutdown,
+            3 => Self::Shutdown,
+            _ => Self::Bell,
         }
     }
 }
@@ -45,6 +48,7 @@ mod tests {
                 Token::Listener(number),
                 Token::Datagram(number),
                 Token::Shutdown,
+                Token::Bell,
             ] {
                 assert_eq!(Token::from(u64::from(token)), token);
             }

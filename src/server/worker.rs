@@ -13,6 +13,7 @@ use super::datagrams::Datagrams;
 use super::listeners::Listeners;
 use super::observer::{Observer, Statistics};
 use super::poller::Wait;
+use super::reporter::Reporter;
 use super::shared::{ServedSocket, Shared};
 use super::token::Token;
 use super::workspace::Workspace;
@@ -20,6 +21,7 @@ use crate::error::{Context, Result};
 
 pub(super) struct Worker<'a> {
     shared: &'a Shared<'a>,
+    reporter: Reporter<'a>,
     space: Workspace<'a>,
     listeners: Listeners<'a>,
     connections: Connections,
@@ -29,19 +31,29 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// A worker for the shared listeners and for its own sockets.
+    /// The worker `number` for the shared listeners and for its own sockets. The first one is 0.
     ///
     /// # Errors
     ///
     /// A socket cannot be prepared or registered.
-    pub(super) fn new(shared: &'a Shared<'a>, sockets: Vec<ServedSocket>) -> Result<Self> {
+    pub(super) fn new(
+        shared: &'a Shared<'a>,
+        number: usize,
+        sockets: Vec<ServedSocket>,
+    ) -> Result<Self> {
         let space = Workspace::new(shared)?;
         for shutdown in shared.shutdowns() {
             let added = space.poller.add(shutdown, Token::Shutdown, EventFlags::IN);
             added.context("wait for the shutdown")?;
         }
+        let reporter = Reporter::new(shared, number);
+        if let Some(bell) = reporter.bell() {
+            let added = space.poller.add(bell, Token::Bell, EventFlags::IN | EventFlags::ET);
+            added.context("wait for the other workers")?;
+        }
         let mut worker = Self {
             shared,
+            reporter,
             listeners: Listeners::new(shared, &space)?,
             space,
             connections: Connections::default(),
@@ -72,9 +84,15 @@ impl<'a> Worker<'a> {
     /// Those of epoll_wait(2).
     pub(super) fn run(mut self, observer: &mut dyn Observer) -> Result<Ended> {
         observer.ready();
-        while !self.is_done() {
+        loop {
+            let connections = self.connections.len();
+            self.reporter.end_turn(&self.space.statistics, connections, observer);
+            if self.is_done() {
+                break;
+            }
             let until = self.next_due(observer);
             let count = self.space.poller.wait(until).context("wait for events")?;
+            self.reporter.begin_turn();
             self.space.turn_bytes = self.shared.limits.share(count.max(self.connections.ready()));
             for index in 0..count {
                 let (token, flags) = self.space.poller.event(index);
@@ -101,6 +119,7 @@ impl<'a> Worker<'a> {
             Token::Connection(number) => self.connections.event(number, flags, space),
             Token::Datagram(number) => self.datagrams.event(number, flags, space),
             Token::Shutdown => self.begin_to_drain(observer),
+            Token::Bell => self.reporter.has_changed(observer),
         }
     }
 
@@ -150,9 +169,7 @@ impl<'a> Worker<'a> {
         self.connections.on_time(now, &mut self.space);
         self.listeners.on_time(now, &self.space);
         self.datagrams.on_time(now, &mut self.space);
-        if observer.next_due().is_some_and(|due| due <= now) {
-            observer.tick(now);
-        }
+        self.reporter.on_time(now, observer);
     }
 
     /// Stops accepting and receiving. What was received before is still echoed.

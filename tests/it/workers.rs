@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use socket_activate_echo::activation::{InheritedSocket, SocketKind};
-use socket_activate_echo::server::{self, Config, Observer, Shutdown};
+use socket_activate_echo::server::{self, Config, Observer, Progress, Shutdown};
 use socket2::SockRef;
 
 use crate::activators::{Active, Kind};
@@ -170,7 +170,7 @@ impl Observer for Heart {
         Some(self.due)
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant, _: &Progress) {
         self.due = now + Duration::from_millis(1);
         self.sender.send(()).expect("the test listens");
     }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::*;
 use crate::activation::Service;
 use crate::server::permits::Permits;
+use crate::server::pulse::Pulse;
 use crate::server::shared::ServedSocket;
 use crate::server::{BusyPoll, Limits, Shutdown};
 use crate::sys::option;
@@ -35,8 +36,10 @@ fn with_worker(
         never_answered: &[],
         shutdown: &shutdown,
         failure: None,
+        pulses: &[Pulse::default()],
+        bell: None,
     };
-    check(&mut Worker::new(&shared, own).expect("it starts"), &permits);
+    check(&mut Worker::new(&shared, 0, own).expect("it starts"), &permits);
 }
 
 fn connection_event(worker: &mut Worker<'_>, flags: EventFlags) {
