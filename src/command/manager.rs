@@ -1,12 +1,16 @@
 //! What `serve --sdnotify` sends to the service manager, and when.
 //!
 //! The event loop calls this and must serve clients, so nothing here waits for the manager. If the
-//! manager's queue is full, [`Observer::tick`] sends the messages later, in order.
+//! manager's queue is full, [`Observer::tick`] sends the messages later, in order, and at most one
+//! of each kind waits.
+
+mod status;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::activation::{InheritedSocket, SocketKind};
+use self::status::Status;
+use crate::activation::InheritedSocket;
 use crate::backoff::Backoff;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,13 +28,16 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// The service manager. It gets READY=1 first, and STOPPING=1 at most once.
 pub(super) struct Manager {
     notifier: Notifier,
-    status: String,
+    /// `None` from STOPPING=1 on.
+    status: Option<Status>,
+    /// Whether a status line could not be sent, so that the next failure is no news.
+    status_has_failed: bool,
     /// The interval of keep-alives between READY=1 and STOPPING=1.
     interval: Option<Duration>,
     keep_alive_due: Option<Instant>,
     /// Whether a worker hangs, so that no keep-alive is sent.
     hangs: bool,
-    /// Undelivered messages: READY=1 and the status, or one keep-alive, or only STOPPING=1.
+    /// Undelivered messages: READY=1, a keep-alive, a status; or only STOPPING=1.
     pending: VecDeque<(Kind, Message)>,
     retry: Backoff,
 }
@@ -74,13 +81,14 @@ impl Manager {
                  container, and no --sdnotify with `activate`"
             );
         }
-        Ok(notifier.map(|notifier| Self::new(notifier, interval, status(sockets))))
+        Ok(notifier.map(|notifier| Self::new(notifier, interval, Status::new(sockets))))
     }
 
-    fn new(notifier: Notifier, interval: Option<Duration>, status: String) -> Self {
+    fn new(notifier: Notifier, interval: Option<Duration>, status: Status) -> Self {
         Self {
             notifier,
-            status,
+            status: Some(status),
+            status_has_failed: false,
             interval: interval.map(|time| time.max(INTERVAL_MIN)),
             keep_alive_due: None,
             hangs: false,
@@ -101,7 +109,9 @@ impl Manager {
                 log::info!("all workers go on; the service manager gets keep-alives again");
             }
             self.keep_alive_due = None;
-            return self.say(Kind::KeepAlive, &State::Watchdog);
+            // It is urgent, and a status may wait for room.
+            let message = Message::new(&[State::Watchdog]);
+            return self.pending.push_front((Kind::KeepAlive, message));
         };
         self.keep_alive_due = now.checked_add((interval / LOOKS).max(INTERVAL_MIN));
         if !std::mem::replace(&mut self.hangs, true) {
@@ -124,14 +134,31 @@ impl Manager {
                 Ok(false) => return self.try_again(now),
                 Ok(true) => {}
                 // Clients can be served even if the manager is not informed.
-                Err(error) => log::warn!("{error}"),
+                Err(error) if *kind == Kind::Status && self.status_has_failed => {
+                    log::debug!("{error}");
+                }
+                Err(error) => {
+                    self.status_has_failed |= *kind == Kind::Status;
+                    log::warn!("{error}");
+                }
             }
-            if matches!(kind, Kind::Ready | Kind::KeepAlive) {
-                self.keep_alive_due = self.interval.and_then(|time| now.checked_add(time));
+            match (kind, &mut self.status) {
+                (Kind::Ready | Kind::KeepAlive, _) => {
+                    self.keep_alive_due = self.interval.and_then(|time| now.checked_add(time));
+                }
+                (Kind::Status, Some(status)) => status.was_sent(now),
+                _ => {}
             }
             self.pending.pop_front();
             self.retry.reset();
         }
+    }
+
+    /// When the next status line may be sent. Only one waits for room: what happens meanwhile is in
+    /// the next one.
+    fn status_due(&self) -> Option<Instant> {
+        let one_waits = self.pending.iter().any(|(kind, _)| *kind == Kind::Status);
+        self.status.as_ref().filter(|_| !one_waits)?.due()
     }
 
     fn try_again(&mut self, now: Instant) {
@@ -149,19 +176,35 @@ impl Manager {
 impl Observer for Manager {
     /// READY=1 is sent first and alone, because runc and crun read only the beginning of a message.
     fn ready(&mut self) {
-        let status = std::mem::take(&mut self.status);
         self.say(Kind::Ready, &State::Ready);
-        self.say(Kind::Status, &State::Status(&status));
+        if let Some(status) = &self.status {
+            let message = Message::new(&[State::Status(status.first())]);
+            self.pending.push_back((Kind::Status, message));
+        }
         self.deliver(Instant::now());
     }
 
     fn next_due(&self) -> Option<Instant> {
-        if self.pending.is_empty() { self.keep_alive_due } else { self.retry.due() }
+        let retry = self.retry.due().filter(|_| !self.pending.is_empty());
+        retry.into_iter().chain(self.keep_alive_due).chain(self.status_due()).min()
+    }
+
+    fn changed(&mut self) {
+        if let Some(status) = &mut self.status {
+            status.has_changed();
+        }
     }
 
     fn tick(&mut self, now: Instant, progress: &Progress) {
-        if self.pending.is_empty() {
+        if self.keep_alive_due.is_some_and(|due| due <= now) {
             self.keep_alive(now, progress);
+        }
+        if self.status_due().is_some() {
+            let line = self.status.as_mut().and_then(|status| status.take(now, progress));
+            if let Some(line) = line {
+                let message = Message::new(&[State::Status(line)]);
+                self.pending.push_back((Kind::Status, message));
+            }
         }
         self.retry.take(now);
         self.deliver(now);
@@ -171,6 +214,7 @@ impl Observer for Manager {
     /// never complete for the manager, and the status names sockets that are no longer served.
     /// Nothing follows STOPPING=1.
     fn stopping(&mut self) {
+        self.status = None;
         self.interval = None;
         self.keep_alive_due = None;
         self.pending.clear();
@@ -194,25 +238,11 @@ impl Drop for Manager {
     }
 }
 
-fn status(sockets: &[InheritedSocket]) -> String {
-    let sockets: Vec<_> = sockets.iter().map(|socket| describe(&socket.kind)).collect();
-    let plural = if sockets.len() == 1 { "" } else { "s" };
-    format!("serving {} socket{plural}: {}", sockets.len(), sockets.join(", "))
-}
-
-/// The address for clients, or the client of a single connection.
-fn describe(kind: &SocketKind) -> String {
-    match (&kind.peer, &kind.local) {
-        (Some(peer), _) => format!("connection from {peer}"),
-        (None, Some(local)) => local.to_string(),
-        (None, None) => format!("unnamed {} of {}", kind.type_name(), kind.family),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::notify::NotifySocket;
+    use crate::server::{LongTurn, Statistics};
     use std::os::unix::net::UnixDatagram;
     use std::path::PathBuf;
 
@@ -234,7 +264,7 @@ mod tests {
             socket.set_nonblocking(true).expect("non-blocking");
             let target = NotifySocket::parse(path.as_os_str()).expect("an address");
             let notifier = Notifier::new(target).expect("a socket");
-            let manager = Manager::new(notifier, interval, "fine".to_owned());
+            let manager = Manager::new(notifier, interval, Status::of(vec!["a".to_owned()]));
             Self { socket, path, manager, _dir: dir }
         }
 
@@ -280,7 +310,7 @@ mod tests {
         assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 500, 500, 500]);
         assert_eq!(bed.drain(), [""; 0]);
         bed.tick(&mut now);
-        assert_eq!(bed.drain(), ["READY=1", "STATUS=fine"]);
+        assert_eq!(bed.drain(), ["READY=1", "STATUS=serving 1 socket: a"]);
         assert_eq!(bed.manager.next_due(), None);
         bed.fill();
         bed.manager.stopping();
@@ -307,6 +337,66 @@ mod tests {
             assert_eq!(bed.drain(), ["STOPPING=1"], "room {room}");
             assert_eq!(bed.manager.next_due(), None);
         }
+    }
+
+    /// Progress with so many datagrams.
+    fn datagrams(messages: u64) -> Progress {
+        let statistics = Statistics { messages, ..Statistics::default() };
+        Progress { statistics, ..Progress::default() }
+    }
+
+    #[test]
+    fn a_status_waits_for_room_and_the_next_one_has_what_happened_meanwhile() {
+        let mut bed = Bed::new(Some(INTERVAL));
+        let second = Duration::from_secs(1);
+        bed.manager.ready();
+        let keep_alive_due = bed.manager.next_due().expect("a keep-alive");
+        bed.drain();
+        bed.manager.changed();
+        let mut due = bed.manager.next_due().expect("a status");
+        assert!(due < keep_alive_due);
+        bed.fill();
+        for count in 1..100 {
+            bed.manager.tick(due, &datagrams(count));
+            bed.manager.changed();
+            due = bed.manager.next_due().expect("a retry, or the keep-alive");
+        }
+        bed.drain();
+        bed.manager.tick(due, &datagrams(100));
+        let kept = bed.drain();
+        assert!(due > keep_alive_due, "the keep-alive became due meanwhile");
+        assert_eq!(kept, ["WATCHDOG=1", "STATUS=serving 1 socket: a; 1 datagram"]);
+        assert_eq!(bed.manager.next_due(), Some(due + second));
+        bed.manager.tick(due + second, &datagrams(101));
+        assert_eq!(bed.drain(), ["STATUS=serving 1 socket: a; 101 datagrams"]);
+        bed.manager.changed();
+        bed.fill();
+        bed.manager.tick(due + second * 2, &datagrams(102));
+        bed.drain();
+        bed.manager.stopping();
+        bed.manager.changed();
+        assert_eq!(bed.drain(), ["STOPPING=1"]);
+        assert_eq!(bed.manager.next_due(), None);
+    }
+
+    #[test]
+    fn no_keep_alive_is_sent_while_a_worker_hangs() {
+        let mut bed = Bed::new(Some(INTERVAL));
+        bed.manager.ready();
+        bed.drain();
+        let mut tick = |seconds: f64| {
+            let due = bed.manager.next_due().expect("a keep-alive");
+            let time = Duration::from_secs_f64(seconds);
+            let longest_turn = (seconds > 0.0).then_some(LongTurn { worker: 2, time });
+            bed.manager.tick(due, &Progress { longest_turn, ..Progress::default() });
+            let pause = bed.manager.next_due().expect("the next") - due;
+            (bed.drain().join(" "), pause.as_secs_f64())
+        };
+        assert_eq!(tick(0.0), ("WATCHDOG=1".to_owned(), 10.0));
+        assert_eq!(tick(9.9), ("WATCHDOG=1".to_owned(), 10.0), "it may just be slow");
+        assert_eq!(tick(10.0), (String::new(), 1.25));
+        assert_eq!(tick(11.25), (String::new(), 1.25));
+        assert_eq!(tick(0.0), ("WATCHDOG=1".to_owned(), 10.0), "at once");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod logging;
 mod manager;
 mod probe;
 mod serve;
+mod words;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use log::Level;
 use rustix::event::PollFlags;
 
 use super::manager::Manager;
+use super::words::count;
 use super::{Outcome, logging};
 use crate::activation::Inherited;
 use crate::address::UnixName;
@@ -75,19 +76,22 @@ fn is_stopped_within(time: Duration, shutdown: &Shutdown) -> Result<bool> {
 }
 
 fn in_words(statistics: &Statistics) -> String {
-    let count =
-        |number: u64, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-    let served = format!(
+    let mut words = format!(
         "served {} and {}, {}",
         count(statistics.connections, "connection"),
         count(statistics.messages, "datagram"),
         count(statistics.bytes, "byte"),
     );
-    match statistics.unanswered {
-        0 => served,
-        1 => served + "; 1 datagram was not answered",
-        number => format!("{served}; {number} datagrams were not answered"),
+    for (number, noun, what) in [
+        (statistics.unanswered, "datagram", "not answered"),
+        (statistics.refused, "connection", "refused"),
+    ] {
+        if number > 0 {
+            let verb = if number == 1 { "was" } else { "were" };
+            words += &format!("; {} {verb} {what}", count(number, noun));
+        }
     }
+    words
 }
 
 #[cfg(test)]
@@ -96,13 +100,14 @@ mod tests {
 
     #[test]
     fn statistics_in_words() {
-        for (connections, messages, bytes, unanswered, words) in [
-            (0, 0, 0, 0, "served 0 connections and 0 datagrams, 0 bytes"),
-            (1, 1, 1, 1, "served 1 connection and 1 datagram, 1 byte; 1 datagram was not answered"),
-            (2, 3, 4, 2, "3 datagrams, 4 bytes; 2 datagrams were not answered"),
+        for (counts, words) in [
+            ([0; 5], "served 0 connections and 0 datagrams, 0 bytes"),
+            ([1; 5], "1 byte; 1 datagram was not answered; 1 connection was refused"),
+            ([2, 3, 4, 2, 0], "3 datagrams, 4 bytes; 2 datagrams were not answered"),
+            ([2, 3, 4, 0, 2], "3 datagrams, 4 bytes; 2 connections were refused"),
         ] {
-            let statistics =
-                Statistics { connections, messages, bytes, unanswered, ..Default::default() };
+            let [connections, messages, bytes, unanswered, refused] = counts;
+            let statistics = Statistics { connections, messages, bytes, unanswered, refused };
             assert!(in_words(&statistics).ends_with(words), "{}", in_words(&statistics));
         }
     }
