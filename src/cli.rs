@@ -94,6 +94,12 @@ pub struct ServeArgs {
     /// More wait in the kernel's backlog. [default: as many as the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: Option<u32>,
+    /// End when nothing has happened for so long [default: never]
+    ///
+    /// Nothing: no connection, no reply that waits for its receiver, and nothing received. What
+    /// comes later waits in the kernel, and the service manager starts the next server for it.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub exit_idle_time: Option<Duration>,
     /// Poll for the next event before a thread sleeps
     ///
     /// Polling answers a single client two to four times as fast, and uses up to one whole

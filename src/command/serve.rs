@@ -42,13 +42,18 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
             Workers::Number(number) => usize::from(number),
         },
         never_answered: never_answered(),
+        exit_idle_time: args.exit_idle_time,
     };
     let observer: &mut dyn Observer = match &mut manager {
         Some(manager) => manager,
         None => &mut (),
     };
     let statistics = server::run(sockets, &config, &shutdown, observer)?;
-    log::log!(level, "{}", in_words(&statistics));
+    let end = match args.exit_idle_time {
+        Some(time) if statistics.ended_idle => format!("; idle for {time:?}"),
+        _ => String::new(),
+    };
+    log::log!(level, "{}{end}", in_words(&statistics));
     Ok(0)
 }
 
@@ -107,7 +112,8 @@ mod tests {
             ([2, 3, 4, 0, 2], "3 datagrams, 4 bytes; 2 connections were refused"),
         ] {
             let [connections, messages, bytes, unanswered, refused] = counts;
-            let statistics = Statistics { connections, messages, bytes, unanswered, refused };
+            let statistics =
+                Statistics { connections, messages, bytes, unanswered, refused, ended_idle: false };
             assert!(in_words(&statistics).ends_with(words), "{}", in_words(&statistics));
         }
     }

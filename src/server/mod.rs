@@ -16,6 +16,7 @@ mod connection;
 mod connections;
 mod datagram;
 mod datagrams;
+mod idle;
 mod limits;
 mod listeners;
 mod observer;
@@ -36,6 +37,7 @@ mod workspace;
 
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 pub use busy_poll::BusyPoll;
 pub use limits::Limits;
@@ -67,6 +69,10 @@ pub struct Config {
     /// process, such as the service manager's socket (sd_notify(3)). The server's own sockets are
     /// always included.
     pub never_answered: Vec<UnixName>,
+    /// Ends the server when there was no connection, no reply kept for its receiver and nothing
+    /// received for this long. What comes later stays in the kernel for the next server. `None`:
+    /// the server goes on.
+    pub exit_idle_time: Option<Duration>,
 }
 
 /// The number of workers that use all processors on which this process may run.
@@ -74,8 +80,9 @@ pub fn workers_for_all_processors() -> usize {
     processors::usable() as usize
 }
 
-/// Echoes on the sockets until `shutdown`, or until all sockets have ended: at once if there are
-/// none, and after the last connection if only connections were inherited.
+/// Echoes on the sockets until `shutdown`, or until the server is idle
+/// ([`Config::exit_idle_time`]), or until all sockets have ended: at once if there are none, and
+/// after the last connection if only connections were inherited.
 ///
 /// # Errors
 ///
@@ -122,12 +129,15 @@ pub fn run(
         is_alone: workers == 1,
         connections: &Permits::new(config.limits.connections_max as usize),
         never_answered: &never_answered,
+        exit_idle_time: config.exit_idle_time,
         shutdown,
         failure,
         pulses: &pulses,
         bell,
     };
-    run_workers(&shared, dealt, observer)
+    let mut statistics = run_workers(&shared, dealt, observer)?;
+    statistics.ended_idle = shared.connections.are_closed();
+    Ok(statistics)
 }
 
 fn is_listener(service: Service) -> bool {

@@ -50,7 +50,7 @@ pub struct LongTurn {
     pub time: Duration,
 }
 
-/// The counts of a server.
+/// The counts of a server, and how it ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Connections that were accepted or inherited.
@@ -63,6 +63,8 @@ pub struct Statistics {
     pub unanswered: u64,
     /// Connections that were closed at once because of a limit.
     pub refused: u64,
+    /// Whether the server has ended because it was idle ([`Config`](super::Config)).
+    pub ended_idle: bool,
 }
 
 impl Statistics {
@@ -70,13 +72,13 @@ impl Statistics {
     pub(super) const COUNTS: usize = 5;
 
     pub(super) fn to_array(self) -> [u64; Self::COUNTS] {
-        let Self { connections, messages, bytes, unanswered, refused } = self;
+        let Self { connections, messages, bytes, unanswered, refused, .. } = self;
         [connections, messages, bytes, unanswered, refused]
     }
 
     pub(super) fn from_array(counts: [u64; Self::COUNTS]) -> Self {
         let [connections, messages, bytes, unanswered, refused] = counts;
-        Self { connections, messages, bytes, unanswered, refused }
+        Self { connections, messages, bytes, unanswered, refused, ended_idle: false }
     }
 }
 
@@ -84,6 +86,7 @@ impl AddAssign for Statistics {
     fn add_assign(&mut self, other: Self) {
         let mut sum = self.to_array();
         sum.iter_mut().zip(other.to_array()).for_each(|(sum, count)| *sum += count);
-        *self = Self::from_array(sum);
+        let ended_idle = self.ended_idle || other.ended_idle;
+        *self = Self { ended_idle, ..Self::from_array(sum) };
     }
 }

@@ -124,7 +124,14 @@ mod tests {
     #[test]
     fn counts_are_summed_and_a_change_is_noticed() {
         let pulses = [Pulse::default(), Pulse::default()];
-        let one = Statistics { connections: 1, messages: 2, bytes: 3, unanswered: 4, refused: 5 };
+        let one = Statistics {
+            connections: 1,
+            messages: 2,
+            bytes: 3,
+            unanswered: 4,
+            refused: 5,
+            ended_idle: false,
+        };
         assert!(!pulses[0].publish(&Statistics::default(), 0));
         for (pulse, connections) in pulses.iter().zip([7, 8]) {
             assert!(pulse.publish(&one, connections));

@@ -1,6 +1,7 @@
 //! What the workers of one server share.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::bell::Bell;
 use super::busy_poll::BusyPoll;
@@ -40,9 +41,12 @@ pub(super) struct Shared<'a> {
     pub(super) busy_poll: BusyPoll,
     pub(super) listeners: &'a [ServedSocket],
     pub(super) is_alone: bool,
-    /// The limit of connections, over all workers.
+    /// The limit of connections, over all workers, and the gate of a server that ends when it is
+    /// idle.
     pub(super) connections: &'a Permits,
     pub(super) never_answered: &'a [UnixName],
+    /// After how long an idle server ends.
+    pub(super) exit_idle_time: Option<Duration>,
     pub(super) shutdown: &'a Shutdown,
     /// How one of several workers stops the others.
     pub(super) failure: Option<(Trigger, Shutdown)>,
@@ -52,8 +56,13 @@ pub(super) struct Shared<'a> {
     pub(super) bell: Option<Bell>,
 }
 
-impl Shared<'_> {
-    /// Stops the other workers, because this one cannot go on.
+impl<'a> Shared<'a> {
+    /// What a worker must pass before it receives, if the server ends when it is idle.
+    pub(super) fn gate(&self) -> Option<&'a Permits> {
+        self.exit_idle_time.map(|_| self.connections)
+    }
+
+    /// Stops the other workers: this one cannot go on, or the server is idle.
     pub(super) fn stop(&self) {
         if let Some((trigger, _)) = &self.failure {
             trigger.pull();

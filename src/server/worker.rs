@@ -10,6 +10,7 @@ use rustix::event::epoll::EventFlags;
 use super::connection::{Connection, Protocol};
 use super::connections::Connections;
 use super::datagrams::Datagrams;
+use super::idle::Idle;
 use super::listeners::Listeners;
 use super::observer::{Observer, Statistics};
 use super::poller::Wait;
@@ -26,6 +27,8 @@ pub(super) struct Worker<'a> {
     listeners: Listeners<'a>,
     connections: Connections,
     datagrams: Datagrams,
+    /// When an idle server ends.
+    idle: Option<Idle<'a>>,
     /// When a shutdown stops waiting for peers; `None` before a shutdown.
     drains_until: Option<Instant>,
 }
@@ -58,10 +61,15 @@ impl<'a> Worker<'a> {
             space,
             connections: Connections::default(),
             datagrams: Datagrams::default(),
+            idle: shared.exit_idle_time.map(|time| Idle::new(shared.connections, time)),
             drains_until: None,
         };
         for socket in sockets {
             worker.add(socket)?;
+        }
+        // The first worker measures the time of a server to which nobody comes.
+        if number == 0 {
+            worker.touch();
         }
         Ok(worker)
     }
@@ -70,6 +78,7 @@ impl<'a> Worker<'a> {
         if !socket.service.is_one_connection() {
             return self.datagrams.add(socket, self.shared.never_answered, &self.space);
         }
+        self.touch();
         let permit = self.shared.connections.take_beyond();
         let protocol = Protocol::of(&socket.kind);
         let connection = Connection::inherited(socket.fd, socket.source, protocol, permit);
@@ -90,6 +99,9 @@ impl<'a> Worker<'a> {
             if self.is_done() {
                 break;
             }
+            if let Some(idle) = &mut self.idle {
+                idle.plan();
+            }
             let until = self.next_due(observer);
             let count = self.space.poller.wait(until).context("wait for events")?;
             self.reporter.begin_turn();
@@ -104,7 +116,17 @@ impl<'a> Worker<'a> {
         Ok(Ended { statistics: self.space.statistics, by_itself: self.drains_until.is_none() })
     }
 
+    /// Somebody is there, or may be.
+    fn touch(&mut self) {
+        if let Some(idle) = &mut self.idle {
+            idle.touch();
+        }
+    }
+
     fn event(&mut self, token: Token, flags: EventFlags, observer: &mut dyn Observer) {
+        if matches!(token, Token::Listener(_) | Token::Datagram(_)) {
+            self.touch();
+        }
         let space = &mut self.space;
         match token {
             Token::Listener(number) => {
@@ -153,6 +175,7 @@ impl<'a> Worker<'a> {
             self.listeners.next_due().into(),
             self.datagrams.next_due().into(),
             observer.next_due().into(),
+            self.idle.as_ref().and_then(Idle::next_due).into(),
             self.drains_until.into(),
         ]
         .into_iter()
@@ -170,6 +193,10 @@ impl<'a> Worker<'a> {
         self.listeners.on_time(now, &self.space);
         self.datagrams.on_time(now, &mut self.space);
         self.reporter.on_time(now, observer);
+        if self.idle.as_mut().is_some_and(|idle| idle.ends(now)) {
+            self.shared.stop();
+            self.begin_to_drain(observer);
+        }
     }
 
     /// Stops accepting and receiving. What was received before is still echoed.
@@ -177,6 +204,7 @@ impl<'a> Worker<'a> {
         if self.drains_until.is_some() {
             return;
         }
+        self.idle = None;
         observer.stopping();
         self.drains_until = Some(Instant::now() + self.shared.limits.drain_time_max);
         for shutdown in self.shared.shutdowns() {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use super::limits::Limits;
 use super::observer::Statistics;
 use super::peer::Peer;
+use super::permits::Permits;
 use super::pipe::Pipes;
 use super::poller::Poller;
 use super::shared::Shared;
@@ -17,6 +18,8 @@ pub(super) struct Workspace<'a> {
     pub(super) buffer: Vec<u8>,
     pub(super) pipes: Pipes,
     pub(super) limits: &'a Limits,
+    /// What must be passed before datagrams are received, if the server ends when it is idle.
+    pub(super) gate: Option<&'a Permits>,
     /// Bytes that a connection may echo in its turn: fewer if more connections wait.
     pub(super) turn_bytes: usize,
     pub(super) statistics: Statistics,
@@ -36,6 +39,7 @@ impl<'a> Workspace<'a> {
             buffer: vec![0; limits.stream_buffer_bytes.max(limits.message_bytes_max)],
             pipes: Pipes::new(limits.pipes_max),
             limits,
+            gate: shared.gate(),
             turn_bytes: limits.share(1),
             statistics: Statistics::default(),
             dropped_bytes: 0,

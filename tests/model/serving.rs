@@ -155,7 +155,7 @@ fn config(settings: &Settings) -> Config {
         drain_time_max: settle::deadline(),
     };
     let workers = settings.workers;
-    Config { limits, busy_poll: BusyPoll::Off, workers, never_answered: Vec::new() }
+    Config { limits, busy_poll: BusyPoll::Off, workers, ..Config::default() }
 }
 
 /// Whether something can be received within the time.

@@ -111,7 +111,14 @@ mod tests {
 
     fn progress(connections: u64, counts: [u64; 5]) -> Progress {
         let [all, messages, bytes, unanswered, refused] = counts;
-        let statistics = Statistics { connections: all, messages, bytes, unanswered, refused };
+        let statistics = Statistics {
+            connections: all,
+            messages,
+            bytes,
+            unanswered,
+            refused,
+            ended_idle: false,
+        };
         Progress { statistics, connections, ..Progress::default() }
     }
 

@@ -23,6 +23,7 @@ use self::answers::Answers;
 use self::batch_size::BatchSize;
 use self::patience::Patience;
 use self::socket::Socket;
+use super::permits::Activity;
 use super::poller::{Interest, Registration};
 use super::shared::ServedSocket;
 use super::workspace::Workspace;
@@ -50,6 +51,9 @@ pub(super) struct Datagram {
     retry: Backoff,
     patience: Patience,
     is_draining: bool,
+    /// In a server that ends when it is idle: while the socket has its turn, and while replies are
+    /// kept, the server is not idle.
+    activity: Option<Activity>,
 }
 
 impl Datagram {
@@ -73,6 +77,7 @@ impl Datagram {
             retry: Backoff::default(),
             patience: Patience::default(),
             is_draining: false,
+            activity: None,
         };
         let name = space.name(datagram.answers.socket.source());
         datagram.tell(space).context(format!("serve {name}"))?;
@@ -120,6 +125,9 @@ impl Datagram {
 
     /// Registers what the socket needs next: an event, or a retry.
     pub(super) fn wait(&mut self, space: &Workspace<'_>) {
+        if !self.is_behind() {
+            self.activity = None;
+        }
         let told = self.tell(space);
         if let Err(error) = &told {
             let name = space.name(self.answers.socket.source());
@@ -142,6 +150,11 @@ impl Datagram {
         if self.interest() != Interest::Readable {
             return;
         }
+        if !self.may_receive(space) {
+            // The server ends. What has come stays in the kernel.
+            self.rests = true;
+            return;
+        }
         let asked = self.batch_size.next(batch.slots());
         match batch.receive(self.answers.socket.as_fd(), asked) {
             Ok(count) => {
@@ -159,6 +172,15 @@ impl Datagram {
             Err(error) => self.fail(&error, space),
         }
         self.consider_a_pause(space);
+    }
+
+    /// Whether the server is not about to end because it is idle. From now on it is not idle.
+    fn may_receive(&mut self, space: &Workspace<'_>) -> bool {
+        let Some(gate) = space.gate else { return true };
+        if self.activity.is_none() {
+            self.activity = gate.begin_activity();
+        }
+        self.activity.is_some()
     }
 
     /// Retries what failed, if it is time. Returns whether it was.

@@ -34,6 +34,7 @@ fn with_worker(
         is_alone: true,
         connections: &permits,
         never_answered: &[],
+        exit_idle_time: None,
         shutdown: &shutdown,
         failure: None,
         pulses: &[Pulse::default()],
