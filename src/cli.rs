@@ -168,6 +168,13 @@ pub struct ActivateArgs {
     /// Run COMMAND at once, not on the first traffic
     #[arg(long)]
     pub now: bool,
+    /// Hold the sockets, and run COMMAND again for new traffic
+    ///
+    /// After each end of COMMAND, the next connection or datagram starts it again, as a socket
+    /// unit does. SIGTERM and SIGINT are forwarded to COMMAND and are the end of `activate`, with
+    /// the exit status of COMMAND. With --now, COMMAND runs again without traffic.
+    #[arg(long, conflicts_with = "accept")]
+    pub restart: bool,
     /// Set a variable in COMMAND's environment
     ///
     /// May be repeated. COMMAND inherits all variables of `activate`. NAME without a value is an

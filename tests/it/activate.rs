@@ -159,6 +159,7 @@ fn what_cannot_work_is_refused_before_anything_is_bound() {
         (&["--accept", "-l", "udp:127.0.0.1:0"][..], &["no connections", "udp:127.0.0.1:0"][..]),
         (&["--accept"], &["demo set"]),
         (&["--accept", "--now", "-l", "tcp:127.0.0.1:0"], &["--now"]),
+        (&["--accept", "--restart", "-l", "tcp:127.0.0.1:0"], &["--restart"]),
         (&["--inetd", "-l", "tcp:127.0.0.1:0", "-l", "tcp:127.0.0.1:0"], &["only one"]),
         (&["--inetd"], &["only one"]),
         (&["--fdname", "a:b", "-l", "tcp:127.0.0.1:0"], &["2 names"]),

@@ -4,6 +4,7 @@
 
 mod activate;
 mod activate_faults;
+mod activate_restart;
 mod activators;
 mod announce;
 mod architecture;

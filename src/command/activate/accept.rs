@@ -4,15 +4,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFlags, Timespec};
-use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use rustix::process::Pid;
 use socket2::{SockAddr, SockRef};
 
+use super::children;
 use super::failures::Failures;
 use super::wait::{Signals, is_hung_up, ready, shut_down};
 use crate::activator::{Bound, Target};
@@ -189,7 +188,6 @@ impl Acceptor<'_> {
 
     /// Starts the process of a connection, or keeps the connection until that is possible.
     fn start(&mut self, client: Client) {
-        const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
         let error = match client.target.spawn(std::slice::from_ref(&client.connection), |_| {}) {
             Ok(child) => {
                 self.fork.succeeded();
@@ -198,7 +196,7 @@ impl Acceptor<'_> {
             Err(error) => error,
         };
         match error.io() {
-            Some(answer) if answer.raw_os_error().is_some_and(|errno| NO_ROOM.contains(&errno)) => {
+            Some(answer) if children::is_shortage(answer) => {
                 self.fork.failed("start a process for a connection", answer);
                 self.waiting = Some(client);
             }
@@ -207,27 +205,19 @@ impl Acceptor<'_> {
         }
     }
 
-    /// Reaps the processes that ended. For PID 1 of a container, that includes orphans.
+    /// Reaps the processes that ended.
     fn reap(&mut self) -> Result<()> {
-        loop {
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => {
-                    let child = self.children.iter().position(|(child, _)| *child == pid);
-                    if let Some(child) = child {
-                        let (_, peer) = self.children.swap_remove(child);
-                        self.ended(&peer, pid, status);
-                    }
-                }
-                Ok(None) | Err(Errno::CHILD) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error).context("wait for ended processes"),
+        children::reap(|pid, status| {
+            let child = self.children.iter().position(|(child, _)| *child == pid);
+            if let Some(child) = child {
+                let (_, peer) = self.children.swap_remove(child);
+                self.ended(&peer, pid, status);
             }
-        }
+        })
     }
 
     /// Logs how the process of a connection ended, unless it succeeded.
-    fn ended(&mut self, peer: &str, pid: Pid, status: WaitStatus) {
-        let status = ExitStatus::from_raw(status.as_raw());
+    fn ended(&mut self, peer: &str, pid: Pid, status: ExitStatus) {
         let remedy = match self.is_inetd {
             true => "",
             false => "; a command that uses standard input and output needs --inetd",

@@ -44,6 +44,9 @@ pub(super) fn announce(sockets: &[Bound], is_demo_set: bool, args: &ActivateArgs
     match (args.accept, args.now) {
         (true, _) => log::info!("waiting for connections"),
         (false, true) => {}
+        (false, false) if args.restart => {
+            log::info!("waiting for connections and datagrams; the sockets are held here");
+        }
         (false, false) => log::info!("waiting for the first connection or datagram"),
     }
 }

@@ -1,15 +1,32 @@
-//! Logs the commands of `--accept` that failed. Clients can cause many failures at chosen times. So
-//! at most one line is logged in a second, and the other failures are counted.
+//! Logs the commands of `--accept` and `--restart` that failed. Clients can cause many failures at
+//! chosen times. So at most one line is logged in a second, and the other failures are counted.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// The shortest time between two lines.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Bounds the lines of one kind: clients choose when they come.
+#[derive(Default)]
+pub(super) struct Pace {
+    last_line: Option<Instant>,
+}
+
+impl Pace {
+    /// The shortest time between two lines.
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// Whether a line may be logged now. If so, the next one may be logged after the pause.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.last_line.is_none_or(|last| now.duration_since(last) >= Self::PAUSE);
+        if is_due {
+            self.last_line = Some(now);
+        }
+        is_due
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Failures {
-    last_line: Option<Instant>,
+    pace: Pace,
     /// How many failures were not logged.
     left_out: u64,
 }
@@ -32,11 +49,8 @@ impl Failures {
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.last_line.is_none_or(|last| now.duration_since(last) >= PAUSE);
-        match is_due {
-            true => self.last_line = Some(now),
-            false => self.left_out += 1,
-        }
+        let is_due = self.pace.is_due(now);
+        self.left_out += u64::from(!is_due);
         is_due
     }
 }

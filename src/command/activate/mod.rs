@@ -1,13 +1,15 @@
 //! `activate`: binds sockets and, on the first traffic, runs a command with them.
 //!
 //! It follows systemd-socket-activate(1): there is no supervisor, because the command replaces this
-//! process. Only `--accept` keeps running, to accept.
+//! process. Only `--accept` and `--restart` keep running: to accept, and to start the command again.
 
 mod accept;
 mod announce;
+mod children;
 mod demo;
 mod failures;
 mod reach;
+mod restart;
 mod target;
 mod wait;
 
@@ -27,7 +29,7 @@ const CONNECTION_NAME: &str = "connection";
 
 pub(super) fn run(args: &ActivateArgs) -> Outcome {
     logging::init(false);
-    let mut sockets = passed_on(args.accept)?;
+    let mut sockets = passed_on(args)?;
     let mut names = check(args, sockets.len())?;
     if args.accept && names.is_empty() {
         names.push(CONNECTION_NAME.to_owned());
@@ -45,12 +47,16 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
     if args.inetd && !args.accept && sockets.len() != 1 {
         return Err(one_socket_for_inetd());
     }
-    check_room(&sockets, args.accept)?;
+    check_room(&sockets, args)?;
     let signals = Signals::block()?;
     announce::announce(&sockets, is_demo_set, args);
     if args.accept {
         sockets.iter_mut().for_each(Bound::keep_file);
         return accept::run(sockets, &target, &signals, args);
+    }
+    if args.restart {
+        sockets.iter_mut().for_each(Bound::keep_file);
+        return restart::run(&sockets, &target, &signals, args);
     }
     let mut traffic = None;
     if !args.now {
@@ -69,10 +75,15 @@ pub(super) fn run(args: &ActivateArgs) -> Outcome {
 
 /// Checks that enough descriptors are left for the later steps, so that the start fails and not the
 /// first client.
-fn check_room(sockets: &[Bound], accept: bool) -> Result<()> {
+fn check_room(sockets: &[Bound], args: &ActivateArgs) -> Result<()> {
     // One for the signals; one to move a socket to its number, or for the pidfd. To accept needs
-    // one for the connection and two for the pipe on which its process reports an error.
-    let descriptors = if accept { 4 } else { 2 };
+    // one for the connection and two for the pipe on which its process reports an error. To
+    // restart needs that pipe, and a duplicate of each socket.
+    let descriptors = match (args.accept, args.restart) {
+        (true, _) => 4,
+        (_, true) => 4 + sockets.len(),
+        _ => 2,
+    };
     let Some(socket) = sockets.first() else { return Ok(()) };
     let room: std::io::Result<Vec<_>> =
         (0..descriptors).map(|_| socket.as_fd().try_clone_to_owned()).collect();
@@ -88,26 +99,31 @@ fn check_room(sockets: &[Bound], accept: bool) -> Result<()> {
 
 /// The sockets that this process itself inherited, to pass on with the same numbers, as
 /// systemd-socket-activate(1) does. Variables that name another process are ignored.
-fn passed_on(accept: bool) -> Result<Vec<Bound>> {
+fn passed_on(args: &ActivateArgs) -> Result<Vec<Bound>> {
     let us = std::process::id().to_string();
     let environment = Environment::of_this_process();
     if environment.listen_pid.is_none_or(|pid| pid != us.as_str()) {
         return Ok(Vec::new());
     }
     let inherited = Inherited::take()?;
-    inherited.fds.iter().map(|fd| pass_on(fd, accept)).collect()
+    inherited.fds.iter().map(|fd| pass_on(fd, args)).collect()
 }
 
-fn pass_on(inherited: &InheritedFd, accept: bool) -> Result<Bound> {
+fn pass_on(inherited: &InheritedFd, args: &ActivateArgs) -> Result<Bound> {
     let Some(fd) = &inherited.fd else { return Err(inherited.refusal()) };
     let fd = fd.try_clone().context(format!("duplicate {inherited}"))?;
     let service = inherited.kind.service();
-    if accept && !matches!(service, Some(Service::StreamListener | Service::SeqpacketListener)) {
-        let message = format!(
-            "--accept with {inherited}: this socket has no connections to \
-                               accept"
-        );
-        return Err(Error::new(ErrorKind::Usage, message).remedy("leave out --accept"));
+    let usage = |message| Error::new(ErrorKind::Usage, message);
+    if args.accept && !matches!(service, Some(Service::StreamListener | Service::SeqpacketListener))
+    {
+        let message =
+            format!("--accept with {inherited}: this socket has no connections to accept");
+        return Err(usage(message).remedy("leave out --accept"));
+    }
+    // Its end stays readable for ever, and would start the command for ever.
+    if args.restart && service.is_some_and(Service::is_one_connection) {
+        let message = format!("--restart with {inherited}: no traffic follows this connection");
+        return Err(usage(message).remedy("leave out --restart"));
     }
     Ok(Bound::from_fd(fd, &inherited.name))
 }

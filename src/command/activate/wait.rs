@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use crate::activator::Bound;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -35,26 +36,43 @@ impl Signals {
 
     /// Takes all pending signals. Returns the name of SIGTERM or SIGINT if one of them is pending.
     pub(super) fn stop_requested(&self) -> Result<Option<&'static str>> {
-        /// `sizeof(struct signalfd_siginfo)`; the signal's number is its first field.
+        Ok(self.take()?.last().map(|request| request.name))
+    }
+
+    /// Takes all pending signals. Returns those that ask for the end.
+    pub(super) fn take(&self) -> Result<Vec<StopRequest>> {
+        /// `sizeof(struct signalfd_siginfo)`; the signal's number is its first field, and its code
+        /// the third.
         const SIGINFO_BYTES: usize = 128;
-        let mut stop = None;
+        let mut requests = Vec::new();
         loop {
             let mut info = [0; SIGINFO_BYTES];
             match rustix::io::read(&self.0, &mut info) {
                 Ok(_) => {
-                    let [a, b, c, d, ..] = info;
-                    match i32::from_ne_bytes([a, b, c, d]) {
-                        libc::SIGTERM => stop = Some("SIGTERM"),
-                        libc::SIGINT => stop = Some("SIGINT"),
-                        _ => {}
-                    }
+                    let [a, b, c, d, _, _, _, _, e, f, g, h, ..] = info;
+                    let (name, signal) = match i32::from_ne_bytes([a, b, c, d]) {
+                        libc::SIGTERM => ("SIGTERM", Signal::TERM),
+                        libc::SIGINT => ("SIGINT", Signal::INT),
+                        _ => continue,
+                    };
+                    let is_from_kernel = i32::from_ne_bytes([e, f, g, h]) == libc::SI_KERNEL;
+                    requests.push(StopRequest { name, signal, is_from_kernel });
                 }
-                Err(Errno::AGAIN) => return Ok(stop),
+                Err(Errno::AGAIN) => return Ok(requests),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error).context("read the signalfd"),
             }
         }
     }
+}
+
+/// A SIGTERM or SIGINT that came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StopRequest {
+    pub(super) name: &'static str,
+    pub(super) signal: Signal,
+    /// The kernel sent it for a terminal, to the whole foreground process group.
+    pub(super) is_from_kernel: bool,
 }
 
 /// Waits until a socket has a connection or a datagram. It takes nothing from the socket: the
