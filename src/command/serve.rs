@@ -15,7 +15,7 @@ use crate::cli::{ServeArgs, Workers};
 use crate::deadline::Deadline;
 use crate::error::{Context, Result};
 use crate::notify::NotifySocket;
-use crate::server::{self, Config, Limits, Observer, Shutdown, Statistics};
+use crate::server::{self, Config, Kept, Limits, Observer, Shutdown, Statistics};
 use crate::sys;
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
@@ -43,17 +43,18 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
         },
         never_answered: never_answered(),
         exit_idle_time: args.exit_idle_time,
+        keeps_connections: false,
     };
     let observer: &mut dyn Observer = match &mut manager {
         Some(manager) => manager,
         None => &mut (),
     };
-    let statistics = server::run(sockets, &config, &shutdown, observer)?;
+    let ended = server::run(sockets, Kept::default(), &config, &shutdown, observer)?;
     let end = match args.exit_idle_time {
-        Some(time) if statistics.ended_idle => format!("; idle for {time:?}"),
+        Some(time) if ended.statistics.ended_idle => format!("; idle for {time:?}"),
         _ => String::new(),
     };
-    log::log!(level, "{}{end}", in_words(&statistics));
+    log::log!(level, "{}{end}", in_words(&ended.statistics));
     Ok(0)
 }
 

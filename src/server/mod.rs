@@ -17,6 +17,7 @@ mod connections;
 mod datagram;
 mod datagrams;
 mod idle;
+mod kept;
 mod limits;
 mod listeners;
 mod observer;
@@ -40,6 +41,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use busy_poll::BusyPoll;
+pub use kept::{Ended, Kept, KeptConnection, KeptReplies};
 pub use limits::Limits;
 pub use observer::{LongTurn, Observer, Progress, Statistics};
 pub use shutdown::{Shutdown, Trigger};
@@ -52,7 +54,7 @@ use bell::Bell;
 use permits::Permits;
 use pulse::Pulse;
 use shared::{ServedSocket, Shared};
-use worker::{Ended, Worker};
+use worker::{Finished, Worker};
 
 /// The configuration of a server.
 #[derive(Debug, Default)]
@@ -73,6 +75,11 @@ pub struct Config {
     /// received for this long. What comes later stays in the kernel for the next server. `None`:
     /// the server goes on.
     pub exit_idle_time: Option<Duration>,
+    /// Whether a shutdown returns what is unfinished in [`Ended::kept`], as it is, instead of
+    /// draining it. Nothing more is then received, sent or closed. If an inherited socket is a
+    /// connection (`Accept=yes`, standard input), the server drains all the same: such a connection
+    /// ends with this process.
+    pub keeps_connections: bool,
 }
 
 /// The number of workers that use all processors on which this process may run.
@@ -84,6 +91,9 @@ pub fn workers_for_all_processors() -> usize {
 /// ([`Config::exit_idle_time`]), or until all sockets have ended: at once if there are none, and
 /// after the last connection if only connections were inherited.
 ///
+/// `kept` is what an earlier run has returned, in this process or in another one. What a connection
+/// is owed is sent first. [`Statistics`] do not count these connections again.
+///
 /// # Errors
 ///
 /// A limit is too low or too high, a socket cannot be prepared, a worker cannot be started, or a
@@ -91,10 +101,12 @@ pub fn workers_for_all_processors() -> usize {
 /// connection.
 pub fn run(
     sockets: Vec<InheritedSocket>,
+    kept: Kept,
     config: &Config,
     shutdown: &Shutdown,
     observer: &mut dyn Observer,
-) -> Result<Statistics> {
+) -> Result<Ended> {
+    let _ = kept;
     config.limits.check()?;
     let workers = workers_for(&sockets, config.workers);
     let mut names = Vec::with_capacity(sockets.len());
@@ -164,7 +176,7 @@ fn run_workers(
     shared: &Shared<'_>,
     mut dealt: Vec<Vec<ServedSocket>>,
     observer: &mut dyn Observer,
-) -> Result<Statistics> {
+) -> Result<Ended> {
     let first = dealt.remove(0);
     thread::scope(|scope| {
         let (starts, started) = mpsc::channel();
@@ -211,7 +223,7 @@ fn run_worker(
     worker: Result<Worker<'_>>,
     observer: &mut dyn Observer,
     starts: impl FnOnce() -> bool,
-) -> Result<Option<Ended>> {
+) -> Result<Option<Finished>> {
     let result =
         worker.and_then(|worker| if starts() { worker.run(observer).map(Some) } else { Ok(None) });
     if result.is_err() {
@@ -220,14 +232,14 @@ fn run_worker(
     result
 }
 
-/// The sum of all workers' statistics, or the first error.
-fn sum_up(results: Vec<Result<Option<Ended>>>, has_listeners: bool) -> Result<Statistics> {
-    let mut total = Statistics::default();
+/// What all workers have returned, or the first error.
+fn sum_up(results: Vec<Result<Option<Finished>>>, has_listeners: bool) -> Result<Ended> {
+    let mut total = Ended::default();
     let mut ended_by_themselves = true;
     for result in results {
-        if let Some(ended) = result? {
-            total += ended.statistics;
-            ended_by_themselves &= ended.by_itself;
+        if let Some(finished) = result? {
+            total.statistics += finished.statistics;
+            ended_by_themselves &= finished.by_itself;
         }
     }
     if ended_by_themselves && has_listeners {

@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
     /// # Errors
     ///
     /// Those of epoll_wait(2).
-    pub(super) fn run(mut self, observer: &mut dyn Observer) -> Result<Ended> {
+    pub(super) fn run(mut self, observer: &mut dyn Observer) -> Result<Finished> {
         observer.ready();
         loop {
             let connections = self.connections.len();
@@ -113,7 +113,7 @@ impl<'a> Worker<'a> {
             self.after_events(observer);
         }
         self.tell_what_is_lost();
-        Ok(Ended { statistics: self.space.statistics, by_itself: self.drains_until.is_none() })
+        Ok(Finished { statistics: self.space.statistics, by_itself: self.drains_until.is_none() })
     }
 
     /// Somebody is there, or may be.
@@ -230,7 +230,7 @@ impl<'a> Worker<'a> {
 }
 
 /// How a worker ended.
-pub(super) struct Ended {
+pub(super) struct Finished {
     pub(super) statistics: Statistics,
     /// Whether it had nothing left to serve, without a shutdown.
     pub(super) by_itself: bool,

@@ -172,7 +172,13 @@ fn a_listener_that_fails_takes_no_other_socket_along() {
         };
         std::thread::scope(|scope| {
             let server = scope.spawn(|| {
-                socket_activate_echo::server::run(sockets.into(), &config, &shutdown, &mut ())
+                socket_activate_echo::server::run(
+                    sockets.into(),
+                    socket_activate_echo::server::Kept::default(),
+                    &config,
+                    &shutdown,
+                    &mut (),
+                )
             });
             let stream = TcpStream::connect(address).expect("connect");
             messages(&stream.try_clone().expect("dup").into(), &[64]);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use socket_activate_echo::activation::{InheritedSocket, SocketKind};
-use socket_activate_echo::server::{self, Config, Observer, Progress, Shutdown};
+use socket_activate_echo::server::{self, Config, Kept, Observer, Progress, Shutdown};
 use socket2::SockRef;
 
 use crate::activators::{Active, Kind};
@@ -148,7 +148,8 @@ fn the_heartbeat_outlives_a_connection() {
     let mut heart = Heart { due: Instant::now(), sender };
     let config = Config { workers: 2, ..Config::default() };
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| server::run(sockets, &config, &shutdown, &mut heart));
+        let server =
+            scope.spawn(|| server::run(sockets, Kept::default(), &config, &shutdown, &mut heart));
         peer.shutdown(Direction::Write).expect("shutdown");
         assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
         let ended = beats.try_iter().count();

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use socket_activate_echo::activation::InheritedSocket;
 use socket_activate_echo::error::Result as ServerResult;
 use socket_activate_echo::server::{
-    self, BusyPoll, Config, Limits, Observer, Shutdown, Statistics, Trigger,
+    self, BusyPoll, Config, Ended, Kept, Limits, Observer, Shutdown, Statistics, Trigger,
 };
 
 use crate::doors;
@@ -20,7 +20,7 @@ use crate::schedule::Settings;
 use crate::settle;
 
 pub(crate) struct Serving {
-    thread: Option<JoinHandle<ServerResult<Statistics>>>,
+    thread: Option<JoinHandle<ServerResult<Ended>>>,
     trigger: Trigger,
     pub(crate) is_stopping: bool,
     /// It hangs up when the thread ends.
@@ -50,7 +50,7 @@ impl Serving {
         let turns = Arc::new(AtomicU64::new(0));
         let (config, mut observer) = (config(settings), Turns(Arc::clone(&turns)));
         let thread = std::thread::spawn(move || {
-            let result = server::run(sockets, &config, &shutdown, &mut observer);
+            let result = server::run(sockets, Kept::default(), &config, &shutdown, &mut observer);
             drop((shutdown, ends));
             result
         });
@@ -123,7 +123,7 @@ impl Serving {
         let _ = self.ended.read(&mut [0]);
         let thread = self.thread.take().expect("it is taken once");
         let result = thread.join().map_err(|_| "the server panicked".to_owned())?;
-        result.map_err(|error| format!("the server failed: {error}"))
+        result.map(|ended| ended.statistics).map_err(|error| format!("the server failed: {error}"))
     }
 }
 

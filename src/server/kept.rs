@@ -1,0 +1,52 @@
+//! What a server has not finished when it stops, for a process that goes on with it.
+
+use std::os::fd::OwnedFd;
+
+use super::observer::Statistics;
+use crate::activation::InheritedSocket;
+
+/// What a server has not finished, for a process that goes on with it:
+/// [`Config::keeps_connections`](super::Config::keeps_connections).
+///
+/// Dropping it closes the connections, and their peers lose what they are owed.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The connections.
+    pub connections: Vec<KeptConnection>,
+    /// The replies that wait in datagram sockets.
+    pub replies: Vec<KeptReplies>,
+}
+
+/// A connection in the middle of its life.
+#[derive(Debug)]
+pub struct KeptConnection {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// What was received and not yet sent back. `None` is nothing; an empty vector is one empty
+    /// message of a seqpacket connection. Of such a connection, it is always one whole message.
+    pub owed: Option<Vec<u8>>,
+}
+
+/// The replies of one datagram socket that wait for receivers that are not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptReplies {
+    /// The inode number of the socket (`st_ino` of fstat(2)). It tells which of the inherited
+    /// sockets they belong to.
+    pub inode: u64,
+    /// The replies, encoded. Only a server of the same version reads them: another one refuses them
+    /// as a whole, and logs that.
+    pub bytes: Vec<u8>,
+}
+
+/// How a server ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// What it did.
+    pub statistics: Statistics,
+    /// What it has not finished; empty unless
+    /// [`Config::keeps_connections`](super::Config::keeps_connections).
+    pub kept: Kept,
+    /// The datagram sockets whose replies are in `kept`. With both, another [`run`](super::run)
+    /// sends what this one has left.
+    pub datagram_sockets: Vec<InheritedSocket>,
+}
