@@ -2,6 +2,7 @@
 //! send.
 
 mod backlog;
+mod kept;
 mod protocol;
 
 use std::io;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use rustix::event::epoll::EventFlags;
 
 use super::connection::{Connection, Listed, Turn};
+use super::kept::KeptConnection;
 use super::poller::Wait;
 use super::table::Table;
 use super::token::Token;
@@ -59,6 +60,18 @@ impl Connections {
         space.statistics.connections += 1;
         let number = self.table.insert(connection);
         self.register(number, space)
+    }
+
+    /// Adds a connection that an earlier run has served. It was counted there.
+    pub(super) fn take_over(&mut self, connection: Connection, space: &Workspace<'_>) {
+        let number = self.table.insert(connection);
+        self.register(number, space);
+    }
+
+    /// All connections, as they are: whatever they waited for, they are not served any more.
+    pub(super) fn keep(&mut self, space: &Workspace<'_>) -> Vec<KeptConnection> {
+        let connections = self.table.numbers().into_iter().filter_map(|n| self.table.remove(n));
+        connections.filter_map(|connection| connection.keep(space)).collect()
     }
 
     /// Prepares the connection and registers its events, unless that is already done. Returns

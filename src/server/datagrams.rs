@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
-use super::datagram::Datagram;
+use super::datagram::{self, Datagram};
+use super::kept::KeptReplies;
 use super::limits::Limits;
 use super::poller::Registration;
 use super::shared::ServedSocket;
 use super::token::Token;
 use super::workspace::Workspace;
+use crate::activation::InheritedSocket;
 use crate::address::UnixName;
 use crate::error::Result;
 use crate::sys::control::{CONTROL_MAX, CREDENTIALS_SPACE};
@@ -63,6 +65,26 @@ impl Datagrams {
             let batch = || Batch::new(slots, IP_DATAGRAM_MAX, CONTROL_MAX);
             self.ip_batch.get_or_insert_with(batch);
         }
+    }
+
+    /// Gives back the replies that an earlier run has kept to their sockets.
+    pub(super) fn take_over(&mut self, replies: Vec<KeptReplies>, space: &mut Workspace<'_>) {
+        for KeptReplies { inode, bytes } in replies {
+            let is_theirs = |datagram: &Datagram| datagram.inode() == Some(inode);
+            match self.list.iter().position(is_theirs) {
+                Some(number) => {
+                    self.list[number].take_over(&bytes, space);
+                    self.after_turn(number, space);
+                }
+                None => datagram::drop_kept(&bytes, space),
+            }
+        }
+    }
+
+    /// The sockets that keep replies, and these replies, as they are.
+    pub(super) fn keep(&mut self, space: &Workspace<'_>) -> Vec<(KeptReplies, InheritedSocket)> {
+        let sockets = std::mem::take(&mut self.list).into_iter();
+        sockets.filter(Datagram::is_behind).filter_map(|datagram| datagram.keep(space)).collect()
     }
 
     pub(super) fn are_none(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What a server has not finished when it stops, for a process that goes on with it.
 
-use std::os::fd::OwnedFd;
+use std::ops::AddAssign;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::observer::Statistics;
 use crate::activation::InheritedSocket;
@@ -49,4 +50,36 @@ pub struct Ended {
     /// The datagram sockets whose replies are in `kept`. With both, another [`run`](super::run)
     /// sends what this one has left.
     pub datagram_sockets: Vec<InheritedSocket>,
+}
+
+impl Kept {
+    /// A part for each of the workers. Replies go to the worker that has their socket: number
+    /// `index % workers` has `sockets[index]`.
+    pub(super) fn deal(self, sockets: &[InheritedSocket], workers: usize) -> Vec<Self> {
+        let mut parts: Vec<_> = (0..workers).map(|_| Self::default()).collect();
+        for (index, connection) in self.connections.into_iter().enumerate() {
+            parts[index % workers].connections.push(connection);
+        }
+        for replies in self.replies {
+            let is_theirs = |socket: &InheritedSocket| inode(&socket.fd) == Some(replies.inode);
+            // The first worker counts those that have lost their socket.
+            let index = sockets.iter().position(is_theirs).unwrap_or(0);
+            parts[index % workers].replies.push(replies);
+        }
+        parts
+    }
+}
+
+impl AddAssign for Ended {
+    fn add_assign(&mut self, other: Self) {
+        self.statistics += other.statistics;
+        self.kept.connections.extend(other.kept.connections);
+        self.kept.replies.extend(other.kept.replies);
+        self.datagram_sockets.extend(other.datagram_sockets);
+    }
+}
+
+/// The inode number of an open file; `None` if the kernel does not say.
+pub(super) fn inode(file: impl AsFd) -> Option<u64> {
+    rustix::fs::fstat(file).ok().map(|stat| stat.st_ino)
 }

@@ -53,7 +53,7 @@ use crate::text::Escaped;
 use bell::Bell;
 use permits::Permits;
 use pulse::Pulse;
-use shared::{ServedSocket, Shared};
+use shared::{ServedSocket, Shared, Work};
 use worker::{Finished, Worker};
 
 /// The configuration of a server.
@@ -106,19 +106,18 @@ pub fn run(
     shutdown: &Shutdown,
     observer: &mut dyn Observer,
 ) -> Result<Ended> {
-    let _ = kept;
     config.limits.check()?;
-    let workers = workers_for(&sockets, config.workers);
+    let workers = workers_for(&sockets, &kept, config.workers);
+    let has_connection = sockets.iter().any(|socket| socket.service.is_one_connection());
     let mut names = Vec::with_capacity(sockets.len());
     let mut listeners = Vec::new();
     let mut never_answered = config.never_answered.clone();
     never_answered.extend(sockets.iter().filter_map(unix_name));
-    let mut dealt: Vec<Vec<ServedSocket>> = (0..workers).map(|_| Vec::new()).collect();
+    let kept_source = if kept.connections.is_empty() { 0 } else { source_number(sockets.len())? };
+    let mut dealt: Vec<Work> =
+        kept.deal(&sockets, workers).into_iter().map(|kept| (Vec::new(), kept)).collect();
     for (source, socket) in sockets.into_iter().enumerate() {
-        let number = u16::try_from(source).map_err(|_| {
-            Error::new(ErrorKind::Descriptor, format!("{source} sockets are too many"))
-                .remedy("pass at most 65536")
-        })?;
+        let number = source_number(source)?;
         names.push(Escaped::new(&socket.name).to_string());
         let socket = ServedSocket {
             fd: socket.fd,
@@ -127,8 +126,9 @@ pub fn run(
             service: socket.service,
         };
         let is_listener = is_listener(socket.service);
-        if is_listener { &mut listeners } else { &mut dealt[source % workers] }.push(socket);
+        if is_listener { &mut listeners } else { &mut dealt[source % workers].0 }.push(socket);
     }
+    names.push("kept".to_owned());
     // If one of several workers fails, it must stop the others.
     let failure = if workers == 1 { None } else { Some(Shutdown::on_trigger()?) };
     let bell = if workers == 1 { None } else { Some(Bell::new()?) };
@@ -146,10 +146,19 @@ pub fn run(
         failure,
         pulses: &pulses,
         bell,
+        keeps_connections: config.keeps_connections && !has_connection,
+        kept_source,
     };
-    let mut statistics = run_workers(&shared, dealt, observer)?;
-    statistics.ended_idle = shared.connections.are_closed();
-    Ok(statistics)
+    let mut ended = run_workers(&shared, dealt, observer)?;
+    ended.statistics.ended_idle = shared.connections.are_closed();
+    Ok(ended)
+}
+
+fn source_number(source: usize) -> Result<u16> {
+    u16::try_from(source).map_err(|_| {
+        Error::new(ErrorKind::Descriptor, format!("{source} sockets are too many"))
+            .remedy("pass at most 65536")
+    })
 }
 
 fn is_listener(service: Service) -> bool {
@@ -166,15 +175,16 @@ fn unix_name(socket: &InheritedSocket) -> Option<UnixName> {
 
 /// A worker with only connections ends with them, and the heartbeat of the first worker ends too.
 /// So without a listener, one worker serves everything.
-fn workers_for(sockets: &[InheritedSocket], wanted: usize) -> usize {
+fn workers_for(sockets: &[InheritedSocket], kept: &Kept, wanted: usize) -> usize {
     let has_listener = sockets.iter().any(|socket| is_listener(socket.service));
-    let has_connection = sockets.iter().any(|socket| socket.service.is_one_connection());
+    let has_connection = !kept.connections.is_empty()
+        || sockets.iter().any(|socket| socket.service.is_one_connection());
     if has_connection && !has_listener { 1 } else { wanted.max(1) }
 }
 
 fn run_workers(
     shared: &Shared<'_>,
-    mut dealt: Vec<Vec<ServedSocket>>,
+    mut dealt: Vec<Work>,
     observer: &mut dyn Observer,
 ) -> Result<Ended> {
     let first = dealt.remove(0);
@@ -182,14 +192,14 @@ fn run_workers(
         let (starts, started) = mpsc::channel();
         let mut others = Vec::with_capacity(dealt.len());
         let mut results = Vec::with_capacity(dealt.len() + 1);
-        for (number, sockets) in (1..).zip(dealt) {
+        for (number, work) in (1..).zip(dealt) {
             let starts = starts.clone();
             // The receiver exists as long as the first worker waits for the others.
-            let work = move || {
-                let worker = Worker::new(shared, number, sockets);
+            let run = move || {
+                let worker = Worker::new(shared, number, work);
                 run_worker(shared, worker, &mut (), || starts.send(()).is_ok())
             };
-            match thread::Builder::new().spawn_scoped(scope, work) {
+            match thread::Builder::new().spawn_scoped(scope, run) {
                 Ok(worker) => others.push(worker),
                 Err(error) => {
                     results.push(Err(not_started(error)));
@@ -238,8 +248,8 @@ fn sum_up(results: Vec<Result<Option<Finished>>>, has_listeners: bool) -> Result
     let mut ended_by_themselves = true;
     for result in results {
         if let Some(finished) = result? {
-            total.statistics += finished.statistics;
             ended_by_themselves &= finished.by_itself;
+            total += finished.ended;
         }
     }
     if ended_by_themselves && has_listeners {

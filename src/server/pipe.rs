@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
@@ -70,6 +71,22 @@ impl Pipe {
         let len = splice(&self.reader, None, connection, None, self.len, flags)?;
         self.len -= len;
         Ok(len)
+    }
+
+    /// Moves all bytes of the pipe to `bytes`, which has room for them.
+    ///
+    /// # Errors
+    ///
+    /// Those of read(2). Some bytes may have been moved.
+    pub(super) fn read_out(&mut self, bytes: &mut Vec<u8>) -> Result<(), Errno> {
+        while self.len > 0 {
+            match rustix::io::read(&self.reader, spare_capacity(bytes)) {
+                Ok(len) => self.len -= len,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// How many bytes are in the pipe.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::bell::Bell;
 use super::busy_poll::BusyPoll;
+use super::kept::Kept;
 use super::limits::Limits;
 use super::permits::Permits;
 use super::pulse::Pulse;
@@ -21,6 +22,9 @@ pub(super) struct ServedSocket {
     pub(super) kind: SocketKind,
     pub(super) service: Service,
 }
+
+/// What a worker starts with: its own sockets, and its part of what an earlier run has kept.
+pub(super) type Work = (Vec<ServedSocket>, Kept);
 
 #[cfg(test)]
 impl ServedSocket {
@@ -54,6 +58,10 @@ pub(super) struct Shared<'a> {
     pub(super) pulses: &'a [Pulse],
     /// How the others of several workers tell the first one that something has changed.
     pub(super) bell: Option<Bell>,
+    /// Whether a shutdown keeps what is unfinished.
+    pub(super) keeps_connections: bool,
+    /// The number that stands for the inherited socket of connections that an earlier run has kept.
+    pub(super) kept_source: u16,
 }
 
 impl<'a> Shared<'a> {
@@ -67,6 +75,13 @@ impl<'a> Shared<'a> {
         if let Some((trigger, _)) = &self.failure {
             trigger.pull();
         }
+    }
+
+    /// Whether the shutdown that has begun keeps what is unfinished. If a worker has failed, nobody
+    /// gets what the others would keep.
+    pub(super) fn keeps_unfinished(&self) -> bool {
+        let has_failed = self.failure.as_ref().is_some_and(|(_, failure)| failure.is_set());
+        self.keeps_connections && !has_failed && !self.connections.are_closed()
     }
 
     /// The shutdowns that end a worker.

@@ -2,9 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
+use crate::deadline::Deadline;
 use crate::error::{Context, Result};
 use crate::sys;
 
@@ -39,6 +41,11 @@ impl Shutdown {
             .context("create an eventfd")?;
         let fd = Arc::new(fd);
         Ok((Trigger(Arc::clone(&fd)), Self(fd)))
+    }
+
+    /// Whether it has begun.
+    pub(super) fn is_set(&self) -> bool {
+        Deadline::after(Duration::ZERO).wait(self, PollFlags::IN).is_ok()
     }
 }
 

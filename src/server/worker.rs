@@ -11,11 +11,12 @@ use super::connection::{Connection, Protocol};
 use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::idle::Idle;
+use super::kept::{Ended, Kept};
 use super::listeners::Listeners;
-use super::observer::{Observer, Statistics};
+use super::observer::Observer;
 use super::poller::Wait;
 use super::reporter::Reporter;
-use super::shared::{ServedSocket, Shared};
+use super::shared::{ServedSocket, Shared, Work};
 use super::token::Token;
 use super::workspace::Workspace;
 use crate::error::{Context, Result};
@@ -31,6 +32,8 @@ pub(super) struct Worker<'a> {
     idle: Option<Idle<'a>>,
     /// When a shutdown stops waiting for peers; `None` before a shutdown.
     drains_until: Option<Instant>,
+    /// Whether a shutdown keeps everything as it is.
+    is_frozen: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -42,7 +45,7 @@ impl<'a> Worker<'a> {
     pub(super) fn new(
         shared: &'a Shared<'a>,
         number: usize,
-        sockets: Vec<ServedSocket>,
+        (sockets, kept): Work,
     ) -> Result<Self> {
         let space = Workspace::new(shared)?;
         for shutdown in shared.shutdowns() {
@@ -63,10 +66,12 @@ impl<'a> Worker<'a> {
             datagrams: Datagrams::default(),
             idle: shared.exit_idle_time.map(|time| Idle::new(shared.connections, time)),
             drains_until: None,
+            is_frozen: false,
         };
         for socket in sockets {
             worker.add(socket)?;
         }
+        worker.take_over(kept);
         // The first worker measures the time of a server to which nobody comes.
         if number == 0 {
             worker.touch();
@@ -84,6 +89,19 @@ impl<'a> Worker<'a> {
         let connection = Connection::inherited(socket.fd, socket.source, protocol, permit);
         self.connections.add(connection, &mut self.space);
         Ok(())
+    }
+
+    /// Adds what an earlier run has kept.
+    fn take_over(&mut self, kept: Kept) {
+        self.touch();
+        for connection in kept.connections {
+            let permit = self.shared.connections.take_beyond();
+            let source = self.shared.kept_source;
+            if let Some(connection) = Connection::kept(connection, source, permit) {
+                self.connections.take_over(connection, &self.space);
+            }
+        }
+        self.datagrams.take_over(kept.replies, &mut self.space);
     }
 
     /// Serves until nothing is left to serve, or a shutdown is complete.
@@ -109,11 +127,15 @@ impl<'a> Worker<'a> {
             for index in 0..count {
                 let (token, flags) = self.space.poller.event(index);
                 self.event(token, flags, observer);
+                if self.is_frozen {
+                    return Ok(self.keep());
+                }
             }
             self.after_events(observer);
         }
         self.tell_what_is_lost();
-        Ok(Finished { statistics: self.space.statistics, by_itself: self.drains_until.is_none() })
+        let ended = Ended { statistics: self.space.statistics, ..Ended::default() };
+        Ok(Finished { ended, by_itself: self.drains_until.is_none() })
     }
 
     /// Somebody is there, or may be.
@@ -199,6 +221,15 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// What is unfinished, after a shutdown that keeps it.
+    fn keep(mut self) -> Finished {
+        let connections = self.connections.keep(&self.space);
+        let (replies, datagram_sockets) = self.datagrams.keep(&self.space).into_iter().unzip();
+        let kept = Kept { connections, replies };
+        let ended = Ended { statistics: self.space.statistics, kept, datagram_sockets };
+        Finished { ended, by_itself: false }
+    }
+
     /// Stops accepting and receiving. What was received before is still echoed.
     fn begin_to_drain(&mut self, observer: &mut dyn Observer) {
         if self.drains_until.is_some() {
@@ -206,6 +237,10 @@ impl<'a> Worker<'a> {
         }
         self.idle = None;
         observer.stopping();
+        if self.shared.keeps_unfinished() {
+            self.is_frozen = true;
+            return;
+        }
         self.drains_until = Some(Instant::now() + self.shared.limits.drain_time_max);
         for shutdown in self.shared.shutdowns() {
             // The event stays set, so the worker would never sleep.
@@ -231,7 +266,7 @@ impl<'a> Worker<'a> {
 
 /// How a worker ended.
 pub(super) struct Finished {
-    pub(super) statistics: Statistics,
+    pub(super) ended: Ended,
     /// Whether it had nothing left to serve, without a shutdown.
     pub(super) by_itself: bool,
 }

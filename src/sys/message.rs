@@ -10,7 +10,7 @@ use super::checked;
 use super::control::{CREDENTIALS_SPACE, REPLY_CONTROL_MAX};
 
 /// Room for any `sockaddr`: the size of `sockaddr_storage`.
-const NAME_MAX: usize = 128;
+pub(crate) const NAME_MAX: usize = 128;
 
 /// Where a reply goes.
 #[derive(Debug, Clone, Copy)]

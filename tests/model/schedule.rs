@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) kernel_buffer_bytes: usize,
     /// Whether the next step does not wait until the server has had a turn.
     pub(crate) races: bool,
+    /// Whether a server that is told to stop keeps its connections. It then starts with none.
+    pub(crate) keeps: bool,
 }
 
 /// Without them a schedule is about the steps alone.
@@ -39,6 +41,7 @@ pub(crate) const PLAIN: Settings = Settings {
     batch_datagrams: 64,
     kernel_buffer_bytes: 65_536,
     races: false,
+    keeps: false,
 };
 
 /// A step.
@@ -52,6 +55,8 @@ pub(crate) enum Step {
     Settle,
     /// Nobody does anything: the server must not either.
     Rest,
+    /// The server stops, and another one goes on with what it keeps.
+    Restart,
     /// The server is told to stop.
     Shutdown,
 }
@@ -181,7 +186,8 @@ fn settings() -> impl Strategy<Value = Settings> {
         select(vec![0_usize, 1, 2]),
         select(vec![64_usize, 1, 3]),
     );
-    (sizes, counts, proptest::bool::ANY).prop_map(|(sizes, counts, races)| {
+    let flags = (proptest::bool::ANY, proptest::bool::ANY);
+    (sizes, counts, flags).prop_map(|(sizes, counts, (races, keeps))| {
         let (stream_buffer_bytes, round_bytes, kernel_buffer_bytes) = sizes;
         let (workers, connections_max, turn_accepts, pipes_max, batch_datagrams) = counts;
         Settings {
@@ -194,6 +200,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             batch_datagrams,
             kernel_buffer_bytes,
             races,
+            keeps,
         }
     })
 }
@@ -205,6 +212,7 @@ fn any_step() -> impl Strategy<Value = AnyStep> {
         2 => (kind(), 1..100_u8).prop_map(|(kind, count)| AnyStep::Step(Step::Crowd(kind, count))),
         4 => Just(AnyStep::Step(Step::Settle)),
         1 => Just(AnyStep::Step(Step::Rest)),
+        5 => Just(AnyStep::Step(Step::Restart)),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,14 @@ pub(crate) struct Serving {
     ended: UnixStream,
     /// A datagram socket whose other end the server has, beside the peers and in nobody's way.
     bystander: UnixDatagram,
+    /// A duplicate of that, for the next server.
+    bystanders_other_end: UnixDatagram,
     pub(crate) round_trips: usize,
     turns: Arc<AtomicU64>,
+    /// Whether the server returns what it keeps, and does not drain it.
+    is_restarted: Arc<AtomicBool>,
+    /// What the servers before this one have counted.
+    before: Statistics,
 }
 
 /// Counts the turns of the event loop: it is asked before each wait, and after some.
@@ -42,21 +48,65 @@ impl Observer for Turns {
 }
 
 impl Serving {
-    pub(crate) fn start(settings: &Settings, mut sockets: Vec<InheritedSocket>) -> Self {
+    pub(crate) fn start(settings: &Settings, sockets: Vec<InheritedSocket>) -> Self {
         let (bystander, theirs) = UnixDatagram::pair().expect("socketpair(2)");
+        bystander.set_nonblocking(true).expect("O_NONBLOCK");
+        Self::go_on(settings, sockets, Kept::default(), (bystander, theirs))
+    }
+
+    fn go_on(
+        settings: &Settings,
+        mut sockets: Vec<InheritedSocket>,
+        kept: Kept,
+        (bystander, bystanders_other_end): (UnixDatagram, UnixDatagram),
+    ) -> Self {
+        let theirs = bystanders_other_end.try_clone().expect("dup");
         sockets.push(doors::inherited(theirs.into()));
         let (trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
         let (ended, ends) = UnixStream::pair().expect("socketpair(2)");
         let turns = Arc::new(AtomicU64::new(0));
+        let is_restarted = Arc::new(AtomicBool::new(false));
+        let has_successor = Arc::clone(&is_restarted);
         let (config, mut observer) = (config(settings), Turns(Arc::clone(&turns)));
         let thread = std::thread::spawn(move || {
-            let result = server::run(sockets, Kept::default(), &config, &shutdown, &mut observer);
+            let mut result = server::run(sockets, kept, &config, &shutdown, &mut observer);
+            if !has_successor.load(Ordering::Relaxed) {
+                result = result.and_then(|ended| drain(ended, config, &shutdown));
+            }
             drop((shutdown, ends));
             result
         });
-        bystander.set_nonblocking(true).expect("O_NONBLOCK");
-        let thread = Some(thread);
-        Self { thread, trigger, is_stopping: false, ended, bystander, round_trips: 0, turns }
+        Self {
+            thread: Some(thread),
+            trigger,
+            is_stopping: false,
+            ended,
+            bystander,
+            bystanders_other_end,
+            round_trips: 0,
+            turns,
+            is_restarted,
+            before: Statistics::default(),
+        }
+    }
+
+    /// Stops the server, and starts another one that goes on with what it keeps.
+    pub(crate) fn restart(
+        &mut self,
+        settings: &Settings,
+        sockets: Vec<InheritedSocket>,
+    ) -> Result<(), String> {
+        self.is_restarted.store(true, Ordering::Relaxed);
+        self.trigger.pull();
+        let Ended { statistics, kept, .. } = self.join()?;
+        let bystander = self.bystander.try_clone().expect("dup");
+        let other_end = self.bystanders_other_end.try_clone().expect("dup");
+        let mut next = Self::go_on(settings, sockets, kept, (bystander, other_end));
+        next.round_trips = self.round_trips;
+        next.before = self.before;
+        next.before += statistics;
+        *self = next;
+        Ok(())
     }
 
     /// Waits until the server has had a turn since now: a round trip, and one more because a turn
@@ -117,13 +167,19 @@ impl Serving {
 
     /// Waits for the end.
     pub(crate) fn end(mut self) -> Result<Statistics, String> {
+        let mut statistics = self.before;
+        statistics += self.join()?.statistics;
+        Ok(statistics)
+    }
+
+    fn join(&mut self) -> Result<Ended, String> {
         if !is_readable(self.ended(), settle::deadline()) {
             return Err("the server does not return".to_owned());
         }
         let _ = self.ended.read(&mut [0]);
         let thread = self.thread.take().expect("it is taken once");
         let result = thread.join().map_err(|_| "the server panicked".to_owned())?;
-        result.map(|ended| ended.statistics).map_err(|error| format!("the server failed: {error}"))
+        result.map_err(|error| format!("the server failed: {error}"))
     }
 }
 
@@ -136,6 +192,15 @@ impl Drop for Serving {
             let _ = thread.join();
         }
     }
+}
+
+/// Nobody takes what the server keeps: it is drained.
+fn drain(mut ended: Ended, mut config: Config, shutdown: &Shutdown) -> ServerResult<Ended> {
+    config.keeps_connections = false;
+    let kept = std::mem::take(&mut ended.kept);
+    let drained = server::run(ended.datagram_sockets, kept, &config, shutdown, &mut ())?;
+    ended.statistics += drained.statistics;
+    Ok(Ended { statistics: ended.statistics, ..drained })
 }
 
 fn config(settings: &Settings) -> Config {
@@ -155,7 +220,8 @@ fn config(settings: &Settings) -> Config {
         drain_time_max: settle::deadline(),
     };
     let workers = settings.workers;
-    Config { limits, busy_poll: BusyPoll::Off, workers, ..Config::default() }
+    let keeps_connections = settings.keeps;
+    Config { limits, busy_poll: BusyPoll::Off, workers, keeps_connections, ..Config::default() }
 }
 
 /// Whether something can be received within the time.

@@ -54,6 +54,27 @@ const ROWS: &[Row] = &[
         &[Crowd(Unix, 20), On(InheritedUnix, 0, Pass(5)), On(InheritedUnix, 0, Send(5)), Settle],
     ),
     (
+        "restarts while everything is full",
+        Settings { keeps: true, pipes_max: 2, workers: 2, ..PLAIN },
+        &[
+            On(Unix, 0, Fill),
+            On(Tcp4, 0, Fill),
+            On(Seqpacket, 0, Fill),
+            On(Datagram, 0, Fill),
+            On(ConnectedDatagram, 0, Fill),
+            Restart,
+            On(Tcp4, 0, HalfClose),
+            Restart,
+            Settle,
+            Restart,
+        ],
+    ),
+    (
+        "a restart while everything is full, and a shutdown whose work nobody takes",
+        Settings { keeps: true, ..PLAIN },
+        &[On(Unix, 0, Fill), On(Tcp6, 0, Fill), On(Datagram, 0, Fill), Restart, Shutdown],
+    ),
+    (
         "a shutdown while everything is full",
         PLAIN,
         &[On(Unix, 0, Fill), On(Tcp6, 0, Fill), On(Datagram, 0, Fill), Shutdown],

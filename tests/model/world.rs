@@ -46,6 +46,9 @@ impl<'a> World<'a> {
         let mut sockets = doors.duplicates();
         let mut peers = Vec::new();
         for (kind, slot) in INHERITED {
+            if schedule.settings.keeps {
+                break;
+            }
             let (peer, theirs) = doors.inherited(kind, slot);
             sockets.push(inherited(theirs));
             peers.push(peer);
@@ -66,6 +69,10 @@ impl<'a> World<'a> {
             Step::Crowd(kind, count) => self.crowd(kind, count)?,
             Step::Settle => self.settle()?,
             Step::Rest => self.serving.rests()?,
+            Step::Restart if self.schedule.settings.keeps && !self.serving.is_stopping => {
+                self.serving.restart(&self.schedule.settings, self.doors.duplicates())?;
+            }
+            Step::Restart => {}
             Step::Shutdown => self.stop()?,
         }
         if self.schedule.settings.races { Ok(()) } else { self.serving.sync() }

@@ -36,14 +36,7 @@ impl Backlog {
     ///
     /// There is no memory for them. Only this connection ends.
     pub(super) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
-        let mut copy = Vec::new();
-        if copy.try_reserve_exact(bytes.len()).is_err() {
-            let len = bytes.len();
-            return Err(io::Error::new(
-                io::ErrorKind::OutOfMemory,
-                format!("no memory for {len} bytes that the peer does not read"),
-            ));
-        }
+        let mut copy = room_for(bytes.len())?;
         copy.extend_from_slice(bytes);
         Ok(Self::Bytes { bytes: copy, sent: 0 })
     }
@@ -56,6 +49,25 @@ impl Backlog {
         }
     }
 
+    /// The rest. It is empty for an empty message.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the bytes of a pipe; and those of read(2). Then bytes are missing.
+    pub(super) fn into_bytes(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Bytes { mut bytes, sent } => {
+                bytes.drain(..sent);
+                Ok(bytes)
+            }
+            Self::Pipe(mut pipe) => {
+                let mut bytes = room_for(pipe.len())?;
+                pipe.read_out(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+
     /// The length of the rest in bytes. It is 0 for an empty message.
     pub(super) fn len(&self) -> usize {
         match self {
@@ -63,6 +75,17 @@ impl Backlog {
             Self::Pipe(pipe) => pipe.len(),
         }
     }
+}
+
+fn room_for(len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(len).is_err() {
+        return Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!("no memory for {len} bytes that the peer does not read"),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Sends `bytes` after the first `sent`, and adds what was sent to `sent`. It sends an empty

@@ -4,12 +4,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use super::encoding::{self, Stored};
 use super::kept::{Due, Kept};
 use super::loops::Loops;
 use super::run::{Reply, Run};
 use super::socket::Socket;
 use super::unsent::{Refusal, Unsent};
 use super::way::{Target, Way};
+use crate::activation::InheritedSocket;
 use crate::address::UnixName;
 use crate::server::limits::Limits;
 use crate::server::workspace::Workspace;
@@ -36,6 +38,25 @@ impl Answers {
             kept: Kept::default(),
             runs: Vec::new(),
             socket,
+        }
+    }
+
+    /// The kept replies, encoded, and their socket with the options that it had.
+    pub(super) fn release(self, space: &Workspace<'_>) -> Option<(Vec<u8>, InheritedSocket)> {
+        Some((encoding::encode(self.kept.replies()), self.socket.release(space)?))
+    }
+
+    /// Takes encoded replies. They wait as if they had just been kept.
+    pub(super) fn take_over(&mut self, replies: &[u8], space: &mut Workspace<'_>) {
+        let Some(replies) = encoding::decode(replies) else {
+            let name = space.name(self.socket.source());
+            return log::warn!("{name}: its kept replies are of another version, and are dropped");
+        };
+        for Stored { name, control, data } in replies {
+            let reply = Reply { name, control: &control, data };
+            if let Err(why) = self.kept.add(reply, space.limits) {
+                self.socket.refuse(name, 1, &Refusal::new(true, why), space);
+            }
         }
     }
 

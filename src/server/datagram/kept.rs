@@ -73,21 +73,48 @@ impl Kept {
         limits.deferred_bytes_max.saturating_sub(self.bytes - used) / 2
     }
 
+    /// All waiting replies, those of each receiver in their order.
+    pub(super) fn replies(&self) -> impl Iterator<Item = Reply<'_>> {
+        let queues = self.order.iter().filter_map(|name| Some((name, self.queues.get(name)?)));
+        queues.flat_map(|(name, queue)| {
+            queue.replies.iter().map(|reply| {
+                let KeptReply { control, data } = reply;
+                Reply { name, control, data }
+            })
+        })
+    }
+
+    /// The user whose share the reply is part of.
+    fn uid(&self, reply: &Reply<'_>) -> Option<u32> {
+        // The first replies may be older than the kernel's report of the user.
+        self.queues.get(reply.name).map_or(reply.control.uid, |queue| queue.uid)
+    }
+
     /// Keeps a reply for its receiver.
     ///
     /// # Errors
     ///
     /// The reason for dropping it.
     pub(super) fn keep(&mut self, reply: Reply<'_>, limits: &Limits) -> Result<(), &'static str> {
-        let Reply { name, control, data } = reply;
-        let bytes = data.len() + OVERHEAD;
-        // The first replies may be older than the kernel's report of the user.
-        let uid = self.queues.get(name).map_or(control.uid, |queue| queue.uid);
+        let bytes = reply.data.len() + OVERHEAD;
+        let uid = self.uid(&reply);
         let used = self.users.get(&uid).copied().unwrap_or_default();
         // A single reply may be as long as any message.
         if self.bytes > 0 && used + bytes > self.share_of(used, limits) {
             return Err("too many replies wait already");
         }
+        self.add(reply, limits)
+    }
+
+    /// As [`Kept::keep`], whatever the share of the user is.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    pub(super) fn add(&mut self, reply: Reply<'_>, limits: &Limits) -> Result<(), &'static str> {
+        let Reply { name, control, data } = reply;
+        let bytes = data.len() + OVERHEAD;
+        let uid = self.uid(&reply);
         let mut copy = Vec::new();
         if copy.try_reserve_exact(data.len()).is_err() {
             return Err("there is no memory to keep the reply");
@@ -95,7 +122,7 @@ impl Kept {
         copy.extend_from_slice(data);
         let reply = KeptReply { control: *control, data: copy.into() };
         self.bytes += bytes;
-        self.users.insert(uid, used + bytes);
+        *self.users.entry(uid).or_default() += bytes;
         let queue = self.queues.entry(name.into()).or_insert_with(|| {
             self.order.push_back(name.into());
             let age_max = limits.deferred_reply_age_max;

@@ -3,6 +3,7 @@
 
 mod answers;
 mod batch_size;
+mod encoding;
 mod kept;
 mod loops;
 mod patience;
@@ -24,9 +25,11 @@ use self::batch_size::BatchSize;
 use self::patience::Patience;
 use self::socket::Socket;
 use super::permits::Activity;
+use super::kept::{KeptReplies, inode};
 use super::poller::{Interest, Registration};
 use super::shared::ServedSocket;
 use super::workspace::Workspace;
+use crate::activation::InheritedSocket;
 use crate::address::UnixName;
 use crate::backoff::Backoff;
 use crate::error::{Context, Result};
@@ -82,6 +85,25 @@ impl Datagram {
         let name = space.name(datagram.answers.socket.source());
         datagram.tell(space).context(format!("serve {name}"))?;
         Ok(datagram)
+    }
+
+    /// The inode number of the socket; `None` if the kernel does not say.
+    pub(super) fn inode(&self) -> Option<u64> {
+        inode(&self.answers.socket)
+    }
+
+    /// Takes replies that an earlier run has kept.
+    pub(super) fn take_over(&mut self, replies: &[u8], space: &mut Workspace<'_>) {
+        self.may_receive(space);
+        self.answers.take_over(replies, space);
+    }
+
+    /// The kept replies, and the socket with the options that it had; `None` if the kernel cannot
+    /// tell which socket it is.
+    pub(super) fn keep(self, space: &Workspace<'_>) -> Option<(KeptReplies, InheritedSocket)> {
+        let inode = self.inode()?;
+        let (bytes, socket) = self.answers.release(space)?;
+        Some((KeptReplies { inode, bytes }, socket))
     }
 
     /// Whether its messages can be longer than an IP packet.
@@ -239,4 +261,11 @@ impl Datagram {
         }
         self.rests |= self.failures >= FAILURES_MAX;
     }
+}
+
+/// Counts kept replies whose socket is not there.
+pub(super) fn drop_kept(replies: &[u8], space: &mut Workspace<'_>) {
+    let count = encoding::decode(replies).map_or(0, Iterator::count);
+    space.statistics.unanswered += count as u64;
+    log::warn!("{count} kept datagram replies are dropped: their socket was not passed again");
 }

@@ -7,10 +7,11 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use super::run::Reply;
 use super::unsent::Refusal;
-use crate::activation::{Family, Role, SocketKind};
+use crate::activation::{Family, InheritedSocket, Role, SocketKind};
 use crate::error::{Context, Result};
 use crate::server::peer::Peer;
 use crate::server::shared::ServedSocket;
@@ -21,7 +22,8 @@ use crate::sys::option;
 /// An inherited socket with our options.
 #[derive(Debug)]
 pub(super) struct Socket {
-    fd: OwnedFd,
+    /// Shared only while the socket is released.
+    fd: Rc<OwnedFd>,
     source: u16,
     pub(super) kind: SocketKind,
     /// Level, name and earlier value of each option that was changed.
@@ -44,7 +46,8 @@ impl Socket {
     pub(super) fn prepare(socket: ServedSocket) -> Result<Self> {
         let ServedSocket { fd, source, kind, .. } = socket;
         let (found, has_told) = (Vec::new(), Cell::new(false));
-        let mut socket = Self { fd, source, kind, found, has_segments: false, has_told };
+        let mut socket =
+            Self { fd: Rc::new(fd), source, kind, found, has_segments: false, has_told };
         match socket.kind.family {
             Family::Unix => socket
                 .set(libc::SOL_SOCKET, libc::SO_PASSCRED)
@@ -101,6 +104,14 @@ impl Socket {
 
     pub(super) fn is_connected(&self) -> bool {
         self.kind.role == Role::Connected
+    }
+
+    /// The socket as it was inherited, with the options that it had.
+    pub(super) fn release(self, space: &Workspace<'_>) -> Option<InheritedSocket> {
+        let (fd, kind) = (Rc::clone(&self.fd), self.kind.clone());
+        let (name, service) = (space.name(self.source()).to_owned(), kind.service()?);
+        drop(self);
+        Some(InheritedSocket { fd: Rc::into_inner(fd)?, name, kind, service })
     }
 
     /// Writes a received or sent datagram to the debug log.

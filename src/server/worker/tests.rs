@@ -39,8 +39,10 @@ fn with_worker(
         failure: None,
         pulses: &[Pulse::default()],
         bell: None,
+        keeps_connections: false,
+        kept_source: 0,
     };
-    check(&mut Worker::new(&shared, 0, own).expect("it starts"), &permits);
+    check(&mut Worker::new(&shared, 0, (own, Kept::default())).expect("it starts"), &permits);
 }
 
 fn connection_event(worker: &mut Worker<'_>, flags: EventFlags) {
