@@ -113,6 +113,13 @@ pub struct ServeArgs {
         hide_short_help = true
     )]
     pub busy_poll: BusyPoll,
+    /// Keep connections over a restart of the service
+    ///
+    /// On SIGTERM, the connections and what they are owed go to the service manager's fd store,
+    /// where the next process finds them. The unit needs FileDescriptorStoreMax=. Without a store,
+    /// SIGTERM drains the connections.
+    #[arg(long, hide_short_help = true)]
+    pub keep_connections: bool,
     /// Serve with N threads
     ///
     /// The threads share the listening sockets. `auto` is one thread for each processor.

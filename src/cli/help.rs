@@ -52,6 +52,7 @@ Environment:
   LISTEN_FDS                   how many sockets, from descriptor 3 on
   LISTEN_FDNAMES               their names, joined by colons
   NOTIFY_SOCKET                where --sdnotify sends READY=1
+  FDSTORE                      how many descriptors the fd store takes
   WATCHDOG_USEC, WATCHDOG_PID  how often which process must send WATCHDOG=1";
 
 const ACTIVATE_EXAMPLES: &str = "\

@@ -6,6 +6,7 @@ mod activate;
 mod bench;
 mod generate;
 mod inspect;
+mod keep;
 mod logging;
 mod manager;
 mod probe;

@@ -8,19 +8,19 @@ use rustix::event::PollFlags;
 
 use super::manager::Manager;
 use super::words::count;
-use super::{Outcome, logging};
+use super::{Outcome, keep, logging};
 use crate::activation::Inherited;
 use crate::address::UnixName;
 use crate::cli::{ServeArgs, Workers};
 use crate::deadline::Deadline;
 use crate::error::{Context, Result};
 use crate::notify::NotifySocket;
-use crate::server::{self, Config, Kept, Limits, Observer, Shutdown, Statistics};
+use crate::server::{self, Config, Limits, Observer, Shutdown, Statistics};
 use crate::sys;
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
     logging::init(args.debug);
-    let sockets = Inherited::take()?.into_sockets()?;
+    let (sockets, stored) = keep::sort(Inherited::take()?, args.keep_connections)?;
     let shutdown = Shutdown::on_signals()?;
     let mut manager = Manager::find(args.sdnotify, &sockets)?;
     if is_stopped_within(args.start_sleep, &shutdown)? {
@@ -34,6 +34,7 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
         limits.connections_max = connections_max;
     }
     sys::limit::raise_descriptor_limit();
+    let (kept, store) = stored.begin()?;
     let config = Config {
         limits,
         busy_poll: args.busy_poll,
@@ -43,18 +44,19 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
         },
         never_answered: never_answered(),
         exit_idle_time: args.exit_idle_time,
-        keeps_connections: false,
+        keeps_connections: store.is_some(),
     };
     let observer: &mut dyn Observer = match &mut manager {
         Some(manager) => manager,
         None => &mut (),
     };
-    let ended = server::run(sockets, Kept::default(), &config, &shutdown, observer)?;
+    let ended = server::run(sockets, kept, &config, &shutdown, observer)?;
+    let statistics = keep::finish(store, ended, config, &shutdown)?;
     let end = match args.exit_idle_time {
-        Some(time) if ended.statistics.ended_idle => format!("; idle for {time:?}"),
+        Some(time) if statistics.ended_idle => format!("; idle for {time:?}"),
         _ => String::new(),
     };
-    log::log!(level, "{}{end}", in_words(&ended.statistics));
+    log::log!(level, "{}{end}", in_words(&statistics));
     Ok(0)
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -32,6 +32,9 @@ enum Channel {
 }
 
 impl Notifier {
+    /// The most descriptors of one message: `SCM_MAX_FD` of unix(7).
+    pub const FDS_MAX: usize = unix::FDS_MAX;
+
     /// The notifier for `NOTIFY_SOCKET` of this process; `None` if it is not set.
     ///
     /// # Errors
@@ -109,8 +112,8 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// As [`Notifier::send`]. Descriptors to a vsock target, and more than 253 of them, are errors
-    /// too.
+    /// As [`Notifier::send`]. Descriptors to a vsock target, and more than [`Notifier::FDS_MAX`] of
+    /// them, are errors too.
     pub fn send_with_fds(&self, states: &[State<'_>], fds: &[BorrowedFd<'_>]) -> Result<()> {
         let (mut message, deadline) = (Message::new(states), Some(Deadline::after(SEND_TIMEOUT)));
         self.transmit(&mut message, fds, deadline).map_err(|error| self.not_sent(&message, error))
@@ -127,6 +130,47 @@ impl Notifier {
     pub fn store_fds(&self, name: &FdName, fds: &[BorrowedFd<'_>], poll: bool) -> Result<()> {
         let states = [State::FdStore, State::FdName(name), State::FdPollOff];
         self.send_with_fds(&states[..if poll { 2 } else { 3 }], fds)
+    }
+
+    /// Waits until the manager has processed all earlier messages, and checks that its fd store has
+    /// everything that they contained. This stores a descriptor of its own under `name`, which no
+    /// other stored descriptor may have, and removes it again.
+    ///
+    /// A barrier alone does not show that: a manager without a store, or with a full one, closes
+    /// descriptors silently, and so does a container engine, which relays only text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Notifier::barrier`], and the manager does not have the descriptor: it has no store, or
+    /// the store is full.
+    pub fn check_fd_store(&self, name: &FdName, timeout: Duration) -> Result<()> {
+        let attempted = "store descriptors in the fd store of";
+        let pipe = || pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
+        let failed_to = |errno: Errno| failed(&self.target, attempted, errno.into());
+        // A manager may close in a thread of its own the descriptor for which a full store has no
+        // room, so perhaps after the barrier. It closes what follows in the message at once. So of
+        // two descriptors, one has hung up at the barrier unless the other is stored.
+        let (first, first_stored) = pipe().map_err(failed_to)?;
+        let (second, second_stored) = pipe().map_err(failed_to)?;
+        self.store_fds(name, &[first_stored.as_fd(), second_stored.as_fd()], false)?;
+        drop((first_stored, second_stored));
+        let passed = self.barrier(timeout);
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [&first, &second].map(|fd| PollFd::new(fd, PollFlags::empty()));
+        let closed = poll(&mut fds, Some(&now)).map_err(failed_to)?;
+        if passed.is_err() || closed < fds.len() {
+            // Also after a timeout: the manager may process it later.
+            let removed = self.remove_fds(name);
+            passed.and(removed)?;
+        }
+        if closed == 0 {
+            return Ok(());
+        }
+        let message = format!("{attempted} NOTIFY_SOCKET={}: it closed them", self.target);
+        Err(Error::new(ErrorKind::Other, message).remedy(
+            "set FileDescriptorStoreMax= in the unit to the number of descriptors and 2 more; a \
+             container engine relays no descriptors to the service manager",
+        ))
     }
 
     /// Makes the manager close the stored descriptors of this name.
@@ -215,6 +259,9 @@ fn remedy(target: &NotifySocket, errno: Errno) -> Option<&'static str> {
         }
         Errno::AGAIN => "its queue is full: see why the service manager does not read it",
         Errno::TOOBIG => "send at most 253 file descriptors at once",
+        Errno::TOOMANYREFS => {
+            "raise LimitNOFILE=: it also limits how many file descriptors of a user are on their way"
+        }
         Errno::TIMEDOUT if unix => {
             "the receiver did not close the descriptor: NotifyAccess= has to allow this process, \
              and a container engine has to pass on its own socket (Notify=true)"

@@ -15,7 +15,7 @@ use crate::address::UnixName;
 use crate::deadline::Deadline;
 
 /// The most descriptors that one message carries: `SCM_MAX_FD`, see unix(7).
-const FDS_MAX: usize = 253;
+pub(super) const FDS_MAX: usize = 253;
 
 /// The socket for messages to the manager. It is open from the start, so that a keep-alive needs no
 /// free descriptor. It is never connected, so that it reaches a manager that was restarted.
