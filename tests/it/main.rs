@@ -15,14 +15,18 @@ mod docs;
 mod example;
 mod extremes;
 mod faults;
+mod fd_store;
 mod generated;
 mod handover;
 mod help;
 mod inspect;
 mod installed;
+mod keep;
 mod kit;
 mod lifecycle;
 mod limits;
+#[path = "../shared/load.rs"]
+mod load;
 mod memory;
 mod notify;
 mod outside;

@@ -1,20 +1,19 @@
 //! sd_notify with sockets that receive the messages in place of a service manager.
 
 use std::ffi::OsStr;
-use std::io::{IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::Signal;
 use socket_activate_echo::error::ErrorKind;
 use socket_activate_echo::notify::{FdName, Message, Notifier, NotifySocket, State};
 
+use crate::fd_store::receive;
 use crate::handover::hand_over;
 use crate::kit::{DEADLINE, Dir, Process};
 
@@ -34,27 +33,6 @@ fn pair() -> (tempfile::TempDir, UnixDatagram, Notifier) {
     manager.set_read_timeout(Some(LIMIT)).expect("timeout");
     let notifier = notifier(&path);
     (dir, manager, notifier)
-}
-
-/// One message and the descriptors that came with it.
-fn receive(manager: &UnixDatagram) -> (String, Vec<OwnedFd>) {
-    let mut text = [0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        manager,
-        &mut [IoSliceMut::new(&mut text)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .expect("receive");
-    let mut fds = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(more) = message {
-            fds.extend(more);
-        }
-    }
-    (String::from_utf8_lossy(&text[..received.bytes]).into_owned(), fds)
 }
 
 #[test]

@@ -4,12 +4,16 @@ use std::os::fd::AsFd;
 
 use socket2::Protocol;
 
+use super::super::keep::Role;
 use super::{options, report};
 use crate::activation::{InheritedFd, Kind, Origin, Service, SocketKind};
 use crate::address::KINDS;
 
 pub(super) fn describe(fd: &InheritedFd) -> report::Inherited {
-    let service = fd.kind.service();
+    let service = match Role::of(&fd.name, &fd.kind) {
+        Some(role) => Some(role.in_words()),
+        None => fd.kind.service().map(in_words),
+    };
     report::Inherited {
         fd: fd.number,
         name: fd.name.clone(),
@@ -23,7 +27,7 @@ pub(super) fn describe(fd: &InheritedFd) -> report::Inherited {
             _ => None,
         },
         serve: service.is_some(),
-        service: service.map(in_words),
+        service,
         refusal: service.is_none().then(|| fd.refusal().to_string()),
     }
 }

@@ -14,7 +14,7 @@ mod table;
 use std::io::Write;
 
 use super::Outcome;
-use crate::activation::{Environment, Inherited, InheritedFd};
+use crate::activation::{Environment, Inherited};
 use crate::cli::InspectArgs;
 use crate::error::{Context, Error};
 use crate::text;
@@ -48,8 +48,9 @@ fn look() -> Report {
     let variables = environment::explain(&environment, &open, is_standard_input);
     let (error, fds) = match inherited {
         Ok(Inherited { fds }) => {
-            let refused = fds.iter().find(|fd| fd.kind.service().is_none());
-            (refused.map(InheritedFd::refusal), fds.iter().map(descriptors::describe).collect())
+            let rows: Vec<_> = fds.iter().map(descriptors::describe).collect();
+            let refused = fds.iter().zip(&rows).find(|(_, row)| !row.serve);
+            (refused.map(|(fd, _)| fd.refusal()), rows)
         }
         Err(error) => (Some(error), Vec::new()),
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::super::keep::Role;
 use super::report::Open;
 use crate::activation::{Environment, Kind, LISTEN_FDS_START, Process, SocketKind};
 use crate::proc;
@@ -57,7 +58,10 @@ fn row(fd: i32, announced: Option<String>, whose: Whose) -> Open {
     Open {
         fd,
         is_open: kind != Kind::Closed,
-        note: note(fd, announced.is_some(), &kind, whose),
+        note: match announced.as_ref().and_then(|name| Role::of(name, &kind)) {
+            Some(_) if whose.announced => Some("kept by the process before"),
+            _ => note(fd, announced.is_some(), &kind, whose),
+        },
         announced,
         what: kind.to_string(),
         address: match &kind {

@@ -1,0 +1,506 @@
+//! `serve --keep-connections` under a service manager of the tests: what survives a restart, and
+//! what is closed rather than continued with a gap.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
+use rustix::process::Signal;
+use socket_activate_echo::address::{Address, domain_of};
+use socket2::Socket;
+
+use crate::clients::{connect, messages, pattern};
+use crate::fd_store::{Answer, Manager};
+use crate::kit::{Dir, Process, program_path};
+use crate::load::{Habit, Load};
+
+/// More than any of these tests stores.
+const ENOUGH: usize = 512;
+const KINDS: [&str; 5] =
+    ["tcp:127.0.0.1:0", "tcp:[::1]:0", "mptcp:127.0.0.1:0", "unix", "unix-seqpacket"];
+
+/// A manager with listening sockets, and their addresses.
+struct Bed {
+    manager: Manager,
+    addresses: Vec<Address>,
+    dir: Dir,
+}
+
+impl Bed {
+    fn new(fds_max: usize, kinds: &[&str]) -> Self {
+        let dir = Dir::new();
+        let bound = kinds.iter().enumerate().map(|(number, kind)| {
+            let path = dir.path(&format!("s{number}")).display().to_string();
+            let address =
+                if kind.starts_with("unix") { format!("{kind}:{path}") } else { (*kind).into() };
+            listen(&address.parse().expect("an address"))
+        });
+        let (listeners, addresses) = bound.unzip();
+        Self { manager: Manager::new(fds_max, listeners), addresses, dir }
+    }
+
+    fn connect(&self) -> Vec<Socket> {
+        self.addresses.iter().map(|address| connect(address, &self.dir)).collect()
+    }
+
+    /// The program with the flag, as systemd 254 starts it.
+    fn start(&self) -> Process {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, flags: &[&str]) -> Process {
+        let command = [&[program_path(), "serve", "--keep-connections"], flags].concat();
+        self.manager.start(&command, &[("FDSTORE", "512")])
+    }
+
+    /// The same for a manager that does not tell whether it has a store.
+    fn start_without_fdstore(&self) -> Process {
+        self.manager.start(&[program_path(), "serve", "--keep-connections"], &[])
+    }
+}
+
+fn listen(address: &Address) -> ((String, OwnedFd), Address) {
+    let sockaddr = address.resolve().expect("an address").remove(0);
+    let socket =
+        Socket::new(domain_of(&sockaddr), address.style().socket_type(), address.protocol());
+    let socket = socket.expect("a socket");
+    socket.bind(&sockaddr).expect("bind");
+    if !matches!(address.style(), socket_activate_echo::address::Style::Datagram) {
+        socket.listen(128).expect("listen");
+    }
+    let bound = Address::of_socket(&socket).ok().flatten().expect("an address");
+    (("echo.socket".to_owned(), socket.into()), bound)
+}
+
+fn exchange(peers: &[Socket]) {
+    for peer in peers {
+        messages(peer, &[1, 1000]);
+    }
+}
+
+/// The end comes, after nothing but what was sent.
+fn expect_the_end(mut peer: &Socket) {
+    let mut rest = Vec::new();
+    let _ = peer.read_to_end(&mut rest);
+    assert_eq!(rest, b"");
+}
+
+#[test]
+fn every_kind_of_connection_outlives_restarts() {
+    for workers in ["1", "4"] {
+        let bed = Bed::new(ENOUGH, &KINDS);
+        let mut peers = bed.connect();
+        peers.extend(bed.connect());
+        let mut process = bed.start_with(&["--workers", workers]);
+        for _ in 0..3 {
+            exchange(&peers);
+            process.terminate().expect_code(0).expect_stderr(&["kept 10 connections"]);
+            let names = [vec!["kept-ledger"], vec!["kept-socket"; peers.len()]].concat();
+            assert_eq!(bed.manager.stored(), names);
+            for peer in &peers {
+                peer.send(b"sent to nobody").expect("the connection is there");
+            }
+            process = bed.start_with(&["--workers", workers]);
+            for peer in &peers {
+                assert_eq!(crate::clients::receive(peer, 14), b"sent to nobody");
+            }
+            exchange(&bed.connect());
+            assert_eq!(bed.manager.stored(), [""; 0]);
+        }
+        process.terminate().expect_code(0);
+    }
+}
+
+/// Peers of every habit, restarted again and again: no byte is lost, doubled or changed.
+#[test]
+fn restarts_in_the_middle_of_traffic_lose_nothing() {
+    for workers in ["1", "4"] {
+        let bed = Bed::new(ENOUGH, &KINDS);
+        let mut process = bed.start_with(&["--workers", workers]);
+        let habits = [Habit::PingPong(64), Habit::PingPong(20_000), Habit::Bulk, Habit::Stalls];
+        let peers =
+            bed.addresses.iter().flat_map(|address| habits.map(|habit| (address.clone(), habit)));
+        let load = Load::start(peers.collect(), false, || ());
+        for _ in 0..20 {
+            exchange(&bed.connect());
+            if load.has_failed() {
+                break;
+            }
+            process.terminate().expect_code(0);
+            process = bed.start_with(&["--workers", workers]);
+        }
+        let report = load.finish();
+        assert!(report.round_trips > 100 && report.lost == 0, "{report:?}");
+        process.terminate().expect_code(0);
+    }
+}
+
+/// A store without room for all: nothing is kept, and all is drained as without the flag.
+#[test]
+fn a_store_that_is_too_small_is_said_and_connections_are_drained() {
+    for fds_max in 0..=6 {
+        let bed = Bed::new(fds_max, &["unix"; 5]);
+        let process = bed.start_without_fdstore();
+        let peers = bed.connect();
+        exchange(&peers);
+        let finished = process.terminate().expect_code(0);
+        let finished = match fds_max {
+            // One descriptor is enough or not: the manager closes the other when it likes.
+            0 | 1 => finished.expect_stderr(&["FileDescriptorStoreMax="]),
+            _ => finished.expect_stderr(&[
+                "5 connections cannot be kept, so they are drained: store descriptors in the fd",
+                "FileDescriptorStoreMax=",
+            ]),
+        };
+        if fds_max == 0 {
+            let said = "--keep-connections cannot keep any, so SIGTERM drains them";
+            assert_eq!(finished.expect_stderr(&[said]).stderr.matches("warning").count(), 1);
+        }
+        bed.manager.wait_for_stored(&[]);
+        peers.iter().for_each(expect_the_end);
+    }
+    // As the manager tells how many, it is not even tried.
+    let bed = Bed::new(6, &["unix"; 5]);
+    let process =
+        bed.manager.start(&[program_path(), "serve", "--keep-connections"], &[("FDSTORE", "6")]);
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0).expect_stderr(&["set FileDescriptorStoreMax=7"]);
+    assert!(
+        !bed.manager.said().iter().any(|said| said.contains("FDSTORE=1")),
+        "{:?}",
+        bed.manager.said()
+    );
+    peers.iter().for_each(expect_the_end);
+    // And this many are enough.
+    let bed = Bed::new(7, &["unix"; 5]);
+    let process =
+        bed.manager.start(&[program_path(), "serve", "--keep-connections"], &[("FDSTORE", "7")]);
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0).expect_stderr(&["kept 5 connections"]);
+    bed.start();
+    exchange(&peers);
+}
+
+/// A container engine relays only the text, and closes descriptors. The barrier passes all the same.
+#[test]
+fn a_manager_that_drops_descriptors_is_no_store() {
+    let bed = Bed::new(ENOUGH, &["unix"]);
+    bed.manager.rule(|_| Answer::Relay);
+    let process = bed.start_without_fdstore();
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0).expect_stderr(&["it closed them", "SIGTERM drains them"]);
+    peers.iter().for_each(expect_the_end);
+    // Or it is noticed at the end.
+    let process = bed.start();
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0).expect_stderr(&["so they are drained", "it closed them"]);
+    peers.iter().for_each(expect_the_end);
+}
+
+#[test]
+fn without_a_manager_sigterm_drains() {
+    let bed = Bed::new(ENOUGH, &["unix"]);
+    let serve = "exec env -u NOTIFY_SOCKET \"$0\" serve --keep-connections";
+    let process = bed.manager.start(&["sh", "-c", serve, program_path()], &[]);
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0).expect_stderr(&["NOTIFY_SOCKET is not set", "in a unit"]);
+    peers.iter().for_each(expect_the_end);
+    let process = bed.manager.start(
+        &[program_path(), "serve", "--keep-connections"],
+        &[("NOTIFY_SOCKET", "vsock:host:1")],
+    );
+    exchange(&bed.connect());
+    process.terminate().expect_code(0).expect_stderr(&["vsock:2:1 carries no file descriptors"]);
+}
+
+/// A manager that does not answer: nothing is exchanged that the next process could double.
+#[test]
+fn a_manager_that_does_not_answer_delays_the_drain_and_no_more() {
+    let bed = Bed::new(ENOUGH, &["unix"]);
+    let mut is_first = true;
+    bed.manager.rule(move |text| match text {
+        "BARRIER=1" if std::mem::take(&mut is_first) => Answer::Hold,
+        _ => Answer::Process,
+    });
+    let process = bed.start();
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0).expect_stderr(&["so they are drained", "timed out"]);
+    peers.iter().for_each(expect_the_end);
+    assert_eq!(bed.manager.stored(), [""; 0]);
+}
+
+/// What a peer gets back of what it sent while nobody served: all of it, and the connection goes
+/// on, or the end at any time. Never other bytes, and never nothing for ever. Returns whether the
+/// connection goes on.
+fn is_whole_or_ends(mut peer: &Socket, sent: &[u8]) -> bool {
+    let mut received = Vec::new();
+    let mut buffer = [0; 100];
+    while received.len() < sent.len() {
+        match peer.read(&mut buffer) {
+            Ok(count) if count > 0 => received.extend_from_slice(&buffer[..count]),
+            _ => break,
+        }
+    }
+    assert!(sent.starts_with(&received), "{received:?}");
+    let goes_on = received == sent
+        && peer.send(b"more").is_ok()
+        && peer.read(&mut buffer).is_ok_and(|count| count > 0);
+    assert!(!goes_on || &buffer[..4] == b"more");
+    goes_on
+}
+
+/// Lets the manager kill the process at the message with this number from now on.
+fn kill_at(bed: &Bed, number: usize, answer: Answer) {
+    let mut count = 0;
+    bed.manager.rule(move |_| {
+        count += 1;
+        if count == number { answer } else { Answer::Process }
+    });
+}
+
+/// Killed at any message while it stores: the next process goes on with all or with none.
+#[test]
+fn a_process_that_is_killed_while_it_stores_doubles_nothing() {
+    for answer in [Answer::Kill, Answer::ProcessAndKill] {
+        for number in 1.. {
+            let bed = Bed::new(ENOUGH, &["unix", "unix-seqpacket", "tcp:127.0.0.1:0"]);
+            let process = bed.start();
+            let peers = bed.connect();
+            exchange(&peers);
+            let before = bed.manager.said().len();
+            kill_at(&bed, number, answer);
+            process.signal(Signal::TERM);
+            let was_killed = process.finish().status.code().is_none();
+            for peer in &peers {
+                peer.send(b"between").expect("it is stored, or the end is not known yet");
+            }
+            let said = bed.manager.said().len() - before;
+            bed.manager.rule(|_| Answer::Process);
+            let process = bed.start();
+            exchange(&bed.connect());
+            bed.manager.wait_for_stored(&[]);
+            let going_on = peers.iter().filter(|peer| is_whole_or_ends(peer, b"between")).count();
+            assert!([0, peers.len()].contains(&going_on), "{answer:?} {number}: {going_on}");
+            process.terminate().expect_code(0);
+            if !was_killed {
+                assert_eq!(going_on, peers.len());
+                assert!(said > 5, "{answer:?}: {said} messages");
+                break;
+            }
+        }
+    }
+}
+
+/// Killed at any message while it takes: no connection is left behind, and none is doubled.
+#[test]
+fn a_process_that_is_killed_while_it_takes_doubles_nothing() {
+    for answer in [Answer::Kill, Answer::ProcessAndKill] {
+        // Three removals, the check's descriptors, its barrier, its removal.
+        for number in 1..=6 {
+            let bed = Bed::new(ENOUGH, &["unix", "unix-seqpacket", "tcp:127.0.0.1:0"]);
+            let process = bed.start();
+            let peers = bed.connect();
+            exchange(&peers);
+            process.terminate().expect_code(0);
+            for peer in &peers {
+                peer.send(b"between").expect("it is stored");
+            }
+            kill_at(&bed, number, answer);
+            assert_eq!(bed.start().finish().status.code(), None);
+            bed.manager.rule(|_| Answer::Process);
+            let process = bed.start();
+            exchange(&bed.connect());
+            bed.manager.wait_for_stored(&[]);
+            for peer in &peers {
+                is_whole_or_ends(peer, b"between");
+            }
+            process.terminate().expect_code(0);
+        }
+    }
+}
+
+/// A manager that cannot be made to give up what it has: nothing is continued.
+#[test]
+fn what_the_manager_does_not_give_up_is_closed() {
+    let bed = Bed::new(ENOUGH, &KINDS);
+    let process = bed.start();
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0);
+    bed.manager.rule(|_| Answer::Relay);
+    let process = bed.start();
+    peers.iter().for_each(expect_the_end);
+    let others = bed.connect();
+    exchange(&others);
+    let said = ["5 kept connections are closed, because the service manager does not give them up"];
+    process.terminate().expect_code(0).expect_stderr(&said);
+    others.iter().for_each(expect_the_end);
+}
+
+/// Without the flag, what is stored is taken all the same, so that nothing is stuck in the store.
+#[test]
+fn without_the_flag_kept_connections_go_on_and_are_drained() {
+    let bed = Bed::new(ENOUGH, &KINDS);
+    let process = bed.start();
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0);
+    let process = bed.manager.start(&[program_path()], &[]);
+    exchange(&peers);
+    assert_eq!(bed.manager.stored(), [""; 0]);
+    process.terminate().expect_code(0).expect_stderr(&["going on with 5 kept connections"]);
+    assert_eq!(bed.manager.stored(), [""; 0]);
+    peers.iter().for_each(expect_the_end);
+}
+
+fn memfd(bytes: &[u8], seals: SealFlags) -> OwnedFd {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(memfd_create("test", flags).expect("memfd_create(2)"));
+    file.write_all(bytes).expect("write");
+    fcntl_add_seals(&file, seals).expect("seal");
+    file.into()
+}
+
+/// Descriptors that nobody of ours has stored are explained, and stay in the store.
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let bed = Bed::new(ENOUGH, &["unix"]);
+    let (_peer, foreign) = UnixStream::pair().expect("socketpair");
+    bed.manager.put("stored", memfd(b"state", SealFlags::empty()));
+    bed.manager.put("database", foreign);
+    // A name of ours for something else.
+    bed.manager.put("kept-socket", memfd(b"", SealFlags::empty()));
+    let process = bed.start();
+    let peers = bed.connect();
+    exchange(&peers);
+    let finished = process.terminate().expect_code(0).expect_stderr(&[
+        "(stored) is not served, and left alone in the fd store, because it is a regular file",
+        "(database) is not served, and left alone in the fd store, because it is a connected",
+        "(kept-socket) is not served, and left alone",
+    ]);
+    assert_eq!(finished.stderr.matches("warning").count(), 3, "{}", finished.describe());
+    let process = bed.start();
+    exchange(&peers);
+    let names = bed.manager.stored();
+    assert!(names.contains(&"stored".to_owned()) && names.contains(&"database".to_owned()));
+    process.terminate().expect_code(0);
+    // Without the flag, it is refused as ever.
+    let refused = bed.manager.start(&[program_path()], &[]).finish();
+    refused.expect_code(4).expect_stderr(&["FDSTORE=1"]);
+}
+
+/// A ledger that is not the one of these connections: none of them is continued.
+#[test]
+fn only_one_complete_ledger_counts() {
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    let good = |inode: u64| {
+        let numbers = [1u32, 1, 0].map(u32::to_le_bytes).concat();
+        let entry = [inode, u64::MAX].map(u64::to_le_bytes).concat();
+        [b"sae-kept-ledger\n", &numbers[..], &entry].concat()
+    };
+    for (name, why) in [
+        ("none", "there is no ledger"),
+        ("two", "there are 2 ledgers"),
+        ("open", "it is not sealed"),
+        ("short", "shorter than it says"),
+        ("garbage", "another program wrote it"),
+        ("stale", "the ledger does not name them; 1 that it names"),
+        ("good", ""),
+    ] {
+        let bed = Bed::new(ENOUGH, &["unix"]);
+        let (peer, connection) = UnixStream::pair().expect("socketpair");
+        peer.set_read_timeout(Some(crate::kit::DEADLINE)).expect("a timeout");
+        let good = good(fstat(&connection).expect("fstat(2)").st_ino);
+        bed.manager.put("kept-socket", connection);
+        let ledgers = match name {
+            "none" => vec![],
+            "two" => vec![memfd(&good, seals), memfd(&good, seals)],
+            "open" => vec![memfd(&good, SealFlags::WRITE)],
+            "short" => vec![memfd(&good[..good.len() - 1], seals)],
+            "garbage" => vec![memfd(&pattern(100), seals)],
+            "stale" => {
+                let mut other = good;
+                other[28] ^= 1;
+                vec![memfd(&other, seals)]
+            }
+            _ => vec![memfd(&good, seals)],
+        };
+        ledgers.into_iter().for_each(|ledger| bed.manager.put("kept-ledger", ledger));
+        let process = bed.start();
+        let peer = Socket::from(peer);
+        match name {
+            "good" => exchange(&[peer]),
+            _ => expect_the_end(&peer),
+        }
+        exchange(&bed.connect());
+        bed.manager.wait_for_stored(&[]);
+        process.terminate().expect_code(0).expect_stderr(&[why]);
+    }
+}
+
+/// What waits for a unix datagram receiver that does not read goes along.
+#[test]
+fn datagram_replies_that_wait_go_along() {
+    let bed = Bed::new(ENOUGH, &["unix-dgram"]);
+    let process = bed.start();
+    let client = &bed.connect()[0];
+    client.set_nonblocking(true).expect("O_NONBLOCK");
+    // More than the client's own queue takes, and the server keeps the rest.
+    let mut sent = 0u32;
+    let patience = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+    let ready = |events| {
+        let mut fds = [rustix::event::PollFd::new(client, events)];
+        rustix::event::poll(&mut fds, Some(&patience)).expect("poll(2)") > 0
+    };
+    while sent < 200 && ready(rustix::event::PollFlags::OUT) {
+        sent += u32::from(client.send(&sent.to_le_bytes()).is_ok());
+    }
+    let process = {
+        process.terminate().expect_code(0).expect_stderr(&["kept 0 connections"]);
+        bed.start()
+    };
+    for number in 0..sent {
+        assert!(ready(rustix::event::PollFlags::IN), "{number} of {sent} replies came");
+        assert_eq!(crate::clients::receive(client, 4), number.to_le_bytes());
+    }
+    process.terminate().expect_code(0);
+}
+
+#[test]
+fn the_manager_is_asked_for_more_time() {
+    let bed = Bed::new(ENOUGH, &["unix"]);
+    let process = bed.start();
+    exchange(&bed.connect());
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0);
+    let said = bed.manager.said();
+    assert!(said.iter().any(|said| said == "EXTEND_TIMEOUT_USEC=20000000"), "{said:?}");
+}
+
+#[test]
+fn inspect_explains_what_is_kept() {
+    let bed = Bed::new(ENOUGH, &["unix"]);
+    let process = bed.start();
+    let peers = bed.connect();
+    exchange(&peers);
+    process.terminate().expect_code(0);
+    let finished = bed.manager.start(&[program_path(), "inspect", "--json"], &[]).finish();
+    let document: serde_json::Value =
+        serde_json::from_str(&finished.expect_code(0).stdout).expect("JSON");
+    let service =
+        |row: usize| document["fds"][row]["service"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(service(1), "goes on with this connection of the process before");
+    assert_eq!(service(2), "reads what the kept connections are owed");
+    // It has changed nothing.
+    bed.start();
+    exchange(&peers);
+}
