@@ -19,7 +19,6 @@ use crate::cli::InspectArgs;
 use crate::error::{Context, Error};
 use crate::text;
 use report::{Report, SCHEMA, Serve};
-pub(super) use surroundings::container;
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {
     let report = look();

@@ -12,7 +12,6 @@ mod take;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::inspect::container;
 use crate::activation::{FileKind, Inherited, InheritedFd, InheritedSocket, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{FdName, Notifier, NotifySocket};
@@ -149,12 +148,6 @@ impl Stored {
             Store::new(notifier, self.names_len)
         });
         let store = prepared.map_err(|error| {
-            let error = match container() {
-                Some(engine) => error.remedy(format!(
-                    "run `serve` in a unit without a container: {engine} relays no file descriptors"
-                )),
-                None => error,
-            };
             log::warn!("--keep-connections cannot keep any, so SIGTERM drains them: {error}");
         });
         Ok((kept, store.ok()))
@@ -172,7 +165,7 @@ fn with_descriptors(notifier: Option<Notifier>) -> Result<Notifier> {
             Err(error(&message).remedy("run the service manager on this machine"))
         }
         None => Err(error("NOTIFY_SOCKET is not set")
-            .remedy("run `serve` in a unit with FileDescriptorStoreMax=")),
+            .remedy("run `serve` in a unit with FileDescriptorStoreMax=, and in no container")),
     }
 }
 

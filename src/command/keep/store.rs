@@ -64,20 +64,19 @@ pub(crate) fn finish(
     if kept.connections.is_empty() && kept.replies.is_empty() {
         return Ok(statistics);
     }
-    let count = kept.connections.len();
+    let what = in_words(&kept);
     match store.store(&kept) {
-        Ok(()) => log::info!("kept {count} connections for the next process"),
-        Err(Failure::AtTheEnd(error)) => log::warn!(
-            "whether {count} connections are kept for the next process is not known: {error}"
-        ),
+        Ok(()) => log::info!("kept {what} for the next process"),
+        Err(Failure::AtTheEnd(error)) => {
+            log::warn!("whether {what} are kept for the next process is not known: {error}");
+        }
         Err(Failure::Before(error)) => {
-            log::warn!("{count} connections cannot be kept, so they are drained: {error}");
-            if let Err(error) = store.take_back() {
-                log::debug!("{error}");
-            }
+            log::warn!("{what} cannot be kept, so they are drained: {error}");
+            store.take_back();
             let config = Config { keeps_connections: false, ..config };
             let drained = server::run(datagram_sockets, kept, &config, shutdown, &mut ())?;
             statistics += drained.statistics;
+            store.wait();
         }
     }
     Ok(statistics)
@@ -164,10 +163,30 @@ impl Store {
         fcntl_add_seals(&self.ledger, SEALS).context("seal the memfd of the ledger")
     }
 
-    /// Makes the manager give up the connections again.
-    fn take_back(&self) -> Result<()> {
-        self.notifier.remove_fds(&name(CONNECTION)?)?;
-        self.notifier.barrier(ANSWER_TIME_MAX)
+    /// Makes the manager give up the connections again. It need not be waited for: without a ledger
+    /// they are worth nothing.
+    fn take_back(&self) {
+        let removed = name(CONNECTION).and_then(|name| self.notifier.remove_fds(&name));
+        removed.unwrap_or_else(|error| log::warn!("{error}"));
+    }
+
+    /// Waits until the manager has processed all messages: it may ignore those of a process that
+    /// has ended.
+    fn wait(&self) {
+        let passed = self.notifier.barrier(ANSWER_TIME_MAX);
+        passed.unwrap_or_else(|error| log::debug!("{error}"));
+    }
+}
+
+/// For example `2 connections and the replies of 1 datagram socket`.
+fn in_words(kept: &Kept) -> String {
+    let count = |number: usize, what: &str| {
+        format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    };
+    let connections = count(kept.connections.len(), "connection");
+    match kept.replies.len() {
+        0 => connections,
+        number => format!("{connections} and the replies of {}", count(number, "datagram socket")),
     }
 }
 
