@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use crate::address::Address;
+use crate::sandbox::Mode;
 use crate::server::BusyPoll;
 
 pub use bench::{BenchArgs, BenchMode};
@@ -125,6 +126,14 @@ pub struct ServeArgs {
     /// The threads share the listening sockets. `auto` is one thread for each processor.
     #[arg(long, value_name = "N|auto", default_value = "1", value_parser = workers)]
     pub workers: Workers,
+    /// Give up every right that an echo does not need
+    ///
+    /// Before the first receive, the server forbids itself files, new sockets, new programs and all
+    /// but a few system calls (Landlock, seccomp, no_new_privs). `auto` leaves out what the kernel
+    /// or the container does not support, as `inspect` shows. `require` makes that an error. With
+    /// `off`, nothing is given up.
+    #[arg(long, value_name = "auto|off|require", default_value = "auto", hide_short_help = true)]
+    pub sandbox: Mode,
 }
 
 /// How many threads serve.

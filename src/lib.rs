@@ -14,6 +14,7 @@ pub mod deadline;
 pub mod error;
 pub mod notify;
 pub mod proc;
+pub mod sandbox;
 pub mod server;
 pub mod text;
 

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::activation::LISTEN_FDS_START;
 use crate::error::Error;
+use crate::sandbox;
 use crate::text::Escaped;
 
 /// The type of standard error.
@@ -48,6 +49,15 @@ pub(super) fn report(error: &Error) {
         Sink::Plain => write_line("socket-activate-echo: ", &error.to_string()),
         Sink::Journal => write_line("<3>", &error.to_string()),
         Sink::Client => {}
+    }
+}
+
+/// Where the line about a forbidden system call goes.
+pub(super) fn of_sandbox() -> sandbox::Log {
+    match sink() {
+        Sink::Plain => sandbox::Log::Plain,
+        Sink::Journal => sandbox::Log::Journal,
+        Sink::Client => sandbox::Log::Nowhere,
     }
 }
 

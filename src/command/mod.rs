@@ -4,6 +4,7 @@
 
 mod activate;
 mod bench;
+mod confine;
 mod generate;
 mod inspect;
 mod keep;

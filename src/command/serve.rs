@@ -8,7 +8,7 @@ use rustix::event::PollFlags;
 
 use super::manager::Manager;
 use super::words::count;
-use super::{Outcome, keep, logging};
+use super::{Outcome, confine, keep, logging};
 use crate::activation::Inherited;
 use crate::address::UnixName;
 use crate::cli::{ServeArgs, Workers};
@@ -35,7 +35,7 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     }
     sys::limit::raise_descriptor_limit();
     let (kept, store) = stored.begin()?;
-    let config = Config {
+    let mut config = Config {
         limits,
         busy_poll: args.busy_poll,
         workers: match args.workers {
@@ -45,7 +45,9 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
         never_answered: never_answered(),
         exit_idle_time: args.exit_idle_time,
         keeps_connections: store.is_some(),
+        ..Config::default()
     };
+    config.sandbox = confine::prepare(args, &sockets, !kept.connections.is_empty(), &config)?;
     let observer: &mut dyn Observer = match &mut manager {
         Some(manager) => manager,
         None => &mut (),

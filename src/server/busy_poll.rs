@@ -40,12 +40,36 @@ impl std::str::FromStr for BusyPoll {
     }
 }
 
+/// How workers poll.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Polling {
+    pub(super) busy_poll: BusyPoll,
+    /// Whether a worker reads the CPU quota when it has found events.
+    pub(super) reads_quota: bool,
+}
+
+impl BusyPoll {
+    /// If no files can be read later, the quota of now counts.
+    pub(super) fn without_files(self, is_confined: bool) -> Polling {
+        let is_refused = is_confined && self == Self::Auto && !processors::one_may_be_busy();
+        let busy_poll = if is_refused { Self::Off } else { self };
+        Polling { busy_poll, reads_quota: !is_confined }
+    }
+}
+
+impl From<BusyPoll> for Polling {
+    fn from(busy_poll: BusyPoll) -> Self {
+        Self { busy_poll, reads_quota: true }
+    }
+}
+
 /// Decides whether to poll before sleeping, from how often that found work recently.
 ///
 /// A time would mean something else on each processor. So polls are counted, each of a few system
 /// calls, and the processor is needed elsewhere if another thread ran.
 pub(super) struct Spin {
     busy_poll: BusyPoll,
+    reads_quota: bool,
     /// From 0 to [`CREDIT_MAX`]: how much work recent polling has found. Polling goes on while
     /// there is credit. Without credit it is tried again now and then.
     credit: u32,
@@ -84,9 +108,9 @@ const FOUND_BEFORE_QUOTA: u32 = 64;
 const FOUND_BETWEEN_QUOTAS: u32 = 64 * 1024;
 
 impl Spin {
-    pub(super) fn new(busy_poll: BusyPoll) -> Self {
-        let credit = CREDIT_MAX / 2;
-        Self { busy_poll, credit, pause: PAUSE_FIRST, pause_left: 0, found: 0 }
+    pub(super) fn new(polling: impl Into<Polling>) -> Self {
+        let (credit, Polling { busy_poll, reads_quota }) = (CREDIT_MAX / 2, polling.into());
+        Self { busy_poll, reads_quota, credit, pause: PAUSE_FIRST, pause_left: 0, found: 0 }
     }
 
     /// Whether to poll before the next sleep.
@@ -130,8 +154,8 @@ impl Spin {
         self.credit = (self.credit + 1).min(CREDIT_MAX);
         self.pause = PAUSE_FIRST;
         self.found = self.found.wrapping_add(1);
-        let reads_quota = self.found % FOUND_BETWEEN_QUOTAS == FOUND_BEFORE_QUOTA;
-        if reads_quota && !processors::one_may_be_busy() {
+        let is_due = self.found % FOUND_BETWEEN_QUOTAS == FOUND_BEFORE_QUOTA;
+        if is_due && self.reads_quota && !processors::one_may_be_busy() {
             self.busy_poll = BusyPoll::Off;
         }
     }

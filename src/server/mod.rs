@@ -49,6 +49,7 @@ pub use shutdown::{Shutdown, Trigger};
 use crate::activation::{Family, InheritedSocket, Service};
 use crate::address::{Address, UnixName};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sandbox::Sandbox;
 use crate::text::Escaped;
 use bell::Bell;
 use permits::Permits;
@@ -80,6 +81,8 @@ pub struct Config {
     /// connection (`Accept=yes`, standard input), the server drains all the same: such a connection
     /// ends with this process.
     pub keeps_connections: bool,
+    /// What confines the workers before they receive anything.
+    pub sandbox: Sandbox,
 }
 
 /// The number of workers that use all processors on which this process may run.
@@ -136,7 +139,8 @@ pub fn run(
     let shared = Shared {
         names: &names,
         limits: &config.limits,
-        busy_poll: config.busy_poll,
+        busy_poll: config.busy_poll.without_files(config.sandbox.is_on()),
+        sandbox: &config.sandbox,
         listeners: &listeners,
         is_alone: workers == 1,
         connections: &Permits::new(config.limits.connections_max as usize),
@@ -234,8 +238,9 @@ fn run_worker(
     observer: &mut dyn Observer,
     starts: impl FnOnce() -> bool,
 ) -> Result<Option<Finished>> {
-    let result =
-        worker.and_then(|worker| if starts() { worker.run(observer).map(Some) } else { Ok(None) });
+    let result = worker
+        .and_then(|worker| shared.sandbox.enter().map(|()| worker))
+        .and_then(|worker| if starts() { worker.run(observer).map(Some) } else { Ok(None) });
     if result.is_err() {
         shared.stop();
     }

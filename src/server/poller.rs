@@ -8,7 +8,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
-use super::busy_poll::{BusyPoll, Seen, Spin};
+use super::busy_poll::{Polling, Seen, Spin};
 use super::token::Token;
 use crate::error::{Context, Result};
 use crate::sys::usage;
@@ -23,7 +23,7 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub(super) fn new(busy_poll: BusyPoll) -> Result<Self> {
+    pub(super) fn new(busy_poll: Polling) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("create an epoll instance")?;
         let events = Vec::with_capacity(EVENTS_MAX);
         Ok(Self { epoll, events, spin: Spin::new(busy_poll) })

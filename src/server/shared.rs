@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::bell::Bell;
-use super::busy_poll::BusyPoll;
+use super::busy_poll::Polling;
 use super::kept::Kept;
 use super::limits::Limits;
 use super::permits::Permits;
@@ -12,6 +12,7 @@ use super::pulse::Pulse;
 use super::shutdown::{Shutdown, Trigger};
 use crate::activation::{Service, SocketKind};
 use crate::address::UnixName;
+use crate::sandbox::Sandbox;
 
 /// An inherited socket: a listener, which all workers share, or a socket of one worker.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ pub(super) struct Shared<'a> {
     /// The name of each inherited socket.
     pub(super) names: &'a [String],
     pub(super) limits: &'a Limits,
-    pub(super) busy_poll: BusyPoll,
+    pub(super) busy_poll: Polling,
+    pub(super) sandbox: &'a Sandbox,
     pub(super) listeners: &'a [ServedSocket],
     pub(super) is_alone: bool,
     /// The limit of connections, over all workers, and the gate of a server that ends when it is

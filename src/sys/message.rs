@@ -223,10 +223,12 @@ impl Batch {
 }
 
 /// Sends one message without waiting: `data` to the `sockaddr` in `name` (empty: to the peer that
-/// the socket is connected to) with the ancillary data in `control`.
+/// the socket is connected to) with the ancillary data in `control`. It is a batch of one: a server
+/// with datagrams needs no other system call to send.
 pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8]) -> io::Result<()> {
     let mut iovec = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-    let mut header = empty_header().msg_hdr;
+    let mut message = empty_header();
+    let header = &mut message.msg_hdr;
     // An empty slice has a dangling pointer. For ancillary data, QEMU's user emulation follows it.
     let address = |bytes: &[u8]| match bytes {
         [] => ptr::null_mut(),
@@ -238,10 +240,10 @@ pub(crate) fn send(fd: BorrowedFd<'_>, name: &[u8], control: &[u8], data: &[u8])
     header.msg_iovlen = 1;
     header.msg_control = address(control);
     header.msg_controllen = control.len() as _;
-    // SAFETY: the header points at slices that live through the call, and sendmsg(2) only reads.
-    let sent = unsafe {
-        libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-    };
+    let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _;
+    // SAFETY: the header points at slices that live through the call, and sendmmsg(2) only reads
+    // them.
+    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), &raw mut message, 1, flags) };
     checked(sent).map(drop)
 }
 

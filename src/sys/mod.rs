@@ -17,6 +17,7 @@ pub(crate) mod signal;
 pub(crate) mod sockaddr;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trap;
 pub(crate) mod usage;
 
 use std::io;

@@ -14,6 +14,7 @@ use super::{ANSWER_TIME_MAX, CANARY, CONNECTION, LEDGER, ledger, name};
 use crate::activation::LISTEN_FDS_MAX;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::notify::{Notifier, State};
+use crate::sandbox::Sandbox;
 use crate::server::{self, Config, Ended, Kept, KeptConnection, Shutdown, Statistics};
 
 /// How often the manager is told that storing takes longer.
@@ -73,7 +74,10 @@ pub(crate) fn finish(
         Err(Failure::Before(error)) => {
             log::warn!("{what} cannot be kept, so they are drained: {error}");
             store.take_back();
-            let config = Config { keeps_connections: false, ..config };
+            // This thread is confined already.
+            let sandbox = Sandbox::default();
+            let config =
+                Config { keeps_connections: false, exit_idle_time: None, sandbox, ..config };
             let drained = server::run(datagram_sockets, kept, &config, shutdown, &mut ())?;
             statistics += drained.statistics;
             store.wait();

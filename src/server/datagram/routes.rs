@@ -187,15 +187,22 @@ impl Routes {
             )));
         }
         // A hard link, or a link of the same user: another path to the same file.
-        let is_forbidden = self.forbidden.iter().any(|name| match name {
-            UnixName::Path(path) => rustix::fs::stat(path).is_ok_and(|own| is_same(&own, &stat)),
-            UnixName::Abstract(_) => false,
-        });
-        if is_forbidden {
-            return Err(told(
-                "its sender's path leads to a socket that this server never answers, \
-                             such as the service manager's",
-            ));
+        for name in &self.forbidden {
+            let UnixName::Path(path) = name else { continue };
+            // The calls of a sender's path: a confined server has no others.
+            let own = open(path, OFlags::empty(), ResolveFlags::empty());
+            match own.and_then(rustix::fs::fstat) {
+                Ok(own) if is_same(&own, &stat) => {
+                    return Err(told(
+                        "its sender's path leads to a socket that this server never answers, such \
+                         as the service manager's",
+                    ));
+                }
+                Err(Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
+                    return Err(Unsent::NotNow);
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -229,20 +236,27 @@ fn is_autobound(name: &[u8]) -> bool {
 fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
     // The last part is the socket itself, which whoever binds the path creates. So it is never a
     // link.
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
     let mut tries = 0;
     loop {
         tries += 1;
-        match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
-            // A kernel before 5.12, or a sandbox without the system call.
-            Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-                return rustix::fs::openat(CWD, path, flags, Mode::empty());
-            }
+        match open(path, OFlags::NOFOLLOW, resolve) {
             // A directory of the path is being renamed, or the path is not in the cache.
             Err(Errno::AGAIN | Errno::INTR) if tries < TRIES_MAX => {}
             file => return file,
         }
+    }
+}
+
+/// Opens a path with `O_PATH`.
+fn open(path: &Path, more: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | more;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
+        // A kernel before 5.12, or a sandbox without the system call.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+            rustix::fs::openat(CWD, path, flags, Mode::empty())
+        }
+        file => file,
     }
 }
 

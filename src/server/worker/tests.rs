@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::activation::Service;
+use crate::sandbox::Sandbox;
 use crate::server::permits::Permits;
 use crate::server::pulse::Pulse;
 use crate::server::shared::ServedSocket;
@@ -29,7 +30,8 @@ fn with_worker(
     let shared = Shared {
         names: &["test".to_owned()],
         limits,
-        busy_poll: BusyPoll::Off,
+        busy_poll: BusyPoll::Off.into(),
+        sandbox: &Sandbox::default(),
         listeners: &listeners,
         is_alone: true,
         connections: &permits,
