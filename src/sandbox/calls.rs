@@ -217,9 +217,9 @@ pub const ALLOWED: &[Allowed] = &[
     ),
     only(
         call!(SYS_fcntl),
-        Arguments::OneOf(1, &[libc::F_GETFL, libc::F_GETFD, libc::F_SETPIPE_SZ]),
+        Arguments::OneOf(1, &[libc::F_GETFL, libc::F_GETFD, libc::F_SETPIPE_SZ, libc::F_ADD_SEALS]),
         Needed::Always,
-        "asks whether a listener is non-blocking, and enlarges a pipe",
+        "asks whether a listener is non-blocking, enlarges a pipe, and seals what is owed",
     ),
     only(
         call!(SYS_ioctl),
@@ -277,7 +277,9 @@ pub const ALLOWED: &[Allowed] = &[
     any(call!(SYS_connect), Needed::VsockManager, "connects to the manager; Landlock refuses TCP"),
     any(call!(SYS_ppoll), Needed::VsockManager, "waits for that connection at the end"),
     any(call!(SYS_sendmsg), Needed::KeptConnections, "hands connections to the manager"),
-    any(call!(SYS_memfd_create), Needed::KeptConnections, "holds what a peer is still owed"),
+    any(call!(SYS_pipe2), Needed::KeptConnections, "checks whether the manager has a store"),
+    any(call!(SYS_fstat), Needed::KeptConnections, "tells one connection from another"),
+    any(call!(SYS_read), Needed::KeptConnections, "takes bulk data out of its pipe"),
     any(call!(SYS_ppoll), Needed::KeptConnections, "waits until the manager has them"),
     any(call!(SYS_epoll_create1), Needed::KeptConnections, "serves on if the manager refuses them"),
 ];

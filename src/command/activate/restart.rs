@@ -198,9 +198,7 @@ impl Supervisor<'_> {
                  the sockets are held, and {next} after {LONGEST_AFTER_SUCCESS:?}{remedy}"
             ));
         } else if run.is_logged {
-            log::info!(
-                "the command ended: {status} (pid {pid}); the sockets are held, and {next}"
-            );
+            log::info!("the command ended: {status} (pid {pid}); the sockets are held, and {next}");
         }
         Ok(())
     }
