@@ -114,7 +114,7 @@ fn run((call, fault): (&Call, &Fault)) -> Result<(), String> {
 }
 
 /// Whether strace is there and may trace a process that it has not started.
-fn can_trace(test: &str) -> bool {
+pub(crate) fn can_trace(test: &str) -> bool {
     if !has_tool("strace", test) {
         return false;
     }

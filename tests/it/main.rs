@@ -42,4 +42,5 @@ mod serve_flags;
 mod steady;
 mod strangers;
 mod table;
+mod vitals;
 mod workers;
