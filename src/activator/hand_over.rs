@@ -59,8 +59,9 @@ fn become_it(command: &mut Command, fds: VecDeque<OwnedFd>, hand_over: HandOver)
         }
         HandOver::StandardInput => to_standard_input(&fds),
     };
-    // The standard library unblocks the signals and restores SIGPIPE before it execs.
-    match placed {
+    // As from a service manager, no signal is blocked: execve(2) keeps the mask, which an activator
+    // may have changed to wait for signals. The standard library restores SIGPIPE, and only that.
+    match placed.and_then(|()| sys::signal::unblock_all()) {
         Ok(()) => command.exec(),
         Err(error) => error,
     }

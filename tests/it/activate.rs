@@ -344,6 +344,22 @@ fn what_was_handed_over_to_it_is_passed_on() {
     run(&mut activate(&datagram)).expect_code(2).expect_stderr(&["fd 3 (udp)", "no connections"]);
 }
 
+/// execve(2) keeps the mask of signals, and with it SIGTERM would not end the command.
+#[test]
+fn the_command_has_no_signal_blocked() {
+    let script = "grep SigBlk /proc/self/status";
+    for flags in [&["--now"][..], &["--restart", "--now"], &["--accept"]] {
+        let mut command = activate(&["-l", "tcp:127.0.0.1:0"]);
+        let process = Process::start(command.args(flags).args(["--", "sh", "-c", script]));
+        if flags == ["--accept"] {
+            TcpStream::connect(("127.0.0.1", port(&listening(&process)[0]))).expect("connect");
+        }
+        let line = process.stdout_line("SigBlk");
+        let mask = line.as_deref().and_then(|line| line.split_whitespace().last());
+        assert_eq!(mask, Some("0000000000000000"), "{}", process.describe());
+    }
+}
+
 /// Of the library: what the tests of a daemon start.
 #[test]
 fn a_new_process_has_its_sockets_where_it_expects_them() {
