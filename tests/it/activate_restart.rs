@@ -178,7 +178,7 @@ fn a_terminal_interrupts_the_command_once() {
         return;
     }
     // The command line is printed too, so the words are put together only here.
-    let command = "say() { echo \\<$1\\>; }; trap 'say INT' INT; trap 'say end; exit 0' TERM; \
+    let command = "say() { echo \\<\\$1\\>; }; trap 'say INT' INT; trap 'say end; exit 0' TERM; \
                    say started; while :; do read line; done";
     let line = format!(
         "exec '{}' activate --restart --now -l tcp:127.0.0.1:0 sh -c \"{command}\"",

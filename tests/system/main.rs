@@ -13,6 +13,7 @@ mod butane;
 mod images;
 mod kit;
 mod kubernetes;
+mod lifecycle;
 mod matrix;
 #[path = "../shared/page.rs"]
 mod page;
