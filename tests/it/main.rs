@@ -23,6 +23,7 @@ mod help;
 mod inspect;
 mod installed;
 mod keep;
+mod kept;
 mod kit;
 mod lifecycle;
 mod limits;
