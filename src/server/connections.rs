@@ -71,7 +71,12 @@ impl Connections {
     /// All connections, as they are: whatever they waited for, they are not served any more.
     pub(super) fn keep(&mut self, space: &Workspace<'_>) -> Vec<KeptConnection> {
         let connections = self.table.numbers().into_iter().filter_map(|n| self.table.remove(n));
-        connections.filter_map(|connection| connection.keep(space)).collect()
+        let keep = |connection: Connection| {
+            let name = space.name(connection.source());
+            let tell = |error| log::warn!("keep a connection on {name}: {error}; it is closed");
+            connection.keep().map_err(tell).ok()
+        };
+        connections.filter_map(keep).collect()
     }
 
     /// Prepares the connection and registers its events, unless that is already done. Returns

@@ -70,8 +70,7 @@ impl Datagrams {
     /// Gives back the replies that an earlier run has kept to their sockets.
     pub(super) fn take_over(&mut self, replies: Vec<KeptReplies>, space: &mut Workspace<'_>) {
         for KeptReplies { inode, bytes } in replies {
-            let is_theirs = |datagram: &Datagram| datagram.inode() == Some(inode);
-            match self.list.iter().position(is_theirs) {
+            match self.list.iter().position(|datagram| datagram.is_inode(inode)) {
                 Some(number) => {
                     self.list[number].take_over(&bytes, space);
                     self.after_turn(number, space);

@@ -1,5 +1,6 @@
 //! What a server has not finished when it stops, for a process that goes on with it.
 
+use std::io;
 use std::ops::AddAssign;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,7 +10,10 @@ use crate::activation::InheritedSocket;
 /// What a server has not finished, for a process that goes on with it:
 /// [`Config::keeps_connections`](super::Config::keeps_connections).
 ///
-/// Dropping it closes the connections, and their peers lose what they are owed.
+/// Whoever goes on passes it to [`run`](super::run). If nobody can, a second `run` drains it, as a
+/// server without that option does at a shutdown: with [`Ended::datagram_sockets`] as its sockets,
+/// without the option, with the same [`Shutdown`](super::Shutdown), which has begun. Dropping it
+/// closes the connections, and their peers lose what they are owed.
 #[derive(Debug, Default)]
 pub struct Kept {
     /// The connections.
@@ -61,7 +65,9 @@ impl Kept {
             parts[index % workers].connections.push(connection);
         }
         for replies in self.replies {
-            let is_theirs = |socket: &InheritedSocket| inode(&socket.fd) == Some(replies.inode);
+            let is_theirs = |socket: &InheritedSocket| {
+                inode(&socket.fd).is_ok_and(|inode| inode == replies.inode)
+            };
             // The first worker counts those that have lost their socket.
             let index = sockets.iter().position(is_theirs).unwrap_or(0);
             parts[index % workers].replies.push(replies);
@@ -79,7 +85,11 @@ impl AddAssign for Ended {
     }
 }
 
-/// The inode number of an open file; `None` if the kernel does not say.
-pub(super) fn inode(file: impl AsFd) -> Option<u64> {
-    rustix::fs::fstat(file).ok().map(|stat| stat.st_ino)
+/// The inode number of an open file.
+///
+/// # Errors
+///
+/// Those of fstat(2).
+pub(super) fn inode(file: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(file)?.st_ino)
 }

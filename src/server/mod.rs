@@ -101,7 +101,7 @@ pub fn workers_for_all_processors() -> usize {
 ///
 /// A limit is too low or too high, a socket cannot be prepared, a worker cannot be started, or a
 /// system call of the event loop failed. An error of one peer is logged and ends only that peer's
-/// connection.
+/// connection. After an error, what was kept is closed.
 pub fn run(
     sockets: Vec<InheritedSocket>,
     kept: Kept,

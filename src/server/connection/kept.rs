@@ -8,19 +8,20 @@ use super::{Connection, Protocol};
 use crate::activation::{Kind, SocketKind};
 use crate::server::kept::KeptConnection;
 use crate::server::permits::Permit;
-use crate::server::workspace::Workspace;
 
 impl Connection {
-    /// The connection as it is, for another process; `None` if it cannot go on, because what it
-    /// owes its peer could not be read.
-    pub(in crate::server) fn keep(mut self, space: &Workspace<'_>) -> Option<KeptConnection> {
+    /// The connection as it is, for another process.
+    ///
+    /// # Errors
+    ///
+    /// What it owes its peer could not be read. It is then closed, because it would go on with a
+    /// gap.
+    pub(in crate::server) fn keep(mut self) -> io::Result<KeptConnection> {
         match self.backlog.take().map(|backlog| backlog.into_bytes()).transpose() {
-            Ok(owed) => Some(KeptConnection { fd: self.fd, owed }),
+            Ok(owed) => Ok(KeptConnection { fd: self.fd, owed }),
             Err(error) => {
-                let name = space.name(self.source());
-                log::warn!("keep a connection on {name}: {error}; the connection is closed");
                 self.close();
-                None
+                Err(error)
             }
         }
     }
@@ -54,4 +55,37 @@ fn prepare(fd: &OwnedFd) -> io::Result<Protocol> {
     }
     rustix::io::ioctl_fionbio(fd, true)?;
     Ok(Protocol::of(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::server::permits::Permits;
+    use crate::server::pipe::Pipes;
+
+    #[test]
+    fn a_connection_whose_pipe_cannot_be_read_out_ends() {
+        for is_whole in [true, false] {
+            let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
+            let mut pipe = Pipes::new(1).take().expect("a pipe");
+            peer.write_all(b"hello").expect("send");
+            pipe.fill(&ours, 9).expect("splice(2)");
+            if !is_whole {
+                pipe.lose_a_byte();
+            }
+            let permit = Permits::new(1).take_beyond();
+            let mut connection = Connection::new(ours.into(), 0, Protocol::UnixStream, permit);
+            connection.backlog = Some(Box::new(Backlog::Pipe(pipe)));
+            let kept = connection.keep();
+            assert_eq!(kept.is_ok(), is_whole);
+            if let Ok(kept) = kept {
+                assert_eq!(kept.owed.as_deref(), Some(&b"hello"[..]));
+            } else {
+                assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+            }
+        }
+    }
 }

@@ -42,8 +42,15 @@ impl Answers {
     }
 
     /// The kept replies, encoded, and their socket with the options that it had.
-    pub(super) fn release(self, space: &Workspace<'_>) -> Option<(Vec<u8>, InheritedSocket)> {
-        Some((encoding::encode(self.kept.replies()), self.socket.release(space)?))
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for them, and those of [`Socket::release`].
+    pub(super) fn release(self, space: &Workspace<'_>) -> io::Result<(Vec<u8>, InheritedSocket)> {
+        let replies = self.kept.replies();
+        let stored = |Reply { name, control, data }| Stored { name, control: *control, data };
+        let bytes = encoding::encode(replies.map(stored)).map_err(io::Error::other)?;
+        Ok((bytes, self.socket.release(space)?))
     }
 
     /// Takes encoded replies. They wait as if they had just been kept.

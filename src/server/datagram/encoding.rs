@@ -13,9 +13,9 @@
 //!
 //! Numbers have the byte order of the machine.
 
+use std::collections::TryReserveError;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::run::Reply;
 use crate::sys::control::{HopLimit, PacketInfo, Received};
 use crate::sys::message::NAME_MAX;
 
@@ -29,26 +29,37 @@ const HOPS_V6: u8 = 8;
 const USER: u8 = 16;
 const ALL: u8 = V4 | V6 | HOPS | HOPS_V6 | USER;
 
-/// A reply in the encoded bytes.
+/// The most bytes of a reply without its name and its data.
+const OTHERS_MAX: usize = 64;
+
+/// A reply, which is a single datagram: it has no segment size.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored<'a> {
+    /// The `sockaddr` of the receiver.
     pub(super) name: &'a [u8],
     pub(super) control: Received,
     pub(super) data: &'a [u8],
 }
 
-/// Encodes replies. Each one is a single datagram, so its segment size is left out.
-pub(super) fn encode<'a>(replies: impl Iterator<Item = Reply<'a>>) -> Vec<u8> {
+/// Encodes replies.
+///
+/// # Errors
+///
+/// There is no memory for the bytes.
+pub(super) fn encode<'a>(
+    replies: impl Iterator<Item = Stored<'a>>,
+) -> Result<Vec<u8>, TryReserveError> {
     let mut bytes = vec![VERSION];
-    for Reply { name, control, data } in replies {
+    for Stored { name, control, data } in replies {
+        bytes.try_reserve(name.len() + data.len() + OTHERS_MAX)?;
         // Both lengths fit: the kernel's names are shorter, and so is any message.
         bytes.push(name.len() as u8);
         bytes.extend(name);
-        encode_control(control, &mut bytes);
+        encode_control(&control, &mut bytes);
         bytes.extend((data.len() as u32).to_ne_bytes());
         bytes.extend(data);
     }
-    bytes
+    Ok(bytes)
 }
 
 fn encode_control(control: &Received, bytes: &mut Vec<u8>) {
@@ -165,29 +176,26 @@ mod tests {
     }
 
     fn encoded(replies: &[Owned]) -> Vec<u8> {
-        encode(replies.iter().map(|(name, control, data)| Reply { name, control, data }))
+        encode(replies.iter().map(stored)).expect("memory")
+    }
+
+    fn stored((name, control, data): &Owned) -> Stored<'_> {
+        Stored { name, control: *control, data }
     }
 
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(replies in proptest::collection::vec(any_reply(), 0..8)) {
             let bytes = encoded(&replies);
-            let stored: Vec<_> = decode(&bytes).expect("this version").collect();
-            prop_assert_eq!(stored.len(), replies.len());
-            for (stored, (name, control, data)) in stored.iter().zip(&replies) {
-                prop_assert_eq!(stored, &Stored { name, control: *control, data });
-            }
+            let decoded: Vec<_> = decode(&bytes).expect("this version").collect();
+            prop_assert_eq!(decoded, replies.iter().map(stored).collect::<Vec<_>>());
         }
 
         #[test]
         fn other_bytes_are_refused_or_have_one_meaning(mut bytes: Vec<u8>, version in 0..3_u8) {
             bytes.insert(0, version);
-            if let Some(stored) = decode(&bytes).map(Iterator::collect::<Vec<_>>) {
-                let replies = stored.iter().map(|Stored { name, control, data }| {
-                    Reply { name, control, data }
-                });
-                prop_assert_eq!(&encode(replies), &bytes);
-            }
+            let again = decode(&bytes).and_then(|replies| encode(replies).ok());
+            prop_assert!(again.is_none_or(|again| again == bytes));
         }
     }
 

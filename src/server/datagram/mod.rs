@@ -87,9 +87,9 @@ impl Datagram {
         Ok(datagram)
     }
 
-    /// The inode number of the socket; `None` if the kernel does not say.
-    pub(super) fn inode(&self) -> Option<u64> {
-        inode(&self.answers.socket)
+    /// Whether its socket has this inode number.
+    pub(super) fn is_inode(&self, number: u64) -> bool {
+        inode(&self.answers.socket).is_ok_and(|inode| inode == number)
     }
 
     /// Takes replies that an earlier run has kept.
@@ -98,12 +98,16 @@ impl Datagram {
         self.answers.take_over(replies, space);
     }
 
-    /// The kept replies, and the socket with the options that it had; `None` if the kernel cannot
-    /// tell which socket it is.
+    /// The kept replies, and the socket with the options that it had. `None` if they cannot be
+    /// kept: they are then dropped.
     pub(super) fn keep(self, space: &Workspace<'_>) -> Option<(KeptReplies, InheritedSocket)> {
-        let inode = self.inode()?;
-        let (bytes, socket) = self.answers.release(space)?;
-        Some((KeptReplies { inode, bytes }, socket))
+        let name = space.name(self.answers.socket.source());
+        let kept = inode(&self.answers.socket).and_then(|inode| {
+            let (bytes, socket) = self.answers.release(space)?;
+            Ok((KeptReplies { inode, bytes }, socket))
+        });
+        let tell = |error| log::warn!("keep the replies of {name}: {error}; they are dropped");
+        kept.map_err(tell).ok()
     }
 
     /// Whether its messages can be longer than an IP packet.

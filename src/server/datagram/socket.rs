@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::run::Reply;
 use super::unsent::Refusal;
-use crate::activation::{Family, InheritedSocket, Role, SocketKind};
+use crate::activation::{Family, InheritedSocket, Role, Service, SocketKind};
 use crate::error::{Context, Result};
 use crate::server::peer::Peer;
 use crate::server::shared::ServedSocket;
@@ -107,11 +107,17 @@ impl Socket {
     }
 
     /// The socket as it was inherited, with the options that it had.
-    pub(super) fn release(self, space: &Workspace<'_>) -> Option<InheritedSocket> {
+    ///
+    /// # Errors
+    ///
+    /// Something else still uses the socket: there is no such thing.
+    pub(super) fn release(self, space: &Workspace<'_>) -> io::Result<InheritedSocket> {
         let (fd, kind) = (Rc::clone(&self.fd), self.kind.clone());
-        let (name, service) = (space.name(self.source()).to_owned(), kind.service()?);
+        let name = space.name(self.source()).to_owned();
+        // It restores the options.
         drop(self);
-        Some(InheritedSocket { fd: Rc::into_inner(fd)?, name, kind, service })
+        let fd = Rc::into_inner(fd).ok_or_else(|| io::Error::other("it is in use"))?;
+        Ok(InheritedSocket { fd, name, kind, service: Service::Datagram })
     }
 
     /// Writes a received or sent datagram to the debug log.
