@@ -162,6 +162,9 @@ const fn only(call: Call, arguments: Arguments, needed: Needed, reason: &'static
 
 const NOT_EXECUTABLE: Arguments = Arguments::Masked(2, libc::PROT_EXEC, &[0]);
 
+/// musl's allocator protects pages of its own, the one of glibc only grows the heaps of threads.
+const PROTECTS: Needed = if cfg!(target_env = "musl") { Needed::Always } else { Needed::Threads };
+
 /// Everything that a confined server may do.
 pub const ALLOWED: &[Allowed] = &[
     any(call!(SYS_epoll_pwait), Needed::Always, "waits for events"),
@@ -189,8 +192,8 @@ pub const ALLOWED: &[Allowed] = &[
     any(
         call!(SYS_openat2),
         Needed::NewOpen,
-        "finds the socket file of a sender; Landlock refuses all \
-         but O_PATH, which neither reads nor writes",
+        "finds the socket file of a sender; Landlock refuses all but O_PATH, \
+         which neither reads nor writes",
     ),
     only(
         call!(SYS_openat),
@@ -205,15 +208,14 @@ pub const ALLOWED: &[Allowed] = &[
         call!(SYS_setsockopt),
         Arguments::Options(&SET),
         Needed::Always,
-        "prepares an accepted \
-         connection, enlarges a send buffer, restores the options of an inherited socket",
+        "prepares an accepted connection, enlarges a send buffer, restores the \
+         options of an inherited socket",
     ),
     only(
         call!(SYS_getsockopt),
-        Arguments::OneOf(1, &[libc::SOL_SOCKET]),
+        Arguments::OneOf(1, &LEVELS),
         Needed::Always,
-        "asks for the \
-         size of a send buffer, and for SO_LINGER",
+        "asks for the size of a send buffer, and for SO_LINGER",
     ),
     only(
         call!(SYS_fcntl),
@@ -225,8 +227,8 @@ pub const ALLOWED: &[Allowed] = &[
         call!(SYS_ioctl),
         Arguments::OneOf(1, &[FIONBIO, FIONREAD, TIOCOUTQ]),
         Needed::Always,
-        "makes a \
-         listener non-blocking, and counts what is not received or not acknowledged yet",
+        "makes a listener non-blocking, and counts what is not received or not \
+         acknowledged yet",
     ),
     any(call!(SYS_getpeername), Needed::Debug, "names the peer in the log"),
     any(call!(SYS_write), Needed::Always, "writes the log, and wakes other workers at the end"),
@@ -255,9 +257,8 @@ pub const ALLOWED: &[Allowed] = &[
     only(
         call!(SYS_mprotect),
         NOT_EXECUTABLE,
-        Needed::Threads,
-        "gets memory for a thread that is not \
-         executable",
+        PROTECTS,
+        "gets memory for a thread that is not executable",
     ),
     any(call!(SYS_exit), Needed::Threads, "ends a worker's thread"),
     any(call!(SYS_exit_group), Needed::Always, "ends the process"),
@@ -265,14 +266,13 @@ pub const ALLOWED: &[Allowed] = &[
         call!(SYS_socket),
         Arguments::OneOf(0, &[libc::AF_VSOCK]),
         Needed::VsockManager,
-        "each message to \
-         the manager has a connection",
+        "each message to the manager has a connection",
     ),
     any(
         call!(SYS_bind),
         Needed::VsockManager,
-        "chooses the privileged port by which the manager knows us; \
-         Landlock refuses TCP",
+        "chooses the privileged port by which the manager knows us; Landlock \
+         refuses TCP",
     ),
     any(call!(SYS_connect), Needed::VsockManager, "connects to the manager; Landlock refuses TCP"),
     any(call!(SYS_ppoll), Needed::VsockManager, "waits for that connection at the end"),
@@ -308,7 +308,8 @@ pub const REFUSED: &[Refused] = &[
         call: call!(SYS_sigaltstack),
         errno: libc::EPERM,
         needed: Needed::Always,
-        reason: "Rust's runtime at the end of a thread, to give up a stack that goes with it",
+        reason: "Rust's runtime at the end of a thread, to give up a stack that goes with \
+         it",
     },
     Refused {
         call: call!(SYS_rt_sigprocmask),
@@ -322,6 +323,10 @@ pub const REFUSED: &[Refused] = &[
 const FIONBIO: i32 = libc::FIONBIO as i32;
 const FIONREAD: i32 = libc::FIONREAD as i32;
 const TIOCOUTQ: i32 = libc::TIOCOUTQ as i32;
+
+/// The levels of the socket options that are asked for.
+const LEVELS: [i32; 4] =
+    [libc::SOL_SOCKET, libc::IPPROTO_IP, libc::IPPROTO_IPV6, crate::sys::control::SOL_UDP];
 
 /// The socket options that are set while the server runs, and restored at its end.
 const SET: [(i32, i32); 12] = [

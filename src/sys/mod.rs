@@ -16,7 +16,7 @@ pub(crate) mod option;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod trap;
 pub(crate) mod usage;
 

@@ -163,3 +163,20 @@ fn switches_are_counted() {
     rustix::thread::sched_yield();
     assert!(usage::involuntary_switches().expect("getrusage(2)") >= before);
 }
+
+/// Makes a system call by its number, for the tests of what may make which one.
+pub(crate) fn call(number: libc::c_long, arguments: [usize; 6]) -> std::io::Result<i64> {
+    let [one, two, three, four, five, six] = arguments;
+    // SAFETY: the callers pass numbers, and pointers to what lives through the call.
+    super::checked(unsafe { libc::syscall(number, one, two, three, four, five, six) })
+}
+
+#[test]
+fn what_a_sandbox_asks_the_kernel() {
+    use super::trap;
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let is_set = status.contains("NoNewPrivs:\t1");
+    assert_eq!(trap::no_new_privileges().ok(), Some(is_set));
+    // Either answer is right: it depends on the kernel, and on what confines the tests.
+    let _ = (trap::landlock_abi(), trap::can_trap());
+}

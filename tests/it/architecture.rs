@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["error", "backoff", "deadline"],
     &["address"],
     &["proc"],
-    &["activation", "notify", "client"],
+    &["activation", "notify", "client", "sandbox"],
     &["activator", "server"],
     &["cli"],
     &["command"],

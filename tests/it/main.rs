@@ -40,6 +40,7 @@ mod programs;
 mod random;
 mod readme;
 mod refusals;
+mod sandbox;
 mod scripts;
 mod serve_flags;
 mod steady;

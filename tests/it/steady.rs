@@ -128,13 +128,26 @@ const START: &[&str] = &[
     "getsockname",
     "rt_sigprocmask",
     "signalfd4",
-    "prlimit64", // RLIMIT_NOFILE
+    "prlimit64",    // RLIMIT_NOFILE
+    "prctl",        // the size of a page, for rustix
+    "rt_sigaction", // SIGSYS
     "epoll_create1",
-    "epoll_ctl",  // the signals
-    "getsockopt", // SO_LINGER
-    "ioctl",      // FIONBIO
-    "epoll_ctl",  // the listener
+    "epoll_ctl",               // the signals
+    "getsockopt",              // SO_LINGER
+    "ioctl",                   // FIONBIO
+    "epoll_ctl",               // the listener
+    "landlock_create_ruleset", // its version
+    "landlock_create_ruleset",
+    "prctl", // no_new_privs, for Landlock
+    "landlock_restrict_self",
+    "close",
+    "prctl", // no_new_privs, for seccomp
+    "seccomp",
 ];
+
+/// What reads the CPU quota, once for each control group: no file can be read later.
+#[cfg(target_arch = "x86_64")]
+const QUOTA: &[&str] = &["openat", "statx", "read", "close"];
 
 /// What checks LISTEN_PIDFDID, where the kernel has pidfs.
 #[cfg(target_arch = "x86_64")]
@@ -165,6 +178,9 @@ fn the_system_calls_before_the_first_wait_are_known() {
     if made.get(1..=PIDFD.len()) == Some(PIDFD) {
         made.drain(1..=PIDFD.len());
     }
+    let quota = made.iter().position(|call| *call == "epoll_create1").expect("it waits");
+    let quota_start = made.iter().position(|call| *call == "rt_sigaction").expect("SIGSYS") + 1;
+    assert!(made.drain(quota_start..quota).all(|call| QUOTA.contains(&call)));
     assert_eq!(made, START);
 }
 

@@ -111,4 +111,13 @@ pub(super) struct Confinement {
     pub(super) seccomp: Option<&'static str>,
     pub(super) no_new_privileges: Option<bool>,
     pub(super) capabilities: Option<String>,
+    pub(super) sandbox: Sandbox,
+}
+
+/// What `serve` could give up.
+#[derive(Debug, Serialize)]
+pub(super) struct Sandbox {
+    pub(super) no_new_privileges: bool,
+    pub(super) landlock_abi: Option<u32>,
+    pub(super) seccomp: bool,
 }

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use super::report::{Activator, Confinement};
+use super::report::{Activator, Confinement, Sandbox};
 use crate::activation::{Environment, Inherited, ancestry};
 use crate::proc::{Cgroups, Fields, security_label};
+use crate::sandbox::Available;
 
 pub(super) fn activator(environment: &Environment, inherited: Option<&Inherited>) -> Activator {
     let pid = std::process::id();
@@ -101,6 +102,7 @@ impl Clues {
 
 pub(super) fn confinement() -> Confinement {
     let status = Fields::own_status();
+    let Available { no_new_privileges, landlock_abi, seccomp } = Available::here();
     Confinement {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
@@ -114,6 +116,7 @@ pub(super) fn confinement() -> Confinement {
         }),
         no_new_privileges: status.get("NoNewPrivs").map(|value| value == "1"),
         capabilities: status.get("CapEff").map(str::to_owned),
+        sandbox: Sandbox { no_new_privileges, landlock_abi, seccomp },
     }
 }
 

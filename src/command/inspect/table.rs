@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Inherited, Options, Report, Variable};
+use super::report::{Inherited, Options, Report, Sandbox, Variable};
 use crate::proc::describe_chain;
 use crate::text::Escaped;
 
@@ -189,9 +189,21 @@ fn variable(variable: &Variable) -> Row {
     cells([&assignment, verdict, &variable.note])
 }
 
+/// What `serve --sandbox auto` would use here.
+fn in_words(sandbox: &Sandbox) -> String {
+    let landlock = match sandbox.landlock_abi {
+        Some(abi) => format!("Landlock ABI {abi}"),
+        None => "no Landlock".to_owned(),
+    };
+    let seccomp = if sandbox.seccomp { "seccomp" } else { "no seccomp" };
+    let no_new_privs = if sandbox.no_new_privileges { "no_new_privs" } else { "no no_new_privs" };
+    format!("`serve` can use {no_new_privs}, {landlock}, {seccomp}")
+}
+
 fn process(report: &Report) -> Vec<Row> {
     let (activator, confinement) = (&report.activator, &report.confinement);
     let chain = describe_chain(&activator.ancestry);
+    let sandbox = in_words(&confinement.sandbox);
     let user = format!("uid {}, gid {}", confinement.uid, confinement.gid);
     let rows = [
         ("activator", Some(activator.guess.as_str())),
@@ -206,6 +218,7 @@ fn process(report: &Report) -> Vec<Row> {
             confinement.no_new_privileges.map(|on| if on { "set" } else { "not set" }),
         ),
         ("capabilities", confinement.capabilities.as_deref()),
+        ("sandbox", Some(&sandbox)),
     ];
     rows.into_iter().filter_map(|(name, value)| Some(cells([name, value?]))).collect()
 }

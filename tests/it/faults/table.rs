@@ -113,8 +113,8 @@ pub(super) const WITHOUT_ROWS: &[(&str, &[&str], &str)] = &[
     (
         "openat, read",
         &["open", "openat", "read"],
-        "while it polls, the server sometimes reads the CPU quota; a quota that cannot be read \
-            does not limit it",
+        "with `--sandbox off` and while it polls, the server sometimes reads the CPU quota; a quota \
+            that cannot be read does not limit it",
     ),
     (
         "brk, mmap, munmap, mremap, madvise",
