@@ -1,6 +1,6 @@
 //! The example of the activation library, run by both activators.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,25 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use socket_activate_echo::activator::{Bound, Target};
 
-use crate::kit::{Process, clean, has_tool, program, program_path, run};
+use crate::fd_store::Manager;
+use crate::kit::{DEADLINE, Process, clean, has_tool, program, program_path, run};
 
-/// The example as it is now: `cargo test --test it` builds none.
 fn example() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| build("activated-daemon")).clone()
 }
 
-fn build() -> PathBuf {
+/// The example as it is now: `cargo test --test it` builds none.
+fn build(name: &str) -> PathBuf {
     let profile = Path::new(program_path()).parent().expect("target/PROFILE");
-    let example = profile.join("examples/activated-daemon");
+    let example = profile.join("examples").join(name);
     // Where the tests run on another machine than they were built on, there is no cargo.
     if Path::new(env!("CARGO")).exists() {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--offline", "--example", "activated-daemon"]);
+        cargo.args(["build", "--quiet", "--offline", "--example", name]);
         if profile.ends_with("release") {
             cargo.arg("--release");
         }
@@ -118,4 +119,46 @@ fn it_explains_what_is_wrong() {
     command.args(["activate", "--now", "-l", "unix:@activated-daemon", "--fdname", "door"]);
     let finished = run(command.arg(example()));
     finished.expect_code(4).expect_stderr(&["not a TCP listener", "ListenStream=PORT"]);
+}
+
+/// The recipe for connections that outlive a restart, under a manager with a store, with one whose
+/// store is full, and killed.
+#[test]
+fn kept_connections_outlive_a_restart_and_it_has_at_most_60_lines() {
+    assert!(include_str!("../../examples/kept-connections.rs").lines().count() <= 60);
+    let example = build("kept-connections").display().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let manager = Manager::new(5, vec![("door".to_owned(), listener.into())]);
+    let connect = || {
+        let peer = TcpStream::connect(address).expect("connect");
+        peer.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        peer
+    };
+    let ask = |mut peer: &TcpStream, question: &str| {
+        peer.write_all(question.as_bytes()).expect("send");
+        let mut answer = vec![0; question.len()];
+        peer.read_exact(&mut answer)
+            .map(|()| assert_eq!(answer, question.to_uppercase().as_bytes()))
+    };
+    let mut process = manager.start(&[&example], &[]);
+    let mut peers = vec![connect(), connect(), connect()];
+    for _ in 0..3 {
+        peers.iter().for_each(|peer| ask(peer, "still there?").expect("an answer"));
+        process.terminate().expect_code(0);
+        assert_eq!(manager.stored(), ["peer"; 3]);
+        process = manager.start(&[&example], &[]);
+    }
+    // There is no room for so many.
+    peers.extend([connect(), connect()]);
+    peers.iter().for_each(|peer| ask(peer, "all of you?").expect("an answer"));
+    process.terminate().expect_code(1).expect_stderr(&["FileDescriptorStoreMax="]);
+    let process = manager.start(&[&example], &[]);
+    ask(&connect(), "a new one?").expect("an answer");
+    process.signal(Signal::KILL);
+    process.finish();
+    let _process = manager.start(&[&example], &[]);
+    ask(&connect(), "a new one?").expect("an answer");
+    // What was not in the store any more has ended.
+    peers.iter().for_each(|peer| ask(peer, "and you?").expect_err("its server was killed"));
 }

@@ -11,9 +11,12 @@ mod arch;
 mod beds;
 mod butane;
 mod images;
+mod keep;
 mod kit;
 mod kubernetes;
 mod lifecycle;
+#[path = "../shared/load.rs"]
+mod load;
 mod matrix;
 #[path = "../shared/page.rs"]
 mod page;

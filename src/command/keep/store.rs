@@ -26,7 +26,7 @@ const EXTENSION_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Store {
     notifier: Notifier,
     ledger: File,
-    names_len: usize,
+    connections_max: usize,
     extended: Option<Instant>,
 }
 
@@ -74,10 +74,14 @@ pub(crate) fn finish(
         Err(Failure::Before(error)) => {
             log::warn!("{what} cannot be kept, so they are drained: {error}");
             store.take_back();
-            // This thread is confined already.
-            let sandbox = Sandbox::default();
-            let config =
-                Config { keeps_connections: false, exit_idle_time: None, sandbox, ..config };
+            // This thread is confined already, and perhaps no other can be started any more.
+            let config = Config {
+                keeps_connections: false,
+                exit_idle_time: None,
+                sandbox: Sandbox::default(),
+                workers: 1,
+                ..config
+            };
             let drained = server::run(datagram_sockets, kept, &config, shutdown, &mut ())?;
             statistics += drained.statistics;
             store.wait();
@@ -98,7 +102,8 @@ impl Store {
             result => result,
         };
         let ledger = File::from(ledger.context("create a memfd for the ledger")?);
-        Ok(Self { notifier, ledger, names_len, extended: None })
+        let connections_max = connections_max(names_len, rustix::param::page_size());
+        Ok(Self { notifier, ledger, connections_max, extended: None })
     }
 
     fn store(&mut self, kept: &Kept) -> Result<(), Failure> {
@@ -141,7 +146,7 @@ impl Store {
             let message = format!("the fd store takes {max} descriptors, and {needed} are needed");
             return Err(error(message).remedy(format!("set FileDescriptorStoreMax={needed}")));
         }
-        let most = connections_max(self.names_len, rustix::param::page_size());
+        let most = self.connections_max;
         if connections > most {
             let message = format!("a process can be started with at most {most} connections");
             return Err(error(message).remedy("use a lower --connections-max"));
