@@ -117,13 +117,6 @@ impl Manager {
         assert!(!timeout.timed_out(), "{stored:?}, not {names:?}; {:?}", state.said);
     }
 
-    /// A descriptor of the store.
-    pub(crate) fn stored_fd(&self, name: &str) -> OwnedFd {
-        let state = self.lock();
-        let (_, fd) = state.stored.iter().find(|(stored, _)| stored == name).expect("it is stored");
-        fd.try_clone().expect("dup")
-    }
-
     /// What was said so far.
     pub(crate) fn said(&self) -> Vec<String> {
         self.lock().said.clone()

@@ -72,11 +72,6 @@ impl Load {
         Self { stop, thread }
     }
 
-    /// Whether a peer has lost something.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.thread.is_finished()
-    }
-
     /// Lets each peer receive what it is owed, and ends. Fails if one did not get that.
     pub(crate) fn finish(self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
