@@ -16,7 +16,7 @@ mod connection;
 mod connections;
 mod datagram;
 mod datagrams;
-mod idle;
+mod exit_idle;
 mod kept;
 mod limits;
 mod listeners;

@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use super::connection::{Connection, Protocol};
 use super::connections::Connections;
 use super::datagrams::Datagrams;
-use super::idle::Idle;
+use super::exit_idle::Idle;
 use super::kept::{Ended, Kept};
 use super::listeners::Listeners;
 use super::observer::Observer;
