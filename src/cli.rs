@@ -101,6 +101,27 @@ pub struct ServeArgs {
     /// comes later waits in the kernel, and the service manager starts the next server for it.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub exit_idle_time: Option<Duration>,
+    /// Serve at most N connections of one source at the same time
+    ///
+    /// A source is an IPv4 address, an IPv6 network of 64 bits, a user of unix sockets, or a vsock
+    /// CID. More are refused: accepted, closed at once and counted. systemd's
+    /// MaxConnectionsPerSource= does the same, but only with Accept=yes. [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub connections_max_per_source: Option<u32>,
+    /// End a connection on which nothing moves for so long
+    ///
+    /// That is a connection whose peer neither sends anything nor takes anything of what it is
+    /// owed. It ends with the end of stream, at most an eighth of that time later. What its peer
+    /// has not taken is lost. [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = some_seconds, hide_short_help = true)]
+    pub idle_timeout: Option<Duration>,
+    /// Keep at most so many bytes for all peers that do not read
+    ///
+    /// What would be more stays in the kernel until its peer reads: nobody is cut off, and everybody
+    /// who reads is served. [default: an eighth of the memory that the machine has, or that
+    /// MemoryMax= or MemoryHigh= allow]
+    #[arg(long, value_name = "BYTES", hide_short_help = true)]
+    pub unread_bytes_max: Option<usize>,
     /// Poll for the next event before a thread sleeps
     ///
     /// Polling answers a single client two to four times as fast, and uses up to one whole
@@ -234,6 +255,11 @@ fn size(text: &str) -> Result<usize, String> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "0 or more seconds are expected".to_owned())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = seconds(text)?;
+    if seconds.is_zero() { Err("more than 0 seconds are expected".to_owned()) } else { Ok(seconds) }
 }
 
 #[cfg(test)]

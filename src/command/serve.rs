@@ -15,6 +15,7 @@ use crate::cli::{ServeArgs, Workers};
 use crate::deadline::Deadline;
 use crate::error::{Context, Result};
 use crate::notify::NotifySocket;
+use crate::proc;
 use crate::server::{self, Config, Limits, Observer, Shutdown, Statistics};
 use crate::sys;
 
@@ -29,10 +30,7 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     // With Accept=yes each client has its own process, so nothing is logged for each process.
     let is_for_one_client = sockets.iter().all(|socket| socket.service.is_one_connection());
     let level = if is_for_one_client { Level::Debug } else { Level::Info };
-    let mut limits = Limits::default();
-    if let Some(connections_max) = args.connections_max {
-        limits.connections_max = connections_max;
-    }
+    let limits = limits(args, is_for_one_client);
     sys::limit::raise_descriptor_limit();
     let (kept, store) = stored.begin()?;
     let mut config = Config {
@@ -61,6 +59,27 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
     log::log!(level, "{}{end}", in_words(&statistics));
     Ok(0)
 }
+
+fn limits(args: &ServeArgs, is_for_one_client: bool) -> Limits {
+    let mut limits = Limits { idle_timeout: args.idle_timeout, ..Limits::default() };
+    if let Some(connections_max) = args.connections_max {
+        limits.connections_max = connections_max;
+    }
+    if let Some(connections_max) = args.connections_max_per_source {
+        limits.connections_max_per_source = connections_max;
+    }
+    if let Some(bytes) = args.unread_bytes_max {
+        limits.unread_bytes_max = bytes;
+    } else if !is_for_one_client {
+        // What one client does not read is never much.
+        let share = proc::memory_max() / UNREAD_SHARE;
+        limits.unread_bytes_max = usize::try_from(share).unwrap_or(usize::MAX);
+    }
+    limits
+}
+
+/// Which part of the memory is kept for peers that do not read.
+const UNREAD_SHARE: u64 = 8;
 
 /// The service manager trusts messages from this process, so it must never get an echo, with or
 /// without `--sdnotify`.

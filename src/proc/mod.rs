@@ -7,11 +7,13 @@
 //! each name with its length.
 
 mod diag;
+mod memory;
 mod process;
 mod sockets;
 
 #[cfg(feature = "cli")]
 pub(crate) use diag::accept_queue;
+pub use memory::memory_max;
 pub use process::{
     Cgroups, Fields, Process, ancestry, argument, cpu_nanoseconds, holders, own_descriptor_target,
     own_descriptors, processes, security_label, sysctl,

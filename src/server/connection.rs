@@ -2,8 +2,10 @@
 //! send.
 
 mod backlog;
+mod idle;
 mod kept;
 mod protocol;
+mod unkept;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use self::backlog::{Backlog, Sent};
+use self::idle::Activity;
 pub(super) use self::protocol::Protocol;
 use self::protocol::Received;
 use super::permits::Permit;
@@ -36,6 +39,9 @@ pub(super) struct Connection {
     pub(super) is_registered: bool,
     /// What was received and not yet echoed; only while the peer does not read.
     backlog: Option<Box<Backlog>>,
+    /// Whether the peer does not read, and what would have to be kept is in the kernel's queue.
+    is_unread: bool,
+    activity: Activity,
     /// Dropping it makes room for another connection.
     _permit: Permit,
 }
@@ -101,6 +107,8 @@ impl Connection {
             listed: Listed::Nowhere,
             is_registered: false,
             backlog: None,
+            is_unread: false,
+            activity: Activity::now(0),
             _permit: permit,
         }
     }
@@ -132,7 +140,7 @@ impl Connection {
     }
 
     pub(super) fn is_blocked(&self) -> bool {
-        self.backlog.is_some()
+        self.backlog.is_some() || self.is_unread
     }
 
     /// Echoes until nothing is left, the peer does not read, or the turn is over. `may_be_more`:
@@ -149,9 +157,11 @@ impl Connection {
         if let Some(turn) = unfinished(self.flush(space)?) {
             return Ok(turn);
         }
+        self.is_unread = false;
+        let room = space.unread.room(space.turn_bytes, size_of::<Backlog>());
         match (self.phase, self.bulk) {
             (Phase::Lingering, _) => self.linger(space),
-            (_, Bulk::Spliced) => match space.pipes.take() {
+            (_, Bulk::Spliced) if room == space.turn_bytes => match space.pipes.take() {
                 Some(pipe) => self.splice_turn(pipe, space),
                 None => self.copy_turn(may_be_more, space),
             },
@@ -165,21 +175,16 @@ impl Connection {
             if self.phase == Phase::Finishing(0) {
                 return self.end(space);
             }
-            let (len, may_be_more) = match self.receive(space)? {
+            let (received, may_keep) = self.receive(space)?;
+            let (len, may_be_more) = match received {
                 Received::Nothing if self.phase != Phase::Open => return self.end(space),
                 Received::Nothing => return Ok(Turn::Idle),
                 Received::Starved => return Ok(Turn::Waits),
                 Received::End => return Ok(Turn::Ended),
                 Received::Data { len, may_be_more } => (len, may_be_more || is_unclear),
             };
-            space.trace_receive(self.source(), &self.fd, len);
-            if self.bulk == Bulk::Copied && len >= rustix::param::page_size() {
-                self.bulk = Bulk::Spliced;
-            }
-            if let Phase::Finishing(owed) = &mut self.phase {
-                *owed = owed.saturating_sub(len as u64);
-            }
-            if let Some(turn) = unfinished(self.echo(len, space)?) {
+            let sent = if may_keep { self.echo(len, space) } else { self.pass_on(len, space) };
+            if let Some(turn) = unfinished(sent?) {
                 return Ok(turn);
             }
             if !may_be_more && self.phase == Phase::Open {
@@ -190,24 +195,26 @@ impl Connection {
         Ok(Turn::More)
     }
 
-    /// Receives into the buffer. A message is received whole, even if it exceeds the share.
-    fn receive(&self, space: &mut Workspace<'_>) -> io::Result<Received> {
-        let bytes = space.limits.stream_buffer_bytes.min(space.turn_bytes);
-        let most = match self.phase {
-            _ if !self.protocol.is_stream() => space.limits.message_bytes_max,
-            Phase::Finishing(owed) => bytes.min(usize::try_from(owed).unwrap_or(usize::MAX)),
-            _ => bytes,
-        };
-        self.protocol.receive(self.fd.as_fd(), &mut space.buffer[..most])
+    /// Counts `len` bytes that were received.
+    fn count(&mut self, len: usize, space: &mut Workspace<'_>) {
+        space.trace_receive(self.source(), &self.fd, len);
+        self.has_moved(space.period);
+        if self.bulk == Bulk::Copied && len >= rustix::param::page_size() {
+            self.bulk = Bulk::Spliced;
+        }
+        if let Phase::Finishing(owed) = &mut self.phase {
+            *owed = owed.saturating_sub(len as u64);
+        }
     }
 
     /// Sends back the first `len` bytes of the buffer, and keeps what the kernel does not accept.
-    fn echo(&mut self, len: usize, space: &Workspace<'_>) -> io::Result<Sent> {
+    fn echo(&mut self, len: usize, space: &mut Workspace<'_>) -> io::Result<Sent> {
+        self.count(len, space);
         let (bytes, mut sent) = (&space.buffer[..len], 0);
         let outcome = backlog::send(self.fd.as_fd(), bytes, &mut sent)?;
         space.trace_send(self.source(), &self.fd, sent);
         if outcome != Sent::All {
-            self.backlog = Some(Box::new(Backlog::copy_of(&bytes[sent..])?));
+            self.backlog = Some(Box::new(Backlog::copy_of(&bytes[sent..], &space.unread)?));
         }
         Ok(outcome)
     }
@@ -219,8 +226,11 @@ impl Connection {
         let outcome = backlog.send(self.fd.as_fd())?;
         let sent = before - backlog.len();
         space.trace_send(self.source(), &self.fd, sent);
+        if sent > 0 {
+            self.has_moved(space.period);
+        }
         if outcome == Sent::All {
-            if let Some(Backlog::Pipe(pipe)) = self.backlog.take().map(|backlog| *backlog) {
+            if let Some(Backlog::Pipe { pipe, .. }) = self.backlog.take().map(|backlog| *backlog) {
                 space.pipes.give_back(pipe);
             }
         }
@@ -232,7 +242,7 @@ impl Connection {
         if pipe.len() == 0 {
             space.pipes.give_back(pipe);
         } else {
-            self.backlog = Some(Box::new(Backlog::Pipe(pipe)));
+            self.backlog = Some(Box::new(Backlog::of_pipe(pipe, &space.unread)));
         }
         turn
     }
@@ -263,6 +273,7 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             };
             space.trace_receive(self.source(), &self.fd, len);
+            self.has_moved(space.period);
             let outcome = backlog::drain(self.fd.as_fd(), pipe)?;
             space.trace_send(self.source(), &self.fd, len - pipe.len());
             if let Some(turn) = unfinished(outcome) {
@@ -293,7 +304,7 @@ impl Connection {
     fn linger(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
         let mut dropped = 0;
         while dropped < space.turn_bytes {
-            match self.receive(space)? {
+            match self.receive(space)?.0 {
                 Received::End => return Ok(Turn::Ended),
                 Received::Nothing if self.unsent() == 0 => return Ok(Turn::Ended),
                 Received::Nothing | Received::Starved => return Ok(Turn::Waits),
@@ -313,7 +324,9 @@ impl Connection {
         // A unix peer keeps what is in its queue.
         let is_kept_by_peer = self.protocol.is_unix();
         let sent = if is_kept_by_peer { Ok(0) } else { option::unsent(self.fd.as_fd()) };
-        kept + sent.unwrap_or(0)
+        // What was received before a shutdown and is not echoed is lost too.
+        let owed = if let Phase::Finishing(owed) = self.phase { owed as usize } else { 0 };
+        kept + sent.unwrap_or(0) + owed
     }
 
     /// Sends the end of stream. The peer sees it even if a service manager or inetd still holds the

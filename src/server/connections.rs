@@ -1,11 +1,12 @@
 //! The connections of a worker: which one gets its turn, and which ones wait for a time.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
 use super::connection::{Connection, Listed, Turn};
+use super::idle::IdleSweep;
 use super::kept::KeptConnection;
 use super::poller::Wait;
 use super::table::Table;
@@ -31,6 +32,7 @@ pub(super) struct Connections {
     round: Vec<u32>,
     /// When the waiting connections get another turn.
     retry: Backoff,
+    idle: IdleSweep,
     /// Whether one was closed since the last question: a listener may wait for its room.
     has_closed: bool,
 }
@@ -47,7 +49,10 @@ impl Connections {
 
     /// How long the event loop may wait.
     pub(super) fn next_due(&self) -> Wait {
-        if self.ready.is_empty() { self.retry.due().into() } else { Wait::Not }
+        if !self.ready.is_empty() || self.idle.is_under_way() {
+            return Wait::Not;
+        }
+        Wait::from(self.retry.due()).min(self.idle.due().into())
     }
 
     pub(super) fn has_closed(&mut self) -> bool {
@@ -58,12 +63,14 @@ impl Connections {
     /// is served once it has.
     pub(super) fn add(&mut self, connection: Connection, space: &mut Workspace<'_>) -> bool {
         space.statistics.connections += 1;
+        self.idle.start(space.limits.idle_timeout);
         let number = self.table.insert(connection);
         self.register(number, space)
     }
 
     /// Adds a connection that an earlier run has served. It was counted there.
     pub(super) fn take_over(&mut self, connection: Connection, space: &Workspace<'_>) {
+        self.idle.start(space.limits.idle_timeout);
         let number = self.table.insert(connection);
         self.register(number, space);
     }
@@ -128,8 +135,9 @@ impl Connections {
         self.retry_round(Listed::Ready, space);
     }
 
-    /// Gives another turn to each waiting connection, if it is time.
+    /// Gives another turn to each waiting connection, and looks for idle ones, if it is time.
     pub(super) fn on_time(&mut self, now: Instant, space: &mut Workspace<'_>) {
+        self.end_idle(now, space);
         if !self.retry.take(now) {
             return;
         }
@@ -154,6 +162,30 @@ impl Connections {
             }
         }
         self.round.clear();
+    }
+
+    /// Ends connections on which nothing has moved for as long as `idle_timeout` says.
+    fn end_idle(&mut self, now: Instant, space: &mut Workspace<'_>) {
+        let Some(timeout) = space.limits.idle_timeout else { return };
+        if self.idle.begins(now, Some(timeout), self.table.end()) {
+            space.period = space.period.wrapping_add(1);
+        } else if !self.idle.is_under_way() {
+            return;
+        }
+        let mut ended = 0;
+        for number in self.idle.slice() {
+            let Some(connection) = self.table.get(number) else { continue };
+            if connection.is_idle(space.period) {
+                let lost = connection.unsent();
+                let reason = format!("idle for {timeout:?}, {lost} bytes are lost");
+                self.close(number, Some(&io::Error::new(io::ErrorKind::TimedOut, reason)), space);
+                ended += 1;
+            }
+        }
+        tell_idle(space.idle_lines.line(now, ended), timeout);
+        if self.table.len() == 0 && !space.idle_lines.has_rest() {
+            self.idle.stop();
+        }
     }
 
     fn turn(&mut self, number: u32, may_be_more: bool, space: &mut Workspace<'_>) {
@@ -189,6 +221,8 @@ impl Connections {
 
     /// Lets each connection echo what it has received by now, and then send its end of stream.
     pub(super) fn begin_to_drain(&mut self, space: &mut Workspace<'_>) {
+        self.idle.stop();
+        tell_idle(space.idle_lines.rest(), space.limits.idle_timeout.unwrap_or_default());
         for number in self.table.numbers() {
             if let Some(connection) = self.table.get(number) {
                 connection.finish(space);
@@ -217,5 +251,14 @@ impl Connections {
     #[cfg(test)]
     pub(super) fn get(&mut self, number: u32) -> Option<&mut Connection> {
         self.table.get(number)
+    }
+}
+
+/// Logs how many connections have ended because they were idle.
+fn tell_idle(count: Option<u64>, timeout: Duration) {
+    match count {
+        None => {}
+        Some(1) => log::info!("ended a connection on which nothing had moved for {timeout:?}"),
+        Some(n) => log::info!("ended {n} connections on which nothing had moved for {timeout:?}"),
     }
 }

@@ -10,6 +10,18 @@ pub struct Limits {
     /// Connections at the same time, over all workers. More wait in the kernel's backlog. By
     /// default, only the descriptor limit (`RLIMIT_NOFILE`) bounds them.
     pub connections_max: u32,
+    /// Connections of one source at the same time, over all workers: of an IPv4 address, an IPv6
+    /// network of 64 bits, a user of unix sockets or a vsock CID. What is above that is refused:
+    /// accepted and closed at once. Inherited connections count, and are never refused.
+    /// `u32::MAX`: no limit.
+    pub connections_max_per_source: u32,
+    /// How long a connection may neither send anything nor take anything that it is owed. Then it
+    /// ends, within an eighth of that time. Never during a shutdown. `None`: no limit.
+    pub idle_timeout: Option<Duration>,
+    /// Bytes that are kept for all connections whose peers do not read, with the overhead of each.
+    /// Each worker has an equal share. At the limit, bytes stay unread in the kernel instead, until
+    /// the peer reads: nobody is cut off, and who reads is served.
+    pub unread_bytes_max: usize,
     /// Bytes that one connection may have received and not yet sent back. It is the size of a
     /// worker's receive buffer, and the most that is kept for a peer that does not read.
     pub stream_buffer_bytes: usize,
@@ -43,6 +55,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: u32::MAX,
+            connections_max_per_source: u32::MAX,
+            idle_timeout: None,
+            unread_bytes_max: 64 * 1024 * 1024,
             stream_buffer_bytes: 256 * 1024,
             message_bytes_max: 4 * 1024 * 1024 + 128 * 1024,
             round_bytes: 256 * 1024,
@@ -71,6 +86,8 @@ impl Limits {
     pub(super) fn check(&self) -> Result<()> {
         for (name, value) in [
             ("connections_max", self.connections_max as usize),
+            ("connections_max_per_source", self.connections_max_per_source as usize),
+            ("idle_timeout", usize::from(self.idle_timeout != Some(Duration::ZERO))),
             ("stream_buffer_bytes", self.stream_buffer_bytes),
             ("message_bytes_max", self.message_bytes_max),
             ("round_bytes", self.round_bytes),
@@ -114,8 +131,10 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused() {
         Limits::default().check().expect("the defaults work");
-        let changes: [fn(&mut Limits); 7] = [
+        let changes: [fn(&mut Limits); 9] = [
             |limits| limits.connections_max = 0,
+            |limits| limits.connections_max_per_source = 0,
+            |limits| limits.idle_timeout = Some(Duration::ZERO),
             |limits| limits.stream_buffer_bytes = 0,
             |limits| limits.message_bytes_max = 0,
             |limits| limits.round_bytes = 0,

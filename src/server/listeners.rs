@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, sockopt};
 
 use super::connection::{Connection, Protocol};
+use super::per_source::{PerSource, Source};
 use super::permits::{Permit, Permits};
 use super::poller::{Interest, Registration};
 use super::shared::{ServedSocket, Shared};
@@ -23,6 +25,7 @@ pub(super) struct Listeners<'a> {
     list: Vec<Listener<'a>>,
     /// The limit of connections, over all workers.
     permits: &'a Permits,
+    per_source: Option<&'a Arc<PerSource>>,
     /// When to accept again after there was no room.
     retry: Backoff,
     is_draining: bool,
@@ -53,6 +56,17 @@ struct Listener<'a> {
 /// would be reported again and again.
 const FAILURES_MAX: u32 = 8;
 
+/// What a listener has for its worker.
+pub(super) enum Accept {
+    Connection(Connection),
+    /// A connection that was closed at once, because its source has as many as it may have.
+    Refused,
+    /// A connection whose peer has reset it already.
+    Gone,
+    /// There is no connection, or no room for one.
+    Nobody,
+}
+
 /// The result of one attempt to accept.
 enum Accepted {
     /// A connection.
@@ -76,7 +90,7 @@ impl<'a> Listeners<'a> {
     /// # Errors
     ///
     /// Those of ioctl(2) and epoll_ctl(2).
-    pub(super) fn new(shared: &Shared<'a>, space: &Workspace<'a>) -> Result<Self> {
+    pub(super) fn new(shared: &'a Shared<'a>, space: &Workspace<'a>) -> Result<Self> {
         // One connection wakes one worker. Without this, it would wake all, and one would get it.
         let extra = if shared.is_alone { EventFlags::empty() } else { EventFlags::EXCLUSIVE };
         let mut list = Vec::with_capacity(shared.listeners.len());
@@ -91,6 +105,7 @@ impl<'a> Listeners<'a> {
         Ok(Self {
             list,
             permits: shared.connections,
+            per_source: shared.per_source.as_ref(),
             retry: Backoff::default(),
             is_draining: false,
         })
@@ -146,21 +161,20 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    /// Accepts the next connection of a listener whose event has these `flags`. `None` if there is
-    /// none, or no room for it.
+    /// Accepts the next connection of a listener whose event has these `flags`.
     pub(super) fn accept(
         &mut self,
         number: u32,
         flags: EventFlags,
         space: &Workspace<'_>,
-    ) -> Option<Connection> {
-        let listener = self.list.get_mut(number as usize)?;
+    ) -> Accept {
+        let Some(listener) = self.list.get_mut(number as usize) else { return Accept::Nobody };
         while listener.is_wanted {
             match listener.accept(self.permits) {
                 Accepted::Connection(fd, permit) => {
                     listener.failures = 0;
                     self.retry.has_worked();
-                    return Some(listener.connection(fd, permit, space));
+                    return listener.admit(fd, permit, self.per_source, space);
                 }
                 Accepted::Gone(error) => {
                     listener.failures += 1;
@@ -183,7 +197,7 @@ impl<'a> Listeners<'a> {
                 Accepted::Failed(error) => listener.give_up(&error, space),
             }
         }
-        None
+        Accept::Nobody
     }
 
     /// Leaves the connections of a listener in the kernel's backlog until there is room.
@@ -256,6 +270,39 @@ impl<'a> Listener<'a> {
                 | Errno::CONNRESET),
             ) => Accepted::Gone(error.into()),
             Err(error) => Accepted::Failed(error.into()),
+        }
+    }
+
+    /// Refuses a connection whose source has as many as it may have.
+    fn admit(
+        &self,
+        fd: OwnedFd,
+        permit: Permit,
+        per_source: Option<&Arc<PerSource>>,
+        space: &Workspace<'_>,
+    ) -> Accept {
+        let Some(all) = per_source else {
+            return Accept::Connection(self.connection(fd, permit, space));
+        };
+        let source = Source::of(&fd);
+        let taken = source.as_ref().map(|source| all.take(*source));
+        if let Ok(Some(taken)) = taken {
+            return Accept::Connection(self.connection(fd, permit.with(Some(taken)), space));
+        }
+        // Closing it must not wait.
+        if self.lingers {
+            socket_options::do_not_linger_in_close(&fd);
+        }
+        let name = space.name(usize::from(self.source));
+        match source {
+            Ok(source) => {
+                all.tell(source, name);
+                Accept::Refused
+            }
+            Err(error) => {
+                log::debug!("the peer of a connection on {name}: {error}; it is gone");
+                Accept::Gone
+            }
         }
     }
 

@@ -17,11 +17,14 @@ mod connections;
 mod datagram;
 mod datagrams;
 mod exit_idle;
+mod idle;
 mod kept;
 mod limits;
 mod listeners;
 mod observer;
+mod pace;
 mod peer;
+mod per_source;
 mod permits;
 mod pipe;
 mod poller;
@@ -33,6 +36,7 @@ mod shutdown;
 mod socket_options;
 mod table;
 mod token;
+mod unread;
 mod worker;
 mod workspace;
 
@@ -52,6 +56,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sandbox::Sandbox;
 use crate::text::Escaped;
 use bell::Bell;
+use pace::Pace;
+use per_source::PerSource;
 use permits::Permits;
 use pulse::Pulse;
 use shared::{ServedSocket, Shared, Work};
@@ -112,6 +118,9 @@ pub fn run(
     config.limits.check()?;
     let workers = workers_for(&sockets, &kept, config.workers);
     let has_connection = sockets.iter().any(|socket| socket.service.is_one_connection());
+    let mut limits = config.limits.clone();
+    // Each worker has its share, so that none of them has to ask the others.
+    limits.unread_bytes_max /= workers;
     let mut names = Vec::with_capacity(sockets.len());
     let mut listeners = Vec::new();
     let mut never_answered = config.never_answered.clone();
@@ -138,12 +147,14 @@ pub fn run(
     let pulses: Vec<_> = (0..workers).map(|_| Pulse::default()).collect();
     let shared = Shared {
         names: &names,
-        limits: &config.limits,
         busy_poll: config.busy_poll.without_files(config.sandbox.is_on()),
         sandbox: &config.sandbox,
+        limits: &limits,
         listeners: &listeners,
         is_alone: workers == 1,
         connections: &Permits::new(config.limits.connections_max as usize),
+        per_source: PerSource::new(config.limits.connections_max_per_source),
+        idle_lines: Pace::default(),
         never_answered: &never_answered,
         exit_idle_time: config.exit_idle_time,
         shutdown,

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::per_source::SourcePermit;
+
 /// One number, so that closing the gate is one atomic step: from the lowest bit, whether the gate
 /// is closed, how many permits are out (24 bits), how many activities (17 bits), and how often one
 /// of them was taken (22 bits, then it starts over).
@@ -28,9 +30,10 @@ pub(super) struct Permits {
     most: u64,
 }
 
-/// The permission for one object to exist.
+/// The permission for one object to exist, with the permit of its source if it needs one.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<State>);
+#[allow(dead_code, reason = "a source is counted by its existence")]
+pub(super) struct Permit(Arc<State>, Option<SourcePermit>);
 
 /// The permission to receive, for what is no connection. It counts against no limit, and keeps the
 /// gate open.
@@ -49,13 +52,13 @@ impl Permits {
     /// A permit; `None` if all of them are taken, or if the gate is closed.
     pub(super) fn take(&self) -> Option<Permit> {
         let has_room = |state: u64| state / PERMIT % (PERMITS_MAX + 1) < self.most;
-        self.add(PERMIT, has_room).then(|| Permit(Arc::clone(&self.state)))
+        self.add(PERMIT, has_room).then(|| Permit(Arc::clone(&self.state), None))
     }
 
     /// A permit for an object that already exists, even beyond the limit.
     pub(super) fn take_beyond(&self) -> Permit {
         self.state.fetch_add(PERMIT + TAKEN, Ordering::AcqRel);
-        Permit(Arc::clone(&self.state))
+        Permit(Arc::clone(&self.state), None)
     }
 
     /// The permission to receive; `None` if the gate is closed.
@@ -86,6 +89,14 @@ impl Permits {
 
     pub(super) fn are_closed(&self) -> bool {
         self.state.load(Ordering::Acquire) & CLOSED != 0
+    }
+}
+
+impl Permit {
+    /// Keeps the permit of a connection's source with it.
+    pub(super) fn with(mut self, source: Option<SourcePermit>) -> Self {
+        self.1 = source;
+        self
     }
 }
 

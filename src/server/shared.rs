@@ -1,12 +1,15 @@
 //! What the workers of one server share.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bell::Bell;
 use super::busy_poll::Polling;
 use super::kept::Kept;
 use super::limits::Limits;
+use super::pace::Pace;
+use super::per_source::PerSource;
 use super::permits::Permits;
 use super::pulse::Pulse;
 use super::shutdown::{Shutdown, Trigger};
@@ -50,6 +53,10 @@ pub(super) struct Shared<'a> {
     /// The limit of connections, over all workers, and the gate of a server that ends when it is
     /// idle.
     pub(super) connections: &'a Permits,
+    /// The limit of the connections of one source, if there is one.
+    pub(super) per_source: Option<Arc<PerSource>>,
+    /// The lines about connections that were idle for too long.
+    pub(super) idle_lines: Pace,
     pub(super) never_answered: &'a [UnixName],
     /// After how long an idle server ends.
     pub(super) exit_idle_time: Option<Duration>,

@@ -47,6 +47,11 @@ impl<T> Table<T> {
         self.slots.len() - self.free.len() - self.freed.len()
     }
 
+    /// All numbers are below this one.
+    pub(super) fn end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(super) fn numbers(&self) -> Vec<u32> {
         (0..self.slots.len() as u32).filter(|&i| self.slots[i as usize].is_some()).collect()
     }

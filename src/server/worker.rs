@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
@@ -12,8 +13,10 @@ use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::exit_idle::Idle;
 use super::kept::{Ended, Kept};
-use super::listeners::Listeners;
+use super::listeners::{Accept, Listeners};
 use super::observer::Observer;
+use super::per_source::Source;
+use super::permits::Permit;
 use super::poller::Wait;
 use super::reporter::Reporter;
 use super::shared::{ServedSocket, Shared, Work};
@@ -84,20 +87,29 @@ impl<'a> Worker<'a> {
             return self.datagrams.add(socket, self.shared.never_answered, &self.space);
         }
         self.touch();
-        let permit = self.shared.connections.take_beyond();
+        let permit = self.permit_beyond(&socket.fd);
         let protocol = Protocol::of(&socket.kind);
         let connection = Connection::inherited(socket.fd, socket.source, protocol, permit);
         self.connections.add(connection, &mut self.space);
         Ok(())
     }
 
+    /// A permit for a connection that exists already. It counts for its source too.
+    fn permit_beyond(&self, connection: impl AsFd) -> Permit {
+        let source = self.shared.per_source.as_ref().and_then(|all| {
+            Source::of(&connection).ok().and_then(|source| all.take_beyond(source))
+        });
+        self.shared.connections.take_beyond().with(source)
+    }
+
     /// Adds what an earlier run has kept.
     fn take_over(&mut self, kept: Kept) {
         self.touch();
         for connection in kept.connections {
-            let permit = self.shared.connections.take_beyond();
+            let permit = self.permit_beyond(&connection.fd);
             let source = self.shared.kept_source;
-            if let Some(connection) = Connection::kept(connection, source, permit) {
+            let unread = &self.space.unread;
+            if let Some(connection) = Connection::kept(connection, source, permit, unread) {
                 self.connections.take_over(connection, &self.space);
             }
         }
@@ -153,10 +165,15 @@ impl<'a> Worker<'a> {
         match token {
             Token::Listener(number) => {
                 for _ in 0..space.limits.turn_accepts {
-                    let accepted = self.listeners.accept(number, flags, space);
-                    let Some(connection) = accepted else { break };
-                    if !self.connections.add(connection, space) {
-                        self.listeners.pause(number, space);
+                    match self.listeners.accept(number, flags, space) {
+                        Accept::Connection(connection) => {
+                            if !self.connections.add(connection, space) {
+                                self.listeners.pause(number, space);
+                            }
+                        }
+                        Accept::Refused => space.statistics.refused += 1,
+                        Accept::Gone => {}
+                        Accept::Nobody => break,
                     }
                 }
             }

@@ -5,11 +5,13 @@ use std::os::fd::AsFd;
 
 use super::limits::Limits;
 use super::observer::Statistics;
+use super::pace::Pace;
 use super::peer::Peer;
 use super::permits::Permits;
 use super::pipe::Pipes;
 use super::poller::Poller;
 use super::shared::Shared;
+use super::unread::Unread;
 use crate::error::Result;
 
 pub(super) struct Workspace<'a> {
@@ -22,6 +24,11 @@ pub(super) struct Workspace<'a> {
     pub(super) gate: Option<&'a Permits>,
     /// Bytes that a connection may echo in its turn: fewer if more connections wait.
     pub(super) turn_bytes: usize,
+    /// What is kept for peers that do not read.
+    pub(super) unread: Unread,
+    /// The number of the present period, see `idle`.
+    pub(super) period: u32,
+    pub(super) idle_lines: &'a Pace,
     pub(super) statistics: Statistics,
     /// Bytes that came after the start of a shutdown, and were dropped.
     pub(super) dropped_bytes: u64,
@@ -32,7 +39,7 @@ pub(super) struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
-    pub(super) fn new(shared: &Shared<'a>) -> Result<Self> {
+    pub(super) fn new(shared: &'a Shared<'a>) -> Result<Self> {
         let limits = shared.limits;
         Ok(Self {
             poller: Poller::new(shared.busy_poll)?,
@@ -41,6 +48,9 @@ impl<'a> Workspace<'a> {
             limits,
             gate: shared.gate(),
             turn_bytes: limits.share(1),
+            unread: Unread::new(limits.unread_bytes_max),
+            period: 0,
+            idle_lines: &shared.idle_lines,
             statistics: Statistics::default(),
             dropped_bytes: 0,
             names: shared.names,

@@ -259,10 +259,14 @@ pub(crate) struct Packet {
 #[repr(C, align(8))]
 struct Credentials([u8; CREDENTIALS_SPACE]);
 
-/// Receives one message without waiting, and returns whether it came with ancillary data, which is
+/// Receives one message with these flags, and returns whether it came with ancillary data, which is
 /// dropped. `rustix` has the call too, but requires that the process id in credentials is not 0. It
 /// is 0 for a sender outside of our PID namespace.
-pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Packet> {
+pub(crate) fn receive_packet(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: i32,
+) -> io::Result<Packet> {
     let mut control = Credentials([0; CREDENTIALS_SPACE]);
     let mut iovec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut header = empty_header().msg_hdr;
@@ -272,7 +276,7 @@ pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resul
     // Room for the credentials alone: a descriptor that a peer passes does not fit, so the kernel
     // closes it.
     header.msg_controllen = CREDENTIALS_SPACE as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
+    let flags = flags | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the header points at a control buffer and an iovec that live through the call.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
     Ok(Packet { len: checked(len)? as usize, has_control: header.msg_controllen as usize > 0 })

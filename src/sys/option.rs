@@ -31,6 +31,13 @@ fn get_words<const N: usize>(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::R
     checked(result).map(|_| words)
 }
 
+/// The user of a connected unix socket's peer: `SO_PEERCRED` of unix(7). rustix has the option too,
+/// but requires that the process id is not 0, as it is for a peer outside of our PID namespace.
+pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // `struct ucred`: the process, the user and the group.
+    get_words::<3>(fd, libc::SOL_SOCKET, libc::SO_PEERCRED).map(|[_, user, _]| user as u32)
+}
+
 /// The accept queue of a listening TCP socket.
 #[cfg(feature = "cli")]
 #[derive(Debug, Clone, Copy)]

@@ -124,7 +124,7 @@ fn datagrams_are_answered_from_where_they_lie() {
 fn a_packet_tells_its_length_and_what_came_along() {
     let (one, other) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).expect("a pair");
     let mut buffer = [0; 4];
-    let mut receive = || message::receive_packet(other.as_fd(), &mut buffer);
+    let mut receive = || message::receive_packet(other.as_fd(), &mut buffer, libc::MSG_DONTWAIT);
     assert_eq!(receive().err().map(|error| error.kind()), Some(ErrorKind::WouldBlock));
     one.send(b"12345678").expect("send");
     assert!(receive().is_ok_and(|packet| packet.len == 8 && !packet.has_control));

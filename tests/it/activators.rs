@@ -269,6 +269,14 @@ impl Active {
         Self::ours(Dir::new(), program().args(["activate", "-l", address]))
     }
 
+    /// Our activator with `serve` and its flags as the command.
+    pub(crate) fn serve(kind: Kind, flags: &[&str]) -> Self {
+        let dir = Dir::new();
+        let mut command = program();
+        command.args(["activate", "-l", &kind.address(&dir), "--", program_path(), "serve"]);
+        Self::ours(dir, command.args(flags))
+    }
+
     /// A command that runs our activator with one address.
     pub(crate) fn ours(dir: Dir, command: &mut Command) -> Self {
         let process = Process::start(command);

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 use socket_activate_echo::activator::{Bound, Target};
 use socket_activate_echo::address::{Address, Style};
-use socket_activate_echo::server::{self, Config, Limits, Shutdown, Statistics};
+use socket_activate_echo::server::{self, Config, Kept, Limits, Shutdown, Statistics};
 use socket2::Socket;
 
 use crate::activators::Kind;
@@ -164,7 +164,8 @@ fn serve(sockets: Vec<OwnedFd>, workers: usize, limits: Limits) -> Statistics {
     let exit_idle_time = Some(Duration::ZERO);
     let config = Config { limits, workers, exit_idle_time, ..Config::default() };
     let sockets = sockets.into_iter().map(inherited).collect();
-    server::run(sockets, &config, &shutdown, &mut ()).expect("it ends well")
+    let ended = server::run(sockets, Kept::default(), &config, &shutdown, &mut ());
+    ended.expect("it ends well").statistics
 }
 
 /// Who does not read is waited for: the server is not idle.

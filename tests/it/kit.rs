@@ -312,6 +312,16 @@ impl Process {
         kib.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("no {line}:\n{status}"))
     }
 
+    /// The memory that is its own: what it has allocated and written to. The kernel counts it page
+    /// by page here, and only roughly in /proc/PID/status.
+    pub(crate) fn anonymous_kib(&self) -> u64 {
+        let pid = self.pid().as_raw_nonzero();
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it runs");
+        let value = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("{rollup}"))
+    }
+
     /// The time that all of its threads were on a processor, in the scheduler's nanoseconds:
     /// /proc/PID/stat counts ticks of 10 ms.
     pub(crate) fn cpu_time(&self) -> Duration {

@@ -131,6 +131,8 @@ const START: &[&str] = &[
     "prlimit64",    // RLIMIT_NOFILE
     "prctl",        // the size of a page, for rustix
     "rt_sigaction", // SIGSYS
+    "sysinfo",      // the memory of the machine
+    "prlimit64",    // RLIMIT_NOFILE
     "epoll_create1",
     "epoll_ctl",               // the signals
     "getsockopt",              // SO_LINGER
@@ -148,6 +150,9 @@ const START: &[&str] = &[
 /// What reads the CPU quota, once for each control group: no file can be read later.
 #[cfg(target_arch = "x86_64")]
 const QUOTA: &[&str] = &["openat", "statx", "read", "close"];
+/// The files that limit the memory: they are opened, read and closed.
+#[cfg(target_arch = "x86_64")]
+const MEMORY: &[&str] = &["/sys/fs/cgroup/", "/cgroup\"", "/cgroup>"];
 
 /// What checks LISTEN_PIDFDID, where the kernel has pidfs.
 #[cfg(target_arch = "x86_64")]
@@ -166,12 +171,14 @@ fn the_system_calls_before_the_first_wait_are_known() {
     let (_, serving) = log.rsplit_once(" execve(").expect("an execve");
     // The allocator asks for memory as it likes, a limit is raised only where it is too low, and a
     // debug build looks at what it closes.
+    // Which files limit the memory depends on the control group, see `MEMORY`.
     const OTHERS: &[&str] = &[" brk(", " mmap(", " munmap(", "RLIMIT_NOFILE, {", "F_GETFD"];
     let is_ours = |line: &&str| !OTHERS.iter().any(|other| line.contains(other));
     let mut made: Vec<_> = serving
         .lines()
-        .skip_while(|line| !line.contains(" fstat(2, "))
+        .skip_while(|line| !line.contains(" fstat(2<"))
         .filter(is_ours)
+        .filter(|line| !MEMORY.iter().any(|file| line.contains(file)))
         .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('(').map(|call| call.0))
         .take_while(|call| !call.starts_with("epoll_wait") && !call.starts_with("epoll_pwait"))
         .collect();
@@ -189,7 +196,8 @@ fn traced(kind: Kind, of: &str) -> (Active, PathBuf) {
     let dir = Dir::new();
     let log = dir.path("strace");
     let mut command = clean("strace");
-    command.args(["-f", "-qq", "-e", &format!("trace={of}"), "-o"]).arg(&log);
+    // With the path of each descriptor.
+    command.args(["-f", "-qq", "-y", "-e", &format!("trace={of}"), "-o"]).arg(&log);
     command.args([program_path(), "activate", "-l", &kind.address(&dir)]);
     (Active::ours(dir, &mut command), log)
 }

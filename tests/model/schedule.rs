@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) round_bytes: usize,
     pub(crate) turn_accepts: usize,
     pub(crate) pipes_max: usize,
+    pub(crate) unread_bytes_max: usize,
     pub(crate) batch_datagrams: usize,
     /// `SO_SNDBUF` of all sockets, and `SO_RCVBUF` of those that lose nothing by it.
     pub(crate) kernel_buffer_bytes: usize,
@@ -38,6 +39,7 @@ pub(crate) const PLAIN: Settings = Settings {
     round_bytes: 65_536,
     turn_accepts: 64,
     pipes_max: 0,
+    unread_bytes_max: 1 << 30,
     batch_datagrams: 64,
     kernel_buffer_bytes: 65_536,
     races: false,
@@ -184,12 +186,13 @@ fn settings() -> impl Strategy<Value = Settings> {
         select(vec![u32::MAX, u32::MAX, 5, 7, 16]),
         select(vec![64_usize, 1]),
         select(vec![0_usize, 1, 2]),
+        select(vec![1_usize << 30, 0, 1000, 20_000, 65_536]),
         select(vec![64_usize, 1, 3]),
     );
     let flags = (proptest::bool::ANY, proptest::bool::ANY);
     (sizes, counts, flags).prop_map(|(sizes, counts, (races, keeps))| {
         let (stream_buffer_bytes, round_bytes, kernel_buffer_bytes) = sizes;
-        let (workers, connections_max, turn_accepts, pipes_max, batch_datagrams) = counts;
+        let (workers, connections_max, turn_accepts, pipes_max, unread, batch_datagrams) = counts;
         Settings {
             workers,
             connections_max,
@@ -197,6 +200,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             round_bytes,
             turn_accepts,
             pipes_max,
+            unread_bytes_max: unread,
             batch_datagrams,
             kernel_buffer_bytes,
             races,

@@ -207,6 +207,7 @@ fn config(settings: &Settings) -> Config {
     let never = Duration::from_secs(3600);
     let limits = Limits {
         connections_max: settings.connections_max,
+        unread_bytes_max: settings.unread_bytes_max,
         stream_buffer_bytes: settings.stream_buffer_bytes,
         message_bytes_max: 65_536,
         round_bytes: settings.round_bytes,
@@ -218,6 +219,7 @@ fn config(settings: &Settings) -> Config {
         deferred_reply_age_max: never,
         deferred_pause_max: Duration::from_millis(1),
         drain_time_max: settle::deadline(),
+        ..Limits::default()
     };
     let workers = settings.workers;
     let keeps_connections = settings.keeps;

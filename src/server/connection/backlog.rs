@@ -8,14 +8,15 @@ use rustix::net::SendFlags;
 
 use crate::server::pipe::Pipe;
 use crate::server::socket_options;
+use crate::server::unread::{Kept, Unread};
 
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// What was received and not yet sent back.
 #[derive(Debug)]
 pub(super) enum Backlog {
-    Bytes { bytes: Vec<u8>, sent: usize },
-    Pipe(Pipe),
+    Bytes { bytes: Vec<u8>, sent: usize, _kept: Kept },
+    Pipe { pipe: Pipe, _kept: Kept },
 }
 
 /// The result of a send.
@@ -35,17 +36,29 @@ impl Backlog {
     /// # Errors
     ///
     /// There is no memory for them. Only this connection ends.
-    pub(super) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+    pub(super) fn copy_of(bytes: &[u8], unread: &Unread) -> io::Result<Self> {
         let mut copy = room_for(bytes.len())?;
         copy.extend_from_slice(bytes);
-        Ok(Self::Bytes { bytes: copy, sent: 0 })
+        Ok(Self::of_bytes(copy, unread))
+    }
+
+    /// Keeps the bytes.
+    pub(super) fn of_bytes(bytes: Vec<u8>, unread: &Unread) -> Self {
+        let _kept = unread.keep(bytes.len() + size_of::<Self>());
+        Self::Bytes { bytes, sent: 0, _kept }
+    }
+
+    /// Keeps what is in the pipe.
+    pub(super) fn of_pipe(pipe: Pipe, unread: &Unread) -> Self {
+        let _kept = unread.keep(pipe.len() + size_of::<Self>());
+        Self::Pipe { pipe, _kept }
     }
 
     /// Sends the rest.
     pub(super) fn send(&mut self, fd: BorrowedFd<'_>) -> io::Result<Sent> {
         match self {
-            Self::Bytes { bytes, sent } => send(fd, bytes, sent),
-            Self::Pipe(pipe) => drain(fd, pipe),
+            Self::Bytes { bytes, sent, .. } => send(fd, bytes, sent),
+            Self::Pipe { pipe, .. } => drain(fd, pipe),
         }
     }
 
@@ -56,11 +69,11 @@ impl Backlog {
     /// There is no memory for the bytes of a pipe; and those of read(2). Then bytes are missing.
     pub(super) fn into_bytes(self) -> io::Result<Vec<u8>> {
         match self {
-            Self::Bytes { mut bytes, sent } => {
+            Self::Bytes { mut bytes, sent, .. } => {
                 bytes.drain(..sent);
                 Ok(bytes)
             }
-            Self::Pipe(mut pipe) => {
+            Self::Pipe { mut pipe, .. } => {
                 let mut bytes = room_for(pipe.len())?;
                 pipe.read_out(&mut bytes)?;
                 Ok(bytes)
@@ -71,8 +84,8 @@ impl Backlog {
     /// The length of the rest in bytes. It is 0 for an empty message.
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Bytes { bytes, sent } => bytes.len() - sent,
-            Self::Pipe(pipe) => pipe.len(),
+            Self::Bytes { bytes, sent, .. } => bytes.len() - sent,
+            Self::Pipe { pipe, .. } => pipe.len(),
         }
     }
 }

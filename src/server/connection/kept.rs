@@ -8,6 +8,7 @@ use super::{Connection, Protocol};
 use crate::activation::{Kind, SocketKind};
 use crate::server::kept::KeptConnection;
 use crate::server::permits::Permit;
+use crate::server::unread::Unread;
 
 impl Connection {
     /// The connection as it is, for another process.
@@ -32,11 +33,12 @@ impl Connection {
         kept: KeptConnection,
         source: u16,
         permit: Permit,
+        unread: &Unread,
     ) -> Option<Self> {
         let KeptConnection { fd, owed } = kept;
         match prepare(&fd) {
             Ok(protocol) => {
-                let backlog = owed.map(|bytes| Box::new(Backlog::Bytes { bytes, sent: 0 }));
+                let backlog = owed.map(|bytes| Box::new(Backlog::of_bytes(bytes, unread)));
                 Some(Self { backlog, ..Self::new(fd, source, protocol, permit) })
             }
             Err(error) => {
@@ -78,7 +80,7 @@ mod tests {
             }
             let permit = Permits::new(1).take_beyond();
             let mut connection = Connection::new(ours.into(), 0, Protocol::UnixStream, permit);
-            connection.backlog = Some(Box::new(Backlog::Pipe(pipe)));
+            connection.backlog = Some(Box::new(Backlog::of_pipe(pipe, &Unread::new(0))));
             let kept = connection.keep();
             assert_eq!(kept.is_ok(), is_whole);
             if let Ok(kept) = kept {

@@ -86,14 +86,32 @@ impl Protocol {
 
     /// Receives into the buffer, without waiting.
     pub(super) fn receive(self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+        self.receive_with(fd, buffer, RecvFlags::DONTWAIT)
+    }
+
+    /// The same, and leaves what it receives in the kernel's queue.
+    ///
+    /// # Errors
+    ///
+    /// Those of recvmsg(2): `EOPNOTSUPP` where the family cannot do that.
+    pub(super) fn peek(self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+        self.receive_with(fd, buffer, RecvFlags::DONTWAIT | RecvFlags::PEEK)
+    }
+
+    fn receive_with(
+        self,
+        fd: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> io::Result<Received> {
         let size = buffer.len();
         match self {
             Self::Tcp | Self::OtherStream => stream(
-                retry_on_intr(|| rustix::net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT))
+                retry_on_intr(|| rustix::net::recv(fd, &mut *buffer, flags))
                     .map(|(len, _)| (len, self != Self::Tcp || len == size)),
             ),
-            Self::UnixStream => stream(retry_on_intr(|| receive_unix(fd, buffer))),
-            Self::UnixSeqpacket | Self::VsockSeqpacket => message(fd, buffer),
+            Self::UnixStream => stream(retry_on_intr(|| receive_unix(fd, buffer, flags))),
+            Self::UnixSeqpacket | Self::VsockSeqpacket => message(fd, buffer, flags),
         }
     }
 }
@@ -108,22 +126,26 @@ fn stream(received: Result<(usize, bool), Errno>) -> io::Result<Received> {
 
 // Descriptors and credentials end a receive before the socket is empty. There is no room for them
 // here, so the kernel drops them and sets MSG_CTRUNC.
-fn receive_unix(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
+fn receive_unix(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(usize, bool), Errno> {
     let size = buffer.len();
     let message = rustix::net::recvmsg(
         fd,
         &mut [io::IoSliceMut::new(buffer)],
         &mut rustix::net::RecvAncillaryBuffer::default(),
-        RecvFlags::DONTWAIT,
+        flags,
     )?;
     let stopped_short = message.flags.contains(ReturnFlags::CTRUNC);
     Ok((message.bytes, message.bytes == size || stopped_short))
 }
 
-fn message(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+fn message(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Received> {
     let size = buffer.len();
     let packet = loop {
-        match receive_packet(fd, buffer) {
+        match receive_packet(fd, buffer, flags.bits() as i32) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             packet => break packet,
         }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::*;
 use crate::activation::Service;
 use crate::sandbox::Sandbox;
+use crate::server::pace::Pace;
 use crate::server::permits::Permits;
 use crate::server::pulse::Pulse;
 use crate::server::shared::ServedSocket;
@@ -22,11 +23,20 @@ fn with_worker(
     limits: &Limits,
     check: impl FnOnce(&mut Worker<'_>, &Permits),
 ) {
+    with_sockets(vec![socket.into()], limits, check);
+}
+
+/// The same with several sockets.
+fn with_sockets(
+    sockets: Vec<OwnedFd>,
+    limits: &Limits,
+    check: impl FnOnce(&mut Worker<'_>, &Permits),
+) {
     let (_trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
     let permits = Permits::new(1);
     let is_listener = |socket: &ServedSocket| socket.service == Service::StreamListener;
     let (listeners, own): (Vec<_>, Vec<_>) =
-        [ServedSocket::first(socket)].into_iter().partition(is_listener);
+        sockets.into_iter().map(ServedSocket::first).partition(is_listener);
     let shared = Shared {
         names: &["test".to_owned()],
         limits,
@@ -35,6 +45,8 @@ fn with_worker(
         listeners: &listeners,
         is_alone: true,
         connections: &permits,
+        per_source: None,
+        idle_lines: Pace::default(),
         never_answered: &[],
         exit_idle_time: None,
         shutdown: &shutdown,
@@ -120,6 +132,51 @@ fn peers_that_reset_in_the_middle_of_a_splice_leave_the_pipes_to_the_others() {
         assert_eq!(worker.connections.len(), 0);
         assert!(worker.space.pipes.take().is_some(), "it may be made again");
     });
+}
+
+/// Whatever the peers are, however much room there is, and whether bytes are copied or spliced.
+#[test]
+fn what_is_kept_for_peers_that_do_not_read_never_exceeds_the_limit() {
+    use socket2::{Domain, Socket, Type};
+    const CONNECTIONS: u32 = 30;
+    for unread_bytes_max in [0, 1, 5000, 100_000, 1_000_000, usize::MAX] {
+        let (mut peers, mut ours) = (Vec::new(), Vec::new());
+        for number in 0..CONNECTIONS {
+            let kind = if number % 2 == 0 { Type::STREAM } else { Type::SEQPACKET };
+            let (peer, other) = Socket::pair(Domain::UNIX, kind, None).expect("socketpair(2)");
+            peer.set_nonblocking(true).expect("O_NONBLOCK");
+            other.set_nonblocking(true).expect("O_NONBLOCK");
+            peers.push(peer);
+            ours.push(other.into());
+        }
+        let message_bytes_max = 65_536;
+        let limits = Limits { unread_bytes_max, message_bytes_max, ..Limits::default() };
+        with_sockets(ours, &limits, |worker, _| {
+            for number in (0..CONNECTIONS).step_by(4) {
+                worker.connections.get(number).expect("a connection").splice_from_now_on();
+            }
+            let mut most = 0;
+            for _ in 0..20 {
+                for (number, mut peer) in (0..).zip(&peers) {
+                    while peer.write(&[b'x'; 40_000]).is_ok() {}
+                    worker.event(Token::Connection(number), EventFlags::IN, &mut ());
+                    most = most.max(worker.space.unread.kept());
+                    continue_ready(worker);
+                }
+            }
+            assert!(most <= unread_bytes_max, "{most} of {unread_bytes_max}");
+            assert!(most >= unread_bytes_max.min(1_000_000) / 2, "{most} of {unread_bytes_max}");
+            let blocked = |number| worker.connections.get(number).expect("it is open").is_blocked();
+            assert!((0..CONNECTIONS).all(blocked));
+            // Who is gone is owed nothing.
+            drop(peers);
+            for number in 0..CONNECTIONS {
+                let flags = EventFlags::OUT | EventFlags::HUP | EventFlags::RDHUP;
+                worker.event(Token::Connection(number), flags, &mut ());
+            }
+            assert_eq!((worker.connections.len(), worker.space.unread.kept()), (0, 0));
+        });
+    }
 }
 
 /// The worker must empty the error queue: `EPOLLERR` would wake it until the queue is empty.
