@@ -95,7 +95,7 @@ pub struct ServeArgs {
     /// More wait in the kernel's backlog. [default: as many as the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: Option<u32>,
-    /// End when nothing has happened for so long [default: never]
+    /// End when nothing has happened for this long [default: never]
     ///
     /// Nothing: no connection, no reply that waits for its receiver, and nothing received. What
     /// comes later waits in the kernel, and the service manager starts the next server for it.
