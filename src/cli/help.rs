@@ -66,7 +66,9 @@ Examples:
     socket-activate-echo activate -l tcp:127.0.0.1:80 --accept --inetd cat
   What a service would receive:
     socket-activate-echo activate --now -l udp:127.0.0.1:4000 \\
-        socket-activate-echo inspect";
+        socket-activate-echo inspect
+  A program that ends by itself, and starts again for the next client:
+    socket-activate-echo activate --restart -l tcp:127.0.0.1:4000 PROGRAM";
 
 const ACTIVATE_ENVIRONMENT: &str = "\
 Environment:
@@ -74,6 +76,13 @@ COMMAND replaces this process, so it has the same process id. It finds
 LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES set. With --accept, each connection
 has a process of its own, which also finds REMOTE_ADDR and REMOTE_PORT. Sockets
 that were passed to `activate` itself are passed on, before those of -l.
+
+With --restart, COMMAND is a child process, and `activate` holds the sockets:
+what comes while no COMMAND runs waits in the kernel. If COMMAND fails, or ends
+without taking its traffic, the next start has to wait: for 1 ms, then twice as
+long each time, up to 500 ms (100 ms after a success). SIGTERM and SIGINT are
+forwarded; the exit status is then that of COMMAND, 128 + N if signal N ended
+it, and 0 if none runs. If `activate` is killed, COMMAND gets SIGTERM.
 
 The unix sockets of the demo set are files in the folder HOME. A socket file
 remains when COMMAND ends; the next start replaces it.";

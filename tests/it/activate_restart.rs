@@ -133,6 +133,26 @@ fn a_process_that_ends_between_two_datagrams_loses_none() {
     }
 }
 
+/// The server ends as soon as nobody is there, and clients arrive before, at and after that.
+#[test]
+fn nobody_is_lost_around_the_end_of_an_idle_server() {
+    const CLIENTS: usize = 200;
+    let command = [program_path(), "serve", "--exit-idle-time", "0"];
+    for kind in [Kind::Tcp4, Kind::UnixStream, Kind::UnixSeqpacket, Kind::Udp4, Kind::UnixDatagram]
+    {
+        let active = restart(kind, &[], &command);
+        for pause in pattern(CLIENTS) {
+            std::thread::sleep(Duration::from_micros(40 * u64::from(pause)));
+            messages(&connect(&active.address, &active.dir), &[64]);
+        }
+        let finished = active.process.terminate();
+        let count = finished.stderr.rsplit_once("the command was started ");
+        let count = count.and_then(|(_, count)| count.split(' ').next()?.parse::<usize>().ok());
+        assert!(count.is_some_and(|count| count > 1), "{kind:?}: {}", finished.describe());
+        assert!(!finished.stderr.contains("warning: "), "{kind:?}: {}", finished.describe());
+    }
+}
+
 #[test]
 fn both_signals_are_forwarded_and_the_status_is_that_of_the_command() {
     for (status, code) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)] {
