@@ -9,7 +9,7 @@ use socket2::Socket;
 use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern};
 use crate::handover::hand_over;
-use crate::kit::run;
+use crate::kit::{measured, run};
 
 const CONNECTIONS: [Kind; 4] = [Kind::UnixStream, Kind::Tcp4, Kind::UnixSeqpacket, Kind::Mptcp];
 
@@ -43,7 +43,9 @@ fn who_is_idle_ends_and_who_is_not_goes_on() {
         let longest = busy_until_the_end(&busy, &idle);
         let time = start.elapsed();
         assert!(time >= TIMEOUT, "{kind:?}: it ended after {time:?}");
-        println!("{kind:?}: ended after {time:?}; the longest pause of the other one: {longest:?}");
+        measured(&format!(
+            "{kind:?}: ended after {time:?}; the other one paused for {longest:?} at most"
+        ));
         messages(&busy, &[64]);
         active.process.terminate().expect_code(0).expect_stderr(&[
             "ended a connection on which nothing had moved for 1s",

@@ -76,6 +76,12 @@ pub(crate) fn not_run(test: &str, why: &str, required: bool) {
     assert!(!(required && strict), "{line}");
 }
 
+/// Prints what was measured, past the capture of the test harness.
+pub(crate) fn measured(what: &str) {
+    let line = format!("measured: {what}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("write to standard error");
+}
+
 /// What a process has written to one of its streams so far.
 #[derive(Clone)]
 struct Capture(Arc<(Mutex<Captured>, Condvar)>);

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use crate::activators::{Active, Kind};
 use crate::clients::{Client, connect, messages, pattern};
 use crate::handover::hand_over;
-use crate::kit::{DEADLINE, Process, not_run, raise_descriptor_limit};
+use crate::kit::{DEADLINE, Process, measured, not_run, raise_descriptor_limit};
 
 /// Without room for a single byte, everybody who reads is served as ever.
 #[test]
@@ -140,10 +140,10 @@ fn thousands_that_never_read_are_bounded_and_stop_nobody() {
         let peak = active.process.memory_kib("VmHWM");
         let most = before as usize + (BOUND + PEERS * EACH) / 1024;
         let sent = deaf.iter().map(|peer| peer.sent).sum::<usize>() >> 20;
-        println!(
+        measured(&format!(
             "{kind:?}: {PEERS} peers have sent {sent} MiB; {before} KiB before, at most {peak} KiB; \
              the slowest of the others was served in {slowest:?}"
-        );
+        ));
         assert!(peak as usize <= most, "{kind:?}: {peak} KiB, and {most} KiB are allowed");
         // Nothing of theirs is lost, and nobody was cut off.
         for peer in deaf.into_iter().step_by(PEERS / 50) {
