@@ -4,14 +4,19 @@
 use crate::kit::{Bed, Output, say};
 use crate::systemd::machine;
 
-/// How often the server starts and ends. The issue of the project asks for this number.
+/// How often the server starts and ends at least.
 const CYCLES: usize = 200;
-/// With Podman a cycle takes a second.
-const CYCLES_WITH_PODMAN: usize = 25;
-/// Clients of one batch, and how many batches there are at most: about every second client finds
+/// With Podman a cycle takes a second. `LIFECYCLE_CYCLES=200` asks for more.
+const CYCLES_WITH_PODMAN: usize = 40;
+/// Clients of one batch, and how many batches there are at most: more than half of the clients find
 /// the server gone.
-const BATCH: usize = 100;
-const BATCHES_MAX: usize = 30;
+const BATCH: usize = 50;
+const BATCHES_MAX: usize = 60;
+
+fn cycles(default: usize) -> usize {
+    let asked = std::env::var("LIFECYCLE_CYCLES").ok();
+    asked.map_or(default, |asked| asked.parse().expect("LIFECYCLE_CYCLES is a number"))
+}
 
 /// A way to start the server again, and where clients connect.
 struct Bench<'a> {
@@ -100,7 +105,7 @@ fn a_plain_unit_loses_nobody_when_it_ends_idle() {
     machine.run("systemctl --user start echo-plain.socket").ok();
     let ends = ends_of("echo-plain.service");
     let what = "plain unit";
-    Bench { machine: &machine, what, addresses: PLAIN, idle: 50, ends: &ends }.run(CYCLES);
+    Bench { machine: &machine, what, addresses: PLAIN, idle: 50, ends: &ends }.run(cycles(CYCLES));
     machine.run("systemctl --user is-active echo-plain.socket").ok();
     machine.run("systemctl --user stop echo-plain.socket").ok();
 }
@@ -118,7 +123,7 @@ fn our_own_activator_loses_nobody_when_its_command_ends_idle() {
     activator.wait_for("waiting for");
     let ends = "grep -c 'idle for' /tmp/activate.log";
     let what = "activate --restart";
-    Bench { machine: &machine, what, addresses: &addresses, idle: 50, ends }.run(CYCLES);
+    Bench { machine: &machine, what, addresses: &addresses, idle: 50, ends }.run(cycles(CYCLES));
     machine.run("kill -TERM $(cat /tmp/activate.pid)").ok();
     activator.wait_for("ended by SIGTERM");
 }
@@ -145,7 +150,7 @@ fn rootless_podman_loses_nobody_when_the_container_ends_idle() {
                      unix-seqpacket:$XDG_RUNTIME_DIR/echo.seqpacket";
     let ends = "journalctl --user --unit=echo@idle.service --output=cat | grep -c '^Started '";
     let what = "rootless Podman";
-    Bench { machine: &machine, what, addresses, idle: 300, ends }.run(CYCLES_WITH_PODMAN);
+    Bench { machine: &machine, what, addresses, idle: 300, ends }.run(cycles(CYCLES_WITH_PODMAN));
     machine.run("systemctl --user stop echo@idle.socket").ok();
 }
 
