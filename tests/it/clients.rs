@@ -40,9 +40,17 @@ pub(crate) fn connect(address: &Address, dir: &Dir) -> Socket {
 /// asked for would show.
 pub(crate) fn receive(mut socket: &Socket, len: usize) -> Vec<u8> {
     let mut buffer = vec![0; len + 1];
-    let count = socket.read(&mut buffer).unwrap_or_else(|error| panic!("receive: {error}"));
-    buffer.truncate(count);
-    buffer
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(count) => {
+                buffer.truncate(count);
+                return buffer;
+            }
+            // With a timeout, a stop of the whole process (SIGSTOP) is enough: signal(7).
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("receive: {error}"),
+        }
+    }
 }
 
 /// A client of the table.
