@@ -1,15 +1,12 @@
 //! What `serve` needs once it serves: nothing else is allowed then.
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-
 use super::logging;
 use crate::activation::{Family, InheritedSocket, Service};
 use crate::address::UnixName;
 use crate::cli::ServeArgs;
 use crate::error::Result;
 use crate::notify::NotifySocket;
-use crate::sandbox::{Needs, Sandbox};
+use crate::sandbox::{self, Needs, Sandbox};
 use crate::server::{BusyPoll, Config};
 
 /// The sandbox of a server with these sockets, and with connections that an earlier process has
@@ -40,7 +37,7 @@ fn needs(args: &ServeArgs, sockets: &[InheritedSocket], config: &Config) -> Need
         seqpackets: any(|socket| is_seqpacket(socket.service)),
         datagrams: any(|socket| socket.service == Service::Datagram),
         unix_datagrams,
-        lacks_openat2: unix_datagrams && lacks_openat2(),
+        lacks_openat2: unix_datagrams && !sandbox::has_openat2(),
         busy_polls: config.busy_poll != BusyPoll::Off,
         has_threads: config.workers > 1,
         traces: args.debug,
@@ -60,12 +57,4 @@ fn is_seqpacket(service: Service) -> bool {
 
 fn manager() -> Option<NotifySocket> {
     NotifySocket::parse(&std::env::var_os("NOTIFY_SOCKET")?).ok()
-}
-
-/// Whether the server has to open the paths of datagram clients with openat(2): before Linux 5.12,
-/// and where a filter forbids openat2(2).
-fn lacks_openat2() -> bool {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::CACHED);
-    matches!(opened, Err(Errno::NOSYS | Errno::INVAL | Errno::PERM))
 }

@@ -293,12 +293,6 @@ pub const REFUSED: &[Refused] = &[
         reason: "the allocator, which then copies",
     },
     Refused {
-        call: call!(SYS_openat2),
-        errno: libc::ENOSYS,
-        needed: Needed::OldOpen,
-        reason: "the server, which then calls openat(2)",
-    },
-    Refused {
         call: call!(SYS_madvise),
         errno: libc::EPERM,
         needed: Needed::Debug,

@@ -26,6 +26,9 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{CWD, Mode as FileMode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+
 pub use calls::{ALLOWED, Allowed, REFUSED, Refused};
 pub use ruleset::Reach;
 
@@ -241,6 +244,14 @@ impl Available {
             seccomp: filter::IS_KNOWN && trap::can_trap(),
         }
     }
+}
+
+/// Whether openat2(2) works with the flags that a server uses: not before Linux 5.12, and not where
+/// a filter forbids it.
+pub fn has_openat2() -> bool {
+    let opened =
+        openat2(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, FileMode::empty(), ResolveFlags::CACHED);
+    !matches!(opened, Err(Errno::NOSYS | Errno::INVAL | Errno::PERM))
 }
 
 fn failed(attempted: &str) -> Error {

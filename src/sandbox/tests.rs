@@ -1,6 +1,8 @@
 //! From inside a sandboxed process, on the real kernel: what is refused, by which layer, and what
 //! goes on working. Each case is a process of its own, because there is no way back.
 
+#![allow(clippy::print_stdout, reason = "the harness shows what a test counted, on request")]
+
 mod cases;
 
 use std::collections::BTreeSet;

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use super::unsent::{Refusal, Unsent};
 use crate::activation::SocketKind;
 use crate::address::{self, UnixName};
+use crate::sandbox;
 use crate::server::peer::Peer;
 use crate::sys::descriptor;
 
@@ -34,6 +35,7 @@ pub(super) struct Routes {
     /// Names that are never answered: those of this process's own sockets, and others that must not
     /// get an echo.
     forbidden: Vec<UnixName>,
+    opener: Opener,
     /// Whether the socket's own name is abstract, so that all senders are in our network namespace.
     is_abstract: bool,
     /// The only user who may send to the socket, if the mode of its file restricts it.
@@ -84,6 +86,7 @@ impl Routes {
             is_abstract: matches!(name, Some(UnixName::Abstract(_))),
             only_sender: name.and_then(only_sender),
             own_uid: rustix::process::geteuid().as_raw(),
+            opener: Opener::of_this_kernel(),
             open: HashMap::new(),
         }
     }
@@ -142,11 +145,11 @@ impl Routes {
                 (name.into(), None)
             }
             UnixName::Path(path) => {
-                let file = match open_path(path) {
+                let file = match self.opener.open_path(path) {
                     Err(Errno::MFILE | Errno::NFILE) => {
                         // Some cached descriptors may not be needed any more.
                         self.open.clear();
-                        open_path(path)
+                        self.opener.open_path(path)
                     }
                     file => file,
                 };
@@ -190,7 +193,7 @@ impl Routes {
         for name in &self.forbidden {
             let UnixName::Path(path) = name else { continue };
             // The calls of a sender's path: a confined server has no others.
-            let own = open(path, OFlags::empty(), ResolveFlags::empty());
+            let own = self.opener.open(path, OFlags::empty(), ResolveFlags::empty());
             match own.and_then(rustix::fs::fstat) {
                 Ok(own) if is_same(&own, &stat) => {
                     return Err(told(
@@ -229,34 +232,45 @@ fn is_autobound(name: &[u8]) -> bool {
     name.len() == 5 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Opens the file at a sender's path with `O_PATH`.
-///
-/// The name of a socket that is in use is in the kernel's cache. So the server need not wait for a
-/// disk, an automounter or another user's file system (openat2(2), `RESOLVE_CACHED`).
-fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
-    // The last part is the socket itself, which whoever binds the path creates. So it is never a
-    // link.
-    let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match open(path, OFlags::NOFOLLOW, resolve) {
-            // A directory of the path is being renamed, or the path is not in the cache.
-            Err(Errno::AGAIN | Errno::INTR) if tries < TRIES_MAX => {}
-            file => return file,
-        }
-    }
+/// The system call that opens paths.
+#[derive(Debug, Clone, Copy)]
+enum Opener {
+    OpenAt2,
+    /// Without openat2(2): a kernel before 5.12, or a filter. A confined server may not try both.
+    OpenAt,
 }
 
-/// Opens a path with `O_PATH`.
-fn open(path: &Path, more: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | more;
-    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
-        // A kernel before 5.12, or a sandbox without the system call.
-        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-            rustix::fs::openat(CWD, path, flags, Mode::empty())
+impl Opener {
+    /// Asked before the server is confined.
+    fn of_this_kernel() -> Self {
+        if sandbox::has_openat2() { Self::OpenAt2 } else { Self::OpenAt }
+    }
+
+    /// Opens the file at a sender's path with `O_PATH`.
+    ///
+    /// The name of a socket that is in use is in the kernel's cache. So the server need not wait for
+    /// a disk, an automounter or another user's file system (openat2(2), `RESOLVE_CACHED`).
+    fn open_path(self, path: &Path) -> Result<OwnedFd, Errno> {
+        // The last part is the socket itself, which whoever binds the path creates. So it is never a
+        // link.
+        let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.open(path, OFlags::NOFOLLOW, resolve) {
+                // A directory of the path is being renamed, or the path is not in the cache.
+                Err(Errno::AGAIN | Errno::INTR) if tries < TRIES_MAX => {}
+                file => return file,
+            }
         }
-        file => file,
+    }
+
+    fn open(self, path: &Path, more: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | more;
+        match self {
+            Self::OpenAt2 => rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve),
+            Self::OpenAt => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+        }
     }
 }
 

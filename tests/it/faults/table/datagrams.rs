@@ -66,7 +66,6 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("ELOOP", "the path leads over a symbolic link"),
             one_peer("EACCES", "the server may not search a directory of the path"),
             one_peer("EPERM", FILTER),
-            one_peer("ENOSYS", "this kernel, or a seccomp filter, has no such call"),
         ],
     },
     Call {
