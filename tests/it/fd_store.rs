@@ -6,6 +6,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -83,6 +84,11 @@ impl Manager {
         Self { state, thread: Some(thread), dir, listeners }
     }
 
+    /// Where it listens, for `NOTIFY_SOCKET`.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path("notify")
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.0.lock().expect("no panic with the lock")
     }
@@ -129,7 +135,7 @@ impl Manager {
         let all = self.listeners.iter().chain(&state.stored);
         let duplicate = |fd: &OwnedFd| fd.try_clone().expect("dup");
         let sockets: Vec<_> = all.map(|(name, fd)| Bound::from_fd(duplicate(fd), name)).collect();
-        let notify_socket = ("NOTIFY_SOCKET".into(), self.dir.path("notify").into_os_string());
+        let notify_socket = ("NOTIFY_SOCKET".into(), self.path().into_os_string());
         let others = environment.iter().map(|&(name, value)| (name.into(), value.into()));
         let environment: Vec<(OsString, OsString)> =
             std::iter::once(notify_socket).chain(others).collect();
@@ -146,7 +152,7 @@ impl Manager {
 impl Drop for Manager {
     fn drop(&mut self) {
         let socket = UnixDatagram::unbound().expect("socket");
-        socket.send_to(END.as_bytes(), self.dir.path("notify")).expect("send");
+        socket.send_to(END.as_bytes(), self.path()).expect("send");
         let ended = self.thread.take().expect("it runs").join();
         assert!(ended.is_ok() || std::thread::panicking(), "the manager's thread panicked");
     }

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use socket_activate_echo::error::ErrorKind;
 use socket_activate_echo::notify::{FdName, Message, Notifier, NotifySocket, State};
 
-use crate::fd_store::receive;
+use crate::fd_store::{Answer, Manager, receive};
 use crate::handover::hand_over;
 use crate::kit::{DEADLINE, Dir, Process};
 
@@ -117,6 +117,33 @@ fn a_barrier_that_nobody_releases_times_out() {
     assert!(text.contains("timed out") && text.contains("NotifyAccess="), "{text}");
     // The descriptor was on its way all the time.
     assert_eq!(receive(&manager).1.len(), 1);
+}
+
+/// A store has everything, or says nothing: a barrier passes in each case but the last.
+#[test]
+fn a_store_is_checked_with_descriptors_of_its_own() {
+    let name = FdName::new("check").expect("a name");
+    for (rule, fds_max, answer) in [
+        (Answer::Process, 3, ""),
+        (Answer::Process, 1, "it closed them"),
+        (Answer::Process, 0, "it closed them"),
+        (Answer::Relay, 3, "it closed them"),
+        (Answer::Hold, 3, "timed out"),
+    ] {
+        let manager = Manager::new(fds_max, Vec::new());
+        manager.put("other", tempfile::tempfile().expect("file"));
+        manager.rule(move |_| rule);
+        let notifier = notifier(manager.path());
+        let limit = if rule == Answer::Hold { Duration::from_millis(20) } else { LIMIT };
+        match notifier.check_fd_store(&name, limit) {
+            Ok(()) => assert_eq!(answer, ""),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(!answer.is_empty() && text.contains(answer), "{rule:?} {fds_max}: {text}");
+            }
+        }
+        manager.wait_for_stored(&["other"]);
+    }
 }
 
 #[test]

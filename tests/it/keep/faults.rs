@@ -11,7 +11,7 @@ use socket2::Socket;
 use super::{Bed, ENOUGH, exchange, expect_the_end, memfd};
 use crate::clients::pattern;
 use crate::fd_store::Answer;
-use crate::kit::DEADLINE;
+use crate::kit::{DEADLINE, has_tool, program_path};
 
 /// What a peer gets back of what it sent while nobody served: all of it, and the connection goes
 /// on, or the end at any time. Never other bytes, and never nothing for ever. Returns whether the
@@ -101,6 +101,56 @@ fn a_process_that_is_killed_while_it_takes_doubles_nothing() {
             process.terminate().expect_code(0);
         }
     }
+}
+
+/// Each system call of the start and of the end that can fail, with errors that the kernel has for
+/// it. Whatever fails, all connections are kept, or all are drained; and if not all is well, the log
+/// says so.
+#[test]
+fn a_system_call_that_fails_costs_no_peer_a_byte() {
+    if !has_tool("strace", "faults while connections are kept") {
+        return;
+    }
+    // How many of these calls there are, from the start to the end.
+    for (call, errors, calls) in [
+        ("memfd_create", &["EMFILE", "ENOMEM", "EPERM"][..], 1),
+        ("sendmsg", &["ECONNREFUSED", "ENOBUFS", "ETOOMANYREFS"], 7),
+        ("pipe2", &["EMFILE"], 4),
+        ("/^p?poll$", &["ENOMEM"], 3),
+    ] {
+        for error in errors {
+            for when in (1..=calls).map(|number| number.to_string()) {
+                check_fault(&format!("{call}:error={error}:when={when}"));
+            }
+        }
+    }
+    // The ledger, and every line of the log.
+    check_fault("write:error=ENOSPC");
+}
+
+/// Runs with one fault, as strace(1) describes it.
+fn check_fault(fault: &str) {
+    let bed = Bed::new(ENOUGH, &["unix", "unix-seqpacket", "tcp:127.0.0.1:0"]);
+    let inject = format!("--inject={fault}");
+    // With -D, the program has the process id that it was started with.
+    let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", &inject];
+    let serve = [program_path(), "serve", "--keep-connections"];
+    let process = bed.manager.start(&[&strace[..], &serve].concat(), &[("FDSTORE", "512")]);
+    let peers = bed.connect();
+    exchange(&peers);
+    let finished = process.terminate().expect_code(0);
+    let is_kept = bed.manager.stored().len() == peers.len() + 1;
+    assert!(is_kept || bed.manager.stored().is_empty(), "{fault}: {:?}", bed.manager.stored());
+    let is_told = finished.stderr.contains("warning: ") || fault.starts_with("write");
+    assert!(is_kept || is_told, "{fault}: {}", finished.describe());
+    for peer in &peers {
+        let _ = peer.send(b"between");
+    }
+    let process = bed.start();
+    exchange(&bed.connect());
+    let going_on = peers.iter().filter(|peer| is_whole_or_ends(peer, b"between")).count();
+    assert_eq!(going_on, if is_kept { peers.len() } else { 0 }, "{fault}: {}", finished.describe());
+    process.terminate().expect_code(0);
 }
 
 /// A ledger that is not the one of these connections: none of them is continued.
