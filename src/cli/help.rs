@@ -45,7 +45,8 @@ anything else, and says which descriptor it is. Run `inspect` in place of
 
 Signals:
 SIGTERM and SIGINT end `serve` with exit status 0, after it has sent back what
-it had received. The last line of the log counts what was served.
+it had received, or with --keep-connections after it has stored it. The last
+line of the log counts what was served.
 
 Environment:
   LISTEN_PID, LISTEN_PIDFDID   the process that the sockets are for

@@ -175,8 +175,10 @@ impl Store {
     /// Makes the manager give up the connections again. It need not be waited for: without a ledger
     /// they are worth nothing.
     fn take_back(&self) {
-        let removed = name(CONNECTION).and_then(|name| self.notifier.remove_fds(&name));
-        removed.unwrap_or_else(|error| log::warn!("{error}"));
+        for stored in [CONNECTION, CANARY] {
+            let removed = name(stored).and_then(|name| self.notifier.remove_fds(&name));
+            removed.unwrap_or_else(|error| log::warn!("{error}"));
+        }
     }
 
     /// Waits until the manager has processed all messages: it may ignore those of a process that
