@@ -9,7 +9,7 @@ use socket2::Socket;
 use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern};
 use crate::handover::hand_over;
-use crate::kit::{measured, run};
+use crate::kit::{many_descriptors, measured, run};
 
 const CONNECTIONS: [Kind; 4] = [Kind::UnixStream, Kind::Tcp4, Kind::UnixSeqpacket, Kind::Mptcp];
 
@@ -79,7 +79,7 @@ fn who_takes_nothing_ends_although_it_is_owed_something() {
 #[test]
 fn many_end_and_are_counted() {
     const MANY: usize = 1000;
-    crate::kit::raise_descriptor_limit();
+    let Some(_turn) = many_descriptors(MANY, "1,000 idle connections") else { return };
     let active = Active::serve(Kind::UnixStream, &["--idle-timeout", "0.5", "--workers", "2"]);
     let mut peers: Vec<UnixStream> =
         (0..MANY).map(|_| UnixStream::connect(active.dir.path("s")).expect("connect")).collect();

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -363,4 +363,20 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
         .expect("up to the hard limit");
     maximum.unwrap_or(u64::MAX)
+}
+
+/// Room for so many descriptors in this process and in the server that it starts. Tests with
+/// thousands of connections have them one after the other: all of them together would need more
+/// descriptors than a process may have, and leave the others no processor time. `None` if there is
+/// no room.
+pub(crate) fn many_descriptors(needed: usize, test: &str) -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let limit = raise_descriptor_limit();
+    // The other tests of this process need some too.
+    let needed = needed as u64 + 4000;
+    if limit < needed {
+        not_run(test, &format!("RLIMIT_NOFILE is {limit} and cannot be raised to {needed}"), true);
+        return None;
+    }
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }

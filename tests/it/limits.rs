@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::activators::{Activator, Active, Kind, Who};
 use crate::clients::{connect, pattern, receive};
 use crate::kit::{
-    DEADLINE, Dir, Process, clean, measured, not_run, program, program_path, raise_descriptor_limit,
+    DEADLINE, Dir, Process, clean, many_descriptors, measured, program, program_path,
+    raise_descriptor_limit,
 };
 
 /// The most memory that a server may have resident, whatever one peer does.
@@ -148,12 +149,7 @@ fn idle_connections_cost_next_to_nothing() {
     // it grows.
     const FEW: usize = 5000;
     const MANY: usize = 10_000;
-    let limit = raise_descriptor_limit();
-    let needed = 2 * MANY as u64;
-    if limit < needed {
-        let why = format!("RLIMIT_NOFILE is {limit} and cannot be raised to {needed}");
-        return not_run("10,000 idle connections", &why, true);
-    }
+    let Some(_turn) = many_descriptors(MANY, "10,000 idle connections") else { return };
     for active in [unix_server(), tcp_server()] {
         let mut idle = Vec::with_capacity(MANY);
         let mut grow = |count: usize| {
@@ -177,12 +173,7 @@ fn idle_connections_cost_next_to_nothing() {
 fn thousands_of_slow_peers_stop_nobody() {
     const PEERS: usize = 10_000;
     const NEWCOMERS: usize = 100;
-    let limit = raise_descriptor_limit();
-    let needed = 2 * PEERS as u64;
-    if limit < needed {
-        let why = format!("RLIMIT_NOFILE is {limit} and cannot be raised to {needed}");
-        return not_run("10,000 slow peers", &why, true);
-    }
+    let Some(_turn) = many_descriptors(PEERS, "10,000 slow peers") else { return };
     for kind in [Kind::UnixStream, Kind::Tcp4, Kind::UnixSeqpacket] {
         let active = Active::serve(kind, &["--idle-timeout", "3600"]);
         let slow: Vec<_> = (0..PEERS).map(|_| connect(&active.address, &active.dir)).collect();

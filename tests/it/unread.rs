@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use crate::activators::{Active, Kind};
 use crate::clients::{Client, connect, messages, pattern};
 use crate::handover::hand_over;
-use crate::kit::{DEADLINE, Process, measured, not_run, raise_descriptor_limit};
+use crate::kit::{DEADLINE, Process, many_descriptors, measured};
 
 /// Without room for a single byte, everybody who reads is served as ever.
 #[test]
@@ -116,11 +116,7 @@ fn serve_newcomers(active: &Active, count: usize) -> Duration {
 
 #[test]
 fn thousands_that_never_read_are_bounded_and_stop_nobody() {
-    let limit = raise_descriptor_limit();
-    if limit < 2 * PEERS as u64 {
-        let why = format!("RLIMIT_NOFILE is {limit} and cannot be raised");
-        return not_run("5,000 peers that never read", &why, true);
-    }
+    let Some(_turn) = many_descriptors(PEERS, "5,000 peers that never read") else { return };
     let content = pattern(MESSAGE);
     for kind in [Kind::UnixStream, Kind::Tcp4, Kind::UnixSeqpacket] {
         let active = serve(kind, &["--unread-bytes-max", &BOUND.to_string()]);
