@@ -63,6 +63,44 @@ fn block(kind: &str, lines: &[&str]) -> Block {
     block
 }
 
+/// Whether a line of the output is the expected one, whatever its numbers are.
+pub(crate) fn shows(output: &str, expected: &str) -> bool {
+    let wanted = normal(expected);
+    output.lines().any(|line| matches(&normal(line), &wanted))
+}
+
+/// A line without what differs from run to run: numbers, the unit of a time, the width of columns.
+fn normal(line: &str) -> String {
+    let mut text = String::new();
+    for char in line.chars() {
+        match char {
+            '0'..='9' => {
+                // 0x3a is one number, and so is 1.25.
+                if !text.ends_with('#') {
+                    text.push('#');
+                }
+            }
+            '.' if text.ends_with('#') => {}
+            _ => text.push(char),
+        }
+    }
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.replace("# µs", "# s").replace("# ms", "# s")
+}
+
+/// Whether `line` is `wanted`, where `…` stands for anything.
+fn matches(line: &str, wanted: &str) -> bool {
+    let mut rest = line;
+    for (index, part) in wanted.split('…').map(str::trim).enumerate() {
+        match rest.find(part) {
+            Some(0) => rest = &rest[part.len()..],
+            Some(at) if index > 0 => rest = &rest[at + part.len()..],
+            _ => return false,
+        }
+    }
+    rest.is_empty() || wanted.trim_end().ends_with('…')
+}
+
 /// The commands of the README. What follows a # is said to the reader.
 pub(crate) fn readme_steps() -> Vec<Step> {
     let mut steps = Vec::new();

@@ -20,6 +20,7 @@ mod load;
 mod matrix;
 #[path = "../shared/page.rs"]
 mod page;
+mod pages;
 mod plain;
 mod podman;
 mod systemd;
