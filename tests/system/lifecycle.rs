@@ -154,6 +154,27 @@ fn rootless_podman_loses_nobody_when_the_container_ends_idle() {
     machine.run("systemctl --user stop echo@idle.socket").ok();
 }
 
+/// docs/podman.md: the container ends, its activator stays, and SIGTERM reaches the server.
+#[test]
+fn a_container_is_started_again_by_our_own_activator() {
+    let Some(machine) = machine("activate --restart with podman run") else { return };
+    let activator = machine.spawn(
+        "echo $$ > /tmp/activate.pid
+         exec socket-activate-echo activate --restart -l tcp:127.0.0.1:4000 -l udp:127.0.0.1:4000 \
+             -- podman run --rm --name echo2 --network=none localhost/socket-activate-echo \
+             /socket-activate-echo serve --exit-idle-time 1",
+    );
+    activator.wait_for("waiting for");
+    for _ in 0..3 {
+        machine.run("socket-activate-echo probe udp:127.0.0.1:4000 tcp:127.0.0.1:4000").ok();
+        machine.until("[ -z \"$(podman ps --all --quiet)\" ]");
+    }
+    machine.run("socket-activate-echo probe tcp:127.0.0.1:4000").ok();
+    machine.run("kill -TERM $(cat /tmp/activate.pid)").ok();
+    activator.finish().said("ended by SIGTERM");
+    machine.run("[ -z \"$(podman ps --all --quiet)\" ]").ok();
+}
+
 #[test]
 fn a_quadlet_ends_when_idle_and_starts_again() {
     let Some(machine) = machine("the Quadlet with --exit-idle-time") else { return };
