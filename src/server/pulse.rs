@@ -35,15 +35,19 @@ impl Pulse {
     /// Publishes the counts of the worker, and how many connections it has now. Returns whether
     /// anything has changed.
     pub(super) fn publish(&self, statistics: &Statistics, connections: usize) -> bool {
-        let published = self.counts.iter().zip(statistics.to_array());
-        let all = published.chain([(&self.connections, connections as u64)]);
-        all.fold(false, |changed, (published, count)| {
-            let differs = published.load(Ordering::Relaxed) != count;
-            if differs {
-                published.store(count, Ordering::Relaxed);
-            }
-            changed | differs
-        })
+        let counts = statistics.to_array();
+        let mut difference = self.connections.load(Ordering::Relaxed) ^ connections as u64;
+        for (published, count) in self.counts.iter().zip(&counts) {
+            difference |= published.load(Ordering::Relaxed) ^ *count;
+        }
+        if difference == 0 {
+            return false;
+        }
+        self.connections.store(connections as u64, Ordering::Relaxed);
+        for (published, count) in self.counts.iter().zip(&counts) {
+            published.store(*count, Ordering::Relaxed);
+        }
+        true
     }
 
     fn statistics(&self) -> Statistics {
