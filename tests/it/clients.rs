@@ -1,7 +1,7 @@
 //! The clients of the server: sockets of this process, `probe`, and programs of other projects.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
@@ -40,17 +40,15 @@ pub(crate) fn connect(address: &Address, dir: &Dir) -> Socket {
 /// asked for would show.
 pub(crate) fn receive(mut socket: &Socket, len: usize) -> Vec<u8> {
     let mut buffer = vec![0; len + 1];
-    loop {
+    let count = loop {
         match socket.read(&mut buffer) {
-            Ok(count) => {
-                buffer.truncate(count);
-                return buffer;
-            }
-            // With a timeout, a stop of the whole process (SIGSTOP) is enough: signal(7).
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => panic!("receive: {error}"),
+            // A receive with a timeout is not restarted after a stop: signal(7).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => break received.unwrap_or_else(|error| panic!("receive: {error}")),
         }
-    }
+    };
+    buffer.truncate(count);
+    buffer
 }
 
 /// A client of the table.
