@@ -69,6 +69,24 @@ mod tests {
     use crate::server::pipe::Pipes;
 
     #[test]
+    fn what_was_sent_is_not_owed_any_more() {
+        let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
+        let bytes: Vec<_> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
+        let permit = Permits::new(1).take_beyond();
+        let mut connection = Connection::new(ours.into(), 0, Protocol::UnixStream, permit);
+        let mut backlog = Backlog::copy_of(&bytes).expect("memory");
+        backlog.send(connection.as_fd()).expect("a part is sent");
+        connection.backlog = Some(Box::new(backlog));
+        let KeptConnection { fd, owed } = connection.keep().expect("it goes on");
+        let owed = owed.expect("the rest");
+        assert!((1..bytes.len()).contains(&owed.len()), "{} bytes are owed", owed.len());
+        drop(fd);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).expect("receive");
+        assert!([received, owed].concat() == bytes);
+    }
+
+    #[test]
     fn a_connection_whose_pipe_cannot_be_read_out_ends() {
         for is_whole in [true, false] {
             let (mut peer, ours) = UnixStream::pair().expect("socketpair(2)");
