@@ -281,6 +281,8 @@ pub const ALLOWED: &[Allowed] = &[
     any(call!(SYS_fstat), Needed::KeptConnections, "tells one connection from another"),
     any(call!(SYS_read), Needed::KeptConnections, "takes bulk data out of its pipe"),
     any(call!(SYS_ppoll), Needed::KeptConnections, "waits until the manager has them"),
+    any(call!(SYS_getsockname), Needed::KeptConnections, "takes a connection back"),
+    any(call!(SYS_getpeername), Needed::KeptConnections, "the same"),
     any(call!(SYS_epoll_create1), Needed::KeptConnections, "serves on if the manager refuses them"),
 ];
 

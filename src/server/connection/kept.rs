@@ -74,7 +74,7 @@ mod tests {
         let bytes: Vec<_> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
         let permit = Permits::new(1).take_beyond();
         let mut connection = Connection::new(ours.into(), 0, Protocol::UnixStream, permit);
-        let mut backlog = Backlog::copy_of(&bytes).expect("memory");
+        let mut backlog = Backlog::copy_of(&bytes, &Unread::new(0)).expect("memory");
         backlog.send(connection.as_fd()).expect("a part is sent");
         connection.backlog = Some(Box::new(backlog));
         let KeptConnection { fd, owed } = connection.keep().expect("it goes on");
