@@ -25,7 +25,8 @@ pub(crate) fn report(prefix: &'static str) -> io::Result<()> {
     die_silently()
 }
 
-/// Makes `SIGSYS` end the process.
+/// Makes `SIGSYS` end the process, and `SIGSEGV` and `SIGBUS` end it as they do by default: the
+/// handlers of Rust's runtime, which tell a stack overflow, make system calls that are forbidden.
 pub(crate) fn die_silently() -> io::Result<()> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: all fields are integers or an optional function, for which zero is valid.
@@ -34,7 +35,12 @@ pub(crate) fn die_silently() -> io::Result<()> {
     action.sa_flags = libc::SA_SIGINFO;
     // SAFETY: the action is initialised, with a handler of the type that its flags ask for; no old
     // action is asked for.
-    checked(unsafe { libc::sigaction(libc::SIGSYS, action, ptr::null_mut()) }).map(drop)
+    checked(unsafe { libc::sigaction(libc::SIGSYS, action, ptr::null_mut()) })?;
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: `SIG_DFL` installs no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(())
 }
 
 /// The handler: it only uses what is async-signal-safe (signal-safety(7)). The kernel has not made

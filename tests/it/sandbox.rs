@@ -4,12 +4,15 @@
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::ExitStatusExt;
+
+use rustix::process::Signal;
 
 use socket_activate_echo::sandbox::Available;
 
 use crate::activators::Kind;
 use crate::clients::{connect, messages};
-use crate::handover::hand_over_with;
+use crate::handover::{hand_over, hand_over_with};
 use crate::kit::{self, Dir, Process, clean, has_tool, program_path};
 
 /// Of each thread, the lines of /proc/PID/status that show the sandbox.
@@ -156,6 +159,22 @@ fn a_manager_is_reached_from_inside() {
     assert!(next().starts_with("STATUS="));
     process.terminate().expect_code(0);
     assert_eq!(next(), "STOPPING=1");
+}
+
+/// A crash is told as what it is, and not as a call that the sandbox forbids.
+#[test]
+fn a_crash_keeps_its_signal() {
+    for signal in [Signal::SEGV, Signal::BUS, Signal::ABORT] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("an address");
+        let process = Process::start(&mut hand_over(listener, &["serve"]));
+        let client = std::net::TcpStream::connect(address).expect("connect");
+        messages(&client.into(), &[64]);
+        process.signal(signal);
+        let finished = process.finish();
+        assert_eq!(finished.status.signal(), Some(signal.as_raw()), "{}", finished.describe());
+        assert!(!finished.stderr.contains("sandbox"), "{}", finished.describe());
+    }
 }
 
 #[test]
