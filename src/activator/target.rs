@@ -84,6 +84,10 @@ impl Target {
                  missing"
             }
             Some(libc::ENOEXEC) => "use a program for this machine, or a script with a #! line",
+            Some(libc::EAGAIN) => {
+                "raise the limit of processes: `ulimit -u` in a shell, TasksMax= in a unit"
+            }
+            Some(libc::ENOMEM) => "free some memory, or raise MemoryMax= of the unit",
             Some(libc::E2BIG) => "shorten its arguments or the environment",
             Some(libc::EMFILE | libc::ENFILE) => MORE_DESCRIPTORS,
             _ => "check that it is an executable file on a file system without noexec",

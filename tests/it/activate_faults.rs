@@ -180,15 +180,20 @@ fn a_connection_waits_for_the_room_for_its_process() {
     if !has_tool("strace", test) {
         return;
     }
-    for error in ["EAGAIN", "ENOMEM"] {
+    for (error, flags, said) in [
+        ("EAGAIN", &["--accept", "--inetd", "cat"][..], "start a process for a connection"),
+        ("ENOMEM", &["--accept", "--inetd", "cat"], "start a process for a connection"),
+        ("EAGAIN", &["--restart"], "Resource temporarily unavailable"),
+        ("ENOMEM", &["--restart"], "Cannot allocate memory"),
+    ] {
         let dir = Dir::new();
         let log = dir.path("log");
-        let flags = ["activate", "--accept", "--inetd", "-l", "tcp:127.0.0.1:0", "cat"];
+        let flags = [&["activate", "-l", "tcp:127.0.0.1:0"], flags].concat();
         let injection = format!("clone,clone3,fork,vfork:error={error}:when=1..3");
         let process = Process::start(&mut injected(&log, &[&injection], &flags));
         echo(port(&process));
         let finished = process.terminate().expect_code(0);
-        let warnings = finished.stderr.matches("start a process for a connection").count();
+        let warnings = finished.stderr.matches(said).count();
         assert_eq!(warnings, 1, "{}", finished.describe());
     }
 }

@@ -188,6 +188,7 @@ impl Acceptor<'_> {
 
     /// Starts the process of a connection, or keeps the connection until that is possible.
     fn start(&mut self, client: Client) {
+        const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
         let error = match client.target.spawn(std::slice::from_ref(&client.connection), |_| {}) {
             Ok(child) => {
                 self.fork.succeeded();
@@ -196,7 +197,7 @@ impl Acceptor<'_> {
             Err(error) => error,
         };
         match error.io() {
-            Some(answer) if children::is_shortage(answer) => {
+            Some(answer) if answer.raw_os_error().is_some_and(|errno| NO_ROOM.contains(&errno)) => {
                 self.fork.failed("start a process for a connection", answer);
                 self.waiting = Some(client);
             }

@@ -20,9 +20,3 @@ pub(super) fn reap(mut ended: impl FnMut(Pid, ExitStatus)) -> Result<()> {
         }
     }
 }
-
-/// Whether a new process may be possible later: fork(2), and the descriptors that its start needs.
-pub(super) fn is_shortage(error: &std::io::Error) -> bool {
-    const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
-    error.raw_os_error().is_some_and(|errno| NO_ROOM.contains(&errno))
-}
