@@ -70,7 +70,7 @@ _socket__activate__echo() {
 
     case "${cmd}" in
         socket__activate__echo)
-            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --busy-poll --workers --generate --help --version serve activate probe bench inspect help"
+            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --workers --sandbox --generate --help --version serve activate probe bench inspect help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -88,11 +88,31 @@ _socket__activate__echo() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --exit-idle-time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connections-max-per-source)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unread-bytes-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --busy-poll)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --workers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sandbox)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -111,7 +131,7 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__activate)
-            opts="-l -a -E -h --listen --fdname --accept --connections-max --inetd --now --setenv --backlog --help"
+            opts="-l -a -E -h --listen --fdname --accept --connections-max --inetd --now --restart --setenv --backlog --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -401,7 +421,7 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__serve)
-            opts="-d -s -t -h --debug --sdnotify --start-sleep --connections-max --busy-poll --workers --help"
+            opts="-d -s -t -h --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --workers --sandbox --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -419,11 +439,31 @@ _socket__activate__echo() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --exit-idle-time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connections-max-per-source)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unread-bytes-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --busy-poll)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --workers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sandbox)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

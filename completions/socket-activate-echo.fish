@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_socket_activate_echo_global_optspecs
-    string join \n d/debug s/sdnotify t/start-sleep= connections-max= busy-poll= workers= generate= h/help V/version
+    string join \n d/debug s/sdnotify t/start-sleep= connections-max= exit-idle-time= connections-max-per-source= idle-timeout= unread-bytes-max= busy-poll= keep-connections workers= sandbox= generate= h/help V/version
 end
 
 function __fish_socket_activate_echo_needs_command
@@ -26,11 +26,17 @@ end
 
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s t -l start-sleep -d 'Wait before the first receive [default: 0]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l connections-max -d 'Serve at most N connections at the same time' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l exit-idle-time -d 'End when nothing has happened for this long [default: never]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l connections-max-per-source -d 'Serve at most N connections of one source at the same time' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l idle-timeout -d 'End a connection on which nothing moves for so long' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l unread-bytes-max -d 'Keep at most so many bytes for all peers that do not read' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l busy-poll -d 'Poll for the next event before a thread sleeps' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l workers -d 'Serve with N threads' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l sandbox -d 'Give up every right that an echo does not need' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l generate -d 'Write the man pages and completions below DIR' -r -f -a "(__fish_complete_directories)"
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s d -l debug -d 'Log a line for each receive and send'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s s -l sdnotify -d 'Send READY=1 to the service manager'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l keep-connections -d 'Keep connections over a restart of the service'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -s V -l version -d 'Print version'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "serve" -d 'Echo on the sockets that were passed to it'
@@ -41,10 +47,16 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" 
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s t -l start-sleep -d 'Wait before the first receive [default: 0]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l connections-max -d 'Serve at most N connections at the same time' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l exit-idle-time -d 'End when nothing has happened for this long [default: never]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l connections-max-per-source -d 'Serve at most N connections of one source at the same time' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l idle-timeout -d 'End a connection on which nothing moves for so long' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l unread-bytes-max -d 'Keep at most so many bytes for all peers that do not read' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l busy-poll -d 'Poll for the next event before a thread sleeps' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l workers -d 'Serve with N threads' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l sandbox -d 'Give up every right that an echo does not need' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s d -l debug -d 'Log a line for each receive and send'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s s -l sdnotify -d 'Send READY=1 to the service manager'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l keep-connections -d 'Keep connections over a restart of the service'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -s l -l listen -d 'Bind this address; may be repeated' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -l fdname -d 'Name of the sockets in LISTEN_FDNAMES' -r
@@ -54,6 +66,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -s a -l accept -d 'Run one COMMAND for each connection'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -l inetd -d 'Pass the socket as standard input and output'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -l now -d 'Run COMMAND at once, not on the first traffic'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -l restart -d 'Hold the sockets, and run COMMAND again for new traffic'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand activate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s c -l count -d 'Messages to send to each address' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s s -l size -d 'Bytes of each message' -r
