@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 
 // No part of the library's interface, so it is compiled in here.
+#[allow(dead_code)]
 #[path = "../../src/command/keep/ledger.rs"]
 mod ledger;
 

@@ -25,9 +25,12 @@ const CONNECTION: &str = "kept-socket";
 const LEDGER: &str = "kept-ledger";
 const CANARY: &str = "kept-canary";
 
-/// How long the manager may take for an answer. While it takes longer, it does not act on any
-/// timeout of the unit either.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the manager may take for an answer. For each descriptor that it stores it looks at all
+/// that it has, and for each that it closes it starts a process.
+fn answer_time_max(connections: usize) -> Duration {
+    let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+    Duration::from_secs(10) + connections * Duration::from_millis(10)
+}
 
 /// What an inherited descriptor is that an earlier process has stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,9 +128,9 @@ impl Stored {
         let found = if self.is_wanted { Ok(found?) } else { found };
         let checked = found.and_then(with_descriptors).and_then(|notifier| {
             if !self.fds.is_empty() {
-                take::remove(&notifier)?;
+                take::remove(&notifier, self.fds.len())?;
             } else if store::fds_max().is_none() {
-                notifier.check_fd_store(&name(CANARY)?, ANSWER_TIME_MAX)?;
+                notifier.check_fd_store(&name(CANARY)?, answer_time_max(0))?;
             }
             Ok(notifier)
         });

@@ -10,7 +10,7 @@ use rustix::fs::{MemfdFlags, fcntl_add_seals, fstat, memfd_create};
 use rustix::io::Errno;
 
 use super::take::SEALS;
-use super::{ANSWER_TIME_MAX, CANARY, CONNECTION, LEDGER, ledger, name};
+use super::{CANARY, CONNECTION, LEDGER, answer_time_max, ledger, name};
 use crate::activation::LISTEN_FDS_MAX;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::notify::{Notifier, State};
@@ -27,6 +27,8 @@ pub(crate) struct Store {
     notifier: Notifier,
     ledger: File,
     connections_max: usize,
+    /// How long the manager may take for an answer.
+    time_max: Duration,
     extended: Option<Instant>,
 }
 
@@ -103,10 +105,11 @@ impl Store {
         };
         let ledger = File::from(ledger.context("create a memfd for the ledger")?);
         let connections_max = connections_max(names_len, rustix::param::page_size());
-        Ok(Self { notifier, ledger, connections_max, extended: None })
+        Ok(Self { notifier, ledger, connections_max, time_max: answer_time_max(0), extended: None })
     }
 
     fn store(&mut self, kept: &Kept) -> Result<(), Failure> {
+        self.time_max = answer_time_max(kept.connections.len());
         self.extend()?;
         self.has_room(kept.connections.len())?;
         self.write(kept)?;
@@ -115,17 +118,17 @@ impl Store {
         for (index, fds) in fds.chunks(Notifier::FDS_MAX).enumerate() {
             // One message at a time: the kernel limits how many descriptors are on their way.
             if index > 0 {
-                self.notifier.barrier(ANSWER_TIME_MAX)?;
+                self.notifier.barrier(self.time_max)?;
                 self.extend()?;
             }
             self.notifier.store_fds(&connection, fds, false)?;
         }
         // A full store stays full. So if it has this, it has all connections, and room for the
         // ledger after it has given this up.
-        self.notifier.check_fd_store(&name(CANARY)?, ANSWER_TIME_MAX)?;
+        self.notifier.check_fd_store(&name(CANARY)?, self.time_max)?;
         self.extend()?;
         self.notifier.store_fds(&name(LEDGER)?, &[self.ledger.as_fd()], false)?;
-        self.notifier.barrier(ANSWER_TIME_MAX).map_err(Failure::AtTheEnd)
+        self.notifier.barrier(self.time_max).map_err(Failure::AtTheEnd)
     }
 
     /// Asks for more time, again after each second.
@@ -134,7 +137,7 @@ impl Store {
             return Ok(());
         }
         self.extended = Some(Instant::now());
-        self.notifier.send(&[State::ExtendTimeout(2 * ANSWER_TIME_MAX)])
+        self.notifier.send(&[State::ExtendTimeout(2 * self.time_max)])
     }
 
     /// Checks the limits that the manager would notice too late: the service could not be started
@@ -184,7 +187,7 @@ impl Store {
     /// Waits until the manager has processed all messages: it may ignore those of a process that
     /// has ended.
     fn wait(&self) {
-        let passed = self.notifier.barrier(ANSWER_TIME_MAX);
+        let passed = self.notifier.barrier(self.time_max);
         passed.unwrap_or_else(|error| log::debug!("{error}"));
     }
 }

@@ -8,9 +8,9 @@ use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 use rustix::net::{Shutdown, shutdown};
 
 use super::ledger::{self, Ledger, LedgerError};
-use super::{ANSWER_TIME_MAX, CANARY, CONNECTION, LEDGER, Role, name};
+use super::{CANARY, CONNECTION, LEDGER, Role, answer_time_max, name};
 use crate::error::{Error, Result};
-use crate::notify::Notifier;
+use crate::notify::{Notifier, State};
 use crate::server::{Kept, KeptConnection, KeptReplies};
 
 /// What makes a memfd final.
@@ -19,12 +19,14 @@ pub(super) const SEALS: SealFlags =
 
 /// Makes the manager give up all that is stored, and waits until it has. Until then nothing may be
 /// exchanged: if this process were killed, the next one would find a ledger that is out of date.
-pub(super) fn remove(notifier: &Notifier) -> Result<()> {
+pub(super) fn remove(notifier: &Notifier, count: usize) -> Result<()> {
+    let time_max = answer_time_max(count);
+    notifier.send(&[State::ExtendTimeout(time_max)])?;
     // Without the ledger, whatever else is left is worth nothing.
     for stored in [LEDGER, CONNECTION, CANARY] {
         notifier.remove_fds(&name(stored)?)?;
     }
-    notifier.check_fd_store(&name(CANARY)?, ANSWER_TIME_MAX)
+    notifier.check_fd_store(&name(CANARY)?, time_max)
 }
 
 /// What to go on with, after [`remove`].

@@ -79,8 +79,8 @@ fn a_process_that_is_killed_while_it_stores_doubles_nothing() {
 #[test]
 fn a_process_that_is_killed_while_it_takes_doubles_nothing() {
     for answer in [Answer::Kill, Answer::ProcessAndKill] {
-        // Three removals, the check's descriptors, its barrier, its removal.
-        for number in 1..=6 {
+        // More time, three removals, the check's descriptors, its barrier, its removal.
+        for number in 1..=7 {
             let bed = Bed::new(ENOUGH, &["unix", "unix-seqpacket", "tcp:127.0.0.1:0"]);
             let process = bed.start();
             let peers = bed.connect();
