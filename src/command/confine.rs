@@ -40,7 +40,7 @@ fn needs(args: &ServeArgs, sockets: &[InheritedSocket], config: &Config) -> Need
         lacks_openat2: unix_datagrams && !sandbox::has_openat2(),
         busy_polls: config.busy_poll != BusyPoll::Off,
         has_threads: config.workers > 1,
-        traces: args.debug,
+        names_peers: args.debug || args.connections_max_per_source.is_some(),
         abstract_manager: matches!(manager, Some(NotifySocket::Unix(UnixName::Abstract(_)))),
         vsock_manager: matches!(manager, Some(NotifySocket::Vsock(_))),
         keeps_connections: config.keeps_connections,

@@ -118,11 +118,10 @@ impl Manager {
             log::error!(
                 "worker {} hangs: it has not come back to its event loop for {:?}; the service \
                  manager gets no keep-alive, and restarts the service unless the worker goes on; \
-                 see what the thread waits for (/proc/{}/task/*/stack), for example for a reader \
+                 see what the thread waits for (/proc/PID/task/*/stack), for example for a reader \
                  of standard error, or raise WatchdogSec=",
                 turn.worker,
                 turn.time,
-                std::process::id(),
             );
         }
     }

@@ -102,10 +102,10 @@ pub enum Needed {
     BusyPolling,
     /// One with several workers.
     Threads,
-    /// One that logs each message.
-    Debug,
+    /// One that asks who a peer is.
+    Peers,
     /// One that does not.
-    NotDebug,
+    NoPeers,
     /// One whose service manager listens on a vsock address.
     VsockManager,
     /// One that hands connections to the service manager.
@@ -125,8 +125,8 @@ impl Needed {
             Self::OldOpen => needs.unix_datagrams && needs.lacks_openat2,
             Self::BusyPolling => needs.busy_polls,
             Self::Threads => needs.has_threads,
-            Self::Debug => needs.traces,
-            Self::NotDebug => !needs.traces,
+            Self::Peers => needs.names_peers,
+            Self::NoPeers => !needs.names_peers,
             Self::VsockManager => needs.vsock_manager,
             Self::KeptConnections => needs.keeps_connections,
         }
@@ -144,8 +144,8 @@ impl Needed {
             Self::OldOpen => "in its place, if the kernel or a container forbids that",
             Self::BusyPolling => "unless `--busy-poll off`",
             Self::Threads => "with several `--workers`",
-            Self::Debug => "with `--debug`",
-            Self::NotDebug => "without `--debug`",
+            Self::Peers => "with `--debug` or `--connections-max-per-source`",
+            Self::NoPeers => "without both",
             Self::VsockManager => "if `NOTIFY_SOCKET` is a vsock address",
             Self::KeptConnections => "if connections are kept over a restart",
         }
@@ -230,7 +230,11 @@ pub const ALLOWED: &[Allowed] = &[
         "makes a listener non-blocking, and counts what is not received or not \
          acknowledged yet",
     ),
-    any(call!(SYS_getpeername), Needed::Debug, "names the peer in the log"),
+    any(
+        call!(SYS_getpeername),
+        Needed::Peers,
+        "names the peer in the log, or counts its connections",
+    ),
     any(call!(SYS_write), Needed::Always, "writes the log, and wakes other workers at the end"),
     any(call!(SYS_sched_yield), Needed::BusyPolling, "lets another thread run between two polls"),
     any(call!(SYS_getrusage), Needed::BusyPolling, "tells whether another thread ran"),
@@ -251,7 +255,7 @@ pub const ALLOWED: &[Allowed] = &[
     only(
         call!(SYS_madvise),
         Arguments::OneOf(2, &[libc::MADV_DONTNEED, libc::MADV_FREE]),
-        Needed::NotDebug,
+        Needed::NoPeers,
         "gives memory back",
     ),
     only(
@@ -297,7 +301,7 @@ pub const REFUSED: &[Refused] = &[
     Refused {
         call: call!(SYS_madvise),
         errno: libc::EPERM,
-        needed: Needed::Debug,
+        needed: Needed::Peers,
         reason: "the allocator, where the call is not allowed; it then keeps the memory",
     },
     Refused {

@@ -80,8 +80,8 @@ pub struct Needs {
     pub busy_polls: bool,
     /// More than one worker runs.
     pub has_threads: bool,
-    /// Each message is logged, with the name of the peer.
-    pub traces: bool,
+    /// Peers are named, in a line for each message, or counted by their source.
+    pub names_peers: bool,
     /// The service manager listens on an abstract unix socket.
     pub abstract_manager: bool,
     /// The service manager listens on a vsock address.

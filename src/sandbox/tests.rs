@@ -158,7 +158,7 @@ fn servers() -> impl Iterator<Item = Needs> {
             lacks_openat2: has(4),
             busy_polls: has(5),
             has_threads: has(6),
-            traces: has(7),
+            names_peers: has(7),
             vsock_manager: has(8),
             keeps_connections: has(9) && !has(8),
             ..Needs::default()

@@ -89,8 +89,8 @@ impl<'a> Shared<'a> {
     /// Whether the shutdown that has begun keeps what is unfinished. If a worker has failed, nobody
     /// gets what the others would keep.
     pub(super) fn keeps_unfinished(&self) -> bool {
-        let has_failed = self.failure.as_ref().is_some_and(|(_, failure)| failure.is_set());
-        self.keeps_connections && !has_failed && !self.connections.are_closed()
+        let has_failed = || self.failure.as_ref().is_some_and(|(_, failure)| failure.is_set());
+        self.keeps_connections && !self.connections.are_closed() && !has_failed()
     }
 
     /// The shutdowns that end a worker.

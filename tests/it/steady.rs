@@ -128,11 +128,10 @@ const START: &[&str] = &[
     "getsockname",
     "rt_sigprocmask",
     "signalfd4",
+    "sysinfo",      // the memory of the machine
     "prlimit64",    // RLIMIT_NOFILE
     "prctl",        // the size of a page, for rustix
     "rt_sigaction", // SIGSYS
-    "sysinfo",      // the memory of the machine
-    "prlimit64",    // RLIMIT_NOFILE
     "rt_sigaction", // SIGSEGV
     "rt_sigaction", // SIGBUS
     "epoll_create1",

@@ -1,6 +1,6 @@
 //! Stores at the end what the server has not finished.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::AsFd;
@@ -163,7 +163,7 @@ impl Store {
             let stat = fstat(fd).context("ask for the inode number of a connection")?;
             connections.push((stat.st_ino, owed.as_deref()));
         }
-        let distinct: HashSet<_> = connections.iter().map(|(inode, _)| inode).collect();
+        let distinct: BTreeSet<_> = connections.iter().map(|(inode, _)| inode).collect();
         if distinct.len() < connections.len() {
             return Err(Error::new(ErrorKind::Other, "two sockets have the same inode number"));
         }
