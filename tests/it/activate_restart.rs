@@ -15,7 +15,7 @@ use crate::activate::{activate, listening, port};
 use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern, receive};
 use crate::handover::hand_over;
-use crate::kit::{Dir, Process, clean, deadline, has_tool, program, program_path};
+use crate::kit::{DEADLINE, Dir, Process, clean, deadline, has_tool, program, program_path};
 
 fn restart(kind: Kind, flags: &[&str], command: &[&str]) -> Active {
     let dir = Dir::new();
@@ -24,14 +24,20 @@ fn restart(kind: Kind, flags: &[&str], command: &[&str]) -> Active {
     Active::ours(dir, program.arg("--").args(command))
 }
 
-/// The process of the command, once there is one.
+/// The process of the command, once there is one: no event tells when it was started.
 fn child(activator: &Process) -> Pid {
     let pid = activator.pid().as_raw_nonzero();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.expect("the kernel lists children");
-    let pids: Vec<i32> = children.split_whitespace().flat_map(str::parse).collect();
-    assert_eq!(pids.len(), 1, "{}", activator.describe());
-    Pid::from_raw(pids[0]).expect("a process id")
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.expect("the kernel lists children");
+        let pids: Vec<i32> = children.split_whitespace().flat_map(str::parse).collect();
+        match pids[..] {
+            [pid] => return Pid::from_raw(pid).expect("a process id"),
+            _ => assert!(Instant::now() < until, "{pids:?}: {}", activator.describe()),
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn kill(pid: Pid, signal: Signal) {
