@@ -49,6 +49,10 @@ fn socket(pid: Pid, fd: i32) -> PathBuf {
     std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("it is open")
 }
 
+/// For env(1): a shell cannot trap a signal that it inherits as ignored, and that is how a shell
+/// starts the tests in the background.
+const TAKES_SIGINT: &str = "--default-signal=INT";
+
 /// A command that prints `started`, and a line for each SIGTERM and SIGINT. The last of `signals`
 /// ends it with `status`.
 fn trapping(signals: usize, status: &str) -> String {
@@ -162,7 +166,8 @@ fn nobody_is_lost_around_the_end_of_an_idle_server() {
 #[test]
 fn both_signals_are_forwarded_and_the_status_is_that_of_the_command() {
     for (status, code) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)] {
-        let active = restart(Kind::Tcp4, &[], &["sh", "-c", &trapping(3, status)]);
+        let command = ["env", TAKES_SIGINT, "sh", "-c", &trapping(3, status)];
+        let active = restart(Kind::Tcp4, &[], &command);
         connect(&active.address, &active.dir);
         active.process.expect_stdout("started\n");
         let mut expected = "started\n".to_owned();
@@ -207,7 +212,7 @@ fn a_terminal_interrupts_the_command_once() {
     let command = "say() { echo \\<\\$1\\>; }; trap 'say INT' INT; trap 'say end; exit 0' TERM; \
                    say started; while :; do read line; done";
     let line = format!(
-        "exec '{}' activate --restart --now -l tcp:127.0.0.1:0 sh -c \"{command}\"",
+        "exec '{}' activate --restart --now -l tcp:127.0.0.1:0 env {TAKES_SIGINT} sh -c \"{command}\"",
         program_path()
     );
     let mut script = clean("script");

@@ -23,6 +23,8 @@ const NOT_UNDER_EMULATION: &[&str] = &[
     "table::ours_accept",
     // Its memory is the emulator's.
     "datagrams::a_receiver_that_never_reads_stops_nobody",
+    // It starts another program with arguments of its own.
+    "command::keep::store::tests::as_many_connections_as_a_process_can_be_started_with",
     // In a user namespace of its own no message queues can be mounted.
     "refusals::a_message_queue_is_named_with_its_directive",
 ];
