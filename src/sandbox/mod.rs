@@ -19,7 +19,8 @@ mod filter;
 #[path = "no_filter.rs"]
 mod filter;
 mod ruleset;
-#[cfg(test)]
+// Elsewhere there is no filter that could be tested, and 32-bit processors lack some of the calls.
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 mod tests;
 
 use std::cell::Cell;

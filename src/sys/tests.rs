@@ -165,6 +165,7 @@ fn switches_are_counted() {
 }
 
 /// Makes a system call by its number, for the tests of what may make which one.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 pub(crate) fn call(number: libc::c_long, arguments: [usize; 6]) -> std::io::Result<i64> {
     let [one, two, three, four, five, six] = arguments;
     // SAFETY: the callers pass numbers, and pointers to what lives through the call.
