@@ -75,8 +75,8 @@ pub struct Config {
     /// connections without a listener are served by one thread.
     pub workers: usize,
     /// Unix datagram sockets that are never answered, because they trust messages from this
-    /// process, such as the service manager's socket (sd_notify(3)). The server's own sockets are
-    /// always included.
+    /// process, such as the service manager's socket (sd_notify(3)). The server's own datagram
+    /// sockets are always included.
     pub never_answered: Vec<UnixName>,
     /// Ends the server when there was no connection, no reply kept for its receiver and nothing
     /// received for this long. What comes later stays in the kernel for the next server. `None`:
@@ -180,10 +180,12 @@ fn is_listener(service: Service) -> bool {
     matches!(service, Service::StreamListener | Service::SeqpacketListener)
 }
 
-/// The name of a served unix socket.
+/// The name of a served unix datagram socket. No reply can reach a socket of another type.
 fn unix_name(socket: &InheritedSocket) -> Option<UnixName> {
+    let is_unix_datagram =
+        socket.kind.family == Family::Unix && socket.service == Service::Datagram;
     match &socket.kind.local {
-        Some(Address::Unix(_, name)) if socket.kind.family == Family::Unix => Some(name.clone()),
+        Some(Address::Unix(_, name)) if is_unix_datagram => Some(name.clone()),
         _ => None,
     }
 }

@@ -105,7 +105,7 @@ fn run((call, fault): (&Call, &Fault)) -> Result<(), String> {
     result.map_err(|what| {
         let name = name((call, fault));
         let when = what.strip_prefix("when=").and_then(|rest| rest.split(',').next());
-        let by_hand = inject::by_hand(call, fault, when.unwrap_or("7+7"));
+        let by_hand = inject::by_hand(call, fault, when.unwrap_or("5+5"));
         format!(
             "{name}: {what}\n    alone: FAULT={name} cargo test --test it faults::\n    \
              by hand: {by_hand}"

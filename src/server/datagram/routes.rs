@@ -15,9 +15,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::unsent::{Refusal, Unsent};
 use crate::activation::SocketKind;
@@ -81,12 +82,13 @@ impl Routes {
             Some(address::Address::Unix(_, name)) => Some(name),
             _ => None,
         };
+        let opener = Opener::of_this_kernel();
         Self {
             forbidden: forbidden.to_vec(),
             is_abstract: matches!(name, Some(UnixName::Abstract(_))),
-            only_sender: name.and_then(only_sender),
-            own_uid: rustix::process::geteuid().as_raw(),
-            opener: Opener::of_this_kernel(),
+            only_sender: name.and_then(|name| only_sender(name, opener)),
+            own_uid: own_uid(),
+            opener,
             open: HashMap::new(),
         }
     }
@@ -192,16 +194,14 @@ impl Routes {
         // A hard link, or a link of the same user: another path to the same file.
         for name in &self.forbidden {
             let UnixName::Path(path) = name else { continue };
-            // The calls of a sender's path: a confined server has no others.
-            let own = self.opener.open(path, OFlags::empty(), ResolveFlags::empty());
-            match own.and_then(rustix::fs::fstat) {
+            match self.opener.stat(path) {
                 Ok(own) if is_same(&own, &stat) => {
                     return Err(told(
                         "its sender's path leads to a socket that this server never answers, such \
                          as the service manager's",
                     ));
                 }
-                Err(Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
                     return Err(Unsent::NotNow);
                 }
                 _ => {}
@@ -213,10 +213,10 @@ impl Routes {
 
 /// The only user, except root, who may send to the socket with this name: the owner of its file if
 /// nobody else may write to the file (unix(7)), or of a directory that nobody else may search.
-fn only_sender(name: &UnixName) -> Option<u32> {
+fn only_sender(name: &UnixName, opener: Opener) -> Option<u32> {
     let UnixName::Path(path) = name else { return None };
     let owner_if_without = |path: &Path, others: Mode| {
-        let stat = rustix::fs::stat(path).ok()?;
+        let stat = opener.stat(path).ok()?;
         let allows_others = Mode::from_raw_mode(stat.st_mode).intersects(others);
         (!allows_others).then_some(stat.st_uid)
     };
@@ -224,6 +224,12 @@ fn only_sender(name: &UnixName) -> Option<u32> {
     let folders = || path.ancestors().skip(1);
     let may_enter = |folder| owner_if_without(folder, Mode::XGRP | Mode::XOTH);
     may_send().or_else(|| folders().find_map(may_enter))
+}
+
+/// The user that this process runs as, asked once: a confined server cannot ask.
+fn own_uid() -> u32 {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    *OWN.get_or_init(|| rustix::process::geteuid().as_raw())
 }
 
 /// Whether the kernel has chosen the name (unix(7), autobind). Its five digits belong to no
@@ -263,6 +269,13 @@ impl Opener {
                 file => return file,
             }
         }
+    }
+
+    /// What stat(2) reports, with the calls of [`Opener::open_path`]: a confined server has no
+    /// others.
+    fn stat(self, path: &Path) -> Result<Stat, Errno> {
+        let file = retry_on_intr(|| self.open(path, OFlags::empty(), ResolveFlags::empty()))?;
+        retry_on_intr(|| rustix::fs::fstat(&file))
     }
 
     fn open(self, path: &Path, more: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {

@@ -16,10 +16,9 @@ use super::table::{Call, Fault, Kind};
 use crate::kit::{DEADLINE, Dir, Process, clean, program, program_path};
 
 /// Which calls fail, counted from when strace attaches, and how many failures are waited for: the
-/// first, the second, every seventh. (A reply to a new path checks five files here: it would never
-/// be sent if one of five checks failed each time.)
-const WHEN: [(&str, usize); 3] = [("1", 1), ("2", 1), ("7+7", 3)];
-/// Calls that are made so rarely, because the server asks only when it matters, that every seventh one
+/// first, the second, every fifth.
+const WHEN: [(&str, usize); 3] = [("1", 1), ("2", 1), ("5+5", 3)];
+/// Calls that are made so rarely, because the server asks only when it matters, that every fifth one
 /// is not waited for.
 const RARE: [&str; 1] = ["ioctl"];
 /// Every call, for a while.
@@ -295,7 +294,7 @@ impl<'a> Row<'a> {
                 has_failed = true;
                 goals = peers.iter().map(|peer| rounds(peer, 1)).collect();
             }
-            // While every seventh call breaks a connection, nobody comes to the end of so much.
+            // While every fifth call breaks a connection, nobody comes to the end of so much.
             let may_be_late =
                 |peer: &Peer| has_failed && kind != Kind::Nobody && peer.load.is_bulk();
             let aims = peers.iter().zip(&goals);

@@ -10,7 +10,7 @@ const INTRODUCTION: &str = "\
 
 This page lists what the running server does when a system call fails: each call, each error that Linux can return for it, what the error
 means, and what the server does. Each row is a test. In the test, `strace` makes the first such call of a running server fail, then the
-second, then every seventh (except `ioctl`, which is rare). For errors that can last, `strace` also makes every call fail for a while. Meanwhile
+second, then every fifth (except `ioctl`, which is rare). For errors that can last, `strace` also makes every call fail for a while. Meanwhile
 peers talk over TCP (IPv4 and IPv6), Multipath TCP, UDP (IPv4, IPv6, and a wildcard address) and unix stream, datagram and seqpacket sockets:
 one message at a time, in bulk that fills every buffer, in bursts that fill a datagram queue, with a new connection or a new socket name for
 each message, and with a reset in the middle.

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::process::Signal;
 use socket_activate_echo::address::{Address, domain_of};
 use socket2::Socket;
 
@@ -307,28 +308,59 @@ fn what_is_not_ours_is_left_alone() {
     refused.expect_code(4).expect_stderr(&["FDSTORE=1"]);
 }
 
+/// A client over unix datagrams that has read none of its replies, and how many it has sent: so many
+/// that replies wait in the server, whatever it has not received yet.
+fn unread_replies(bed: &Bed) -> (UnixDatagram, u32) {
+    // Only the queue of a socket that is not connected has a limit.
+    let client = UnixDatagram::bind(bed.dir.path("client")).expect("bind");
+    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").expect("a limit");
+    let sent = 2 * queue.trim().parse::<u32>().expect("a number") + 60;
+    for number in 0..sent {
+        client.send_to(&number.to_le_bytes(), bed.dir.path("s0")).expect("it waits for room");
+    }
+    (client, sent)
+}
+
+fn expect_replies(client: &UnixDatagram, count: u32) {
+    for number in 0..count {
+        let mut reply = [0; 4];
+        client.recv(&mut reply).expect("a reply");
+        assert_eq!(reply, number.to_le_bytes());
+    }
+}
+
 /// What waits for a unix datagram receiver that does not read goes along.
 #[test]
 fn datagram_replies_that_wait_go_along() {
     let bed = Bed::new(ENOUGH, &["unix-dgram"]);
     let process = bed.start();
-    // Only the queue of a socket that is not connected has a limit.
-    let client = UnixDatagram::bind(bed.dir.path("client")).expect("bind");
-    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").expect("a limit");
-    let sent = queue.trim().parse::<u32>().expect("a number") + 50;
-    for number in 0..sent {
-        client.send_to(&number.to_le_bytes(), bed.dir.path("s0")).expect("it waits for room");
-    }
+    let (client, sent) = unread_replies(&bed);
     let ended = process.terminate().expect_code(0);
     ended.expect_stderr(&["kept 0 connections and the replies of 1 datagram socket"]);
     let process = bed.start();
-    for number in 0..sent {
-        let mut reply = [0; 4];
-        client.recv(&mut reply).expect("a reply");
-        assert_eq!(reply, number.to_le_bytes());
-    }
+    expect_replies(&client, sent);
     process.terminate().expect_code(0);
+}
+
+/// If the manager does not take them, the process that has them sends them.
+#[test]
+fn datagram_replies_that_cannot_be_stored_are_sent() {
+    for workers in ["1", "2"] {
+        // A confined process has to prepare all of them once more.
+        let bed = Bed::new(ENOUGH, &[&["unix-dgram", "udp:[::]:0"], &KINDS[..]].concat());
+        let process = bed.start_with(&["--workers", workers]);
+        let (client, sent) = unread_replies(&bed);
+        let peers: Vec<_> =
+            bed.addresses[2..].iter().map(|address| connect(address, &bed.dir)).collect();
+        exchange(&peers);
+        bed.manager.rule(|_| Answer::Relay);
+        process.signal(Signal::TERM);
+        // What the server has not received is left to the next one: a queue at most.
+        expect_replies(&client, sent / 2 + 10);
+        process.finish().expect_code(0).expect_stderr(&["so they are drained"]);
+        peers.iter().for_each(expect_the_end);
+    }
 }
 
 #[test]
