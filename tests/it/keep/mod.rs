@@ -346,10 +346,14 @@ fn datagram_replies_that_wait_go_along() {
 /// If the manager does not take them, the process that has them sends them.
 #[test]
 fn datagram_replies_that_cannot_be_stored_are_sent() {
-    for workers in ["1", "2"] {
+    for flags in [
+        &["--workers", "1"][..],
+        &["--workers", "2", "--debug"],
+        &["--connections-max-per-source", "99", "--idle-timeout", "99", "--busy-poll", "off"],
+    ] {
         // A confined process has to prepare all of them once more.
         let bed = Bed::new(ENOUGH, &[&["unix-dgram", "udp:[::]:0"], &KINDS[..]].concat());
-        let process = bed.start_with(&["--workers", workers]);
+        let process = bed.start_with(flags);
         let (client, sent) = unread_replies(&bed);
         let peers: Vec<_> =
             bed.addresses[2..].iter().map(|address| connect(address, &bed.dir)).collect();
