@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts a peer for each address and habit. A connection that ends is a failure, unless peers
+    /// Starts a peer for each address and habit, and returns when each was answered: until then its
+    /// connection may wait in a backlog. A connection that ends is a failure, unless peers
     /// `reconnect`. `prepare` runs first on the thread, for example to enter a network.
     pub(crate) fn start(
         peers: Vec<(Address, Habit)>,
@@ -60,6 +62,7 @@ impl Load {
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let (answered, all_answered) = channel();
         let thread = std::thread::spawn(move || {
             prepare();
             let table = Arc::new(table());
@@ -67,8 +70,10 @@ impl Load {
             let peers: Result<Vec<_>, _> = peers
                 .map(|(seed, (address, habit))| Peer::new(seed, address, habit, Arc::clone(&table)))
                 .collect();
-            talk(peers?, reconnect, &stopped)
+            talk(peers?, reconnect, &stopped, answered)
         });
+        // An error means that the thread has failed: `finish` says why.
+        let _ = all_answered.recv();
         Self { stop, thread }
     }
 
@@ -83,9 +88,20 @@ fn table() -> Vec<u8> {
     (0..TABLE_LEN as u64).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
 
-fn talk(mut peers: Vec<Peer>, reconnect: bool, stop: &AtomicBool) -> Result<Report, String> {
+fn talk(
+    mut peers: Vec<Peer>,
+    reconnect: bool,
+    stop: &AtomicBool,
+    answered: Sender<()>,
+) -> Result<Report, String> {
     let mut report = Report::default();
+    let mut answered = Some(answered);
     loop {
+        if peers.iter().all(|peer| peer.received > 0) {
+            if let Some(answered) = answered.take() {
+                let _ = answered.send(());
+            }
+        }
         let is_stopping = stop.load(Ordering::Relaxed);
         let now = Instant::now();
         if is_stopping && peers.iter().all(|peer| peer.sent == peer.received) {

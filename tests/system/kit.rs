@@ -220,7 +220,7 @@ impl Bed {
         self.run_until(script, Output::succeeded).ok()
     }
 
-    fn run_until(&self, script: &str, done: impl Fn(&Output) -> bool) -> Output {
+    pub(crate) fn run_until(&self, script: &str, done: impl Fn(&Output) -> bool) -> Output {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let output = self.run(script);
