@@ -33,6 +33,9 @@ _socket__activate__echo() {
             socket__activate__echo,bench)
                 cmd="socket__activate__echo__subcmd__bench"
                 ;;
+            socket__activate__echo,conform)
+                cmd="socket__activate__echo__subcmd__conform"
+                ;;
             socket__activate__echo,help)
                 cmd="socket__activate__echo__subcmd__help"
                 ;;
@@ -50,6 +53,9 @@ _socket__activate__echo() {
                 ;;
             socket__activate__echo__subcmd__help,bench)
                 cmd="socket__activate__echo__subcmd__help__subcmd__bench"
+                ;;
+            socket__activate__echo__subcmd__help,conform)
+                cmd="socket__activate__echo__subcmd__help__subcmd__conform"
                 ;;
             socket__activate__echo__subcmd__help,help)
                 cmd="socket__activate__echo__subcmd__help__subcmd__help"
@@ -70,7 +76,7 @@ _socket__activate__echo() {
 
     case "${cmd}" in
         socket__activate__echo)
-            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --workers --sandbox --generate --help --version serve activate probe bench inspect help"
+            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --workers --sandbox --generate --help --version serve activate probe bench inspect conform help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -270,8 +276,49 @@ _socket__activate__echo() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        socket__activate__echo__subcmd__conform)
+            opts="-h --format --case --expect --timeout --list --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "table tap junit json" -- "${cur}"))
+                    return 0
+                    ;;
+                --case)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expect)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         socket__activate__echo__subcmd__help)
-            opts="serve activate probe bench inspect help"
+            opts="serve activate probe bench inspect conform help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -299,6 +346,20 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__help__subcmd__bench)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        socket__activate__echo__subcmd__help__subcmd__conform)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -369,7 +430,7 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__inspect)
-            opts="-h --json --help"
+            opts="-h --json --notify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -44,6 +44,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" 
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "probe" -d 'Send to echo servers, verify what comes back, and say what is wrong'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "bench" -d 'Put load on echo servers and report throughput and latency'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "inspect" -d 'Explain the file descriptors that were passed to it'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "conform" -d 'Check whether an engine passes sockets on as it should'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s t -l start-sleep -d 'Wait before the first receive [default: 0]' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l connections-max -d 'Serve at most N connections at the same time' -r
@@ -100,12 +101,23 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -l json -d 'Print one JSON document instead of tables'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -l json -d 'Print one JSON document instead of a table'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -l notify -d 'Send one message of each kind of sd_notify(3) to NOTIFY_SOCKET'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "serve" -d 'Echo on the sockets that were passed to it'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "activate" -d 'Bind sockets and, on the first traffic, run a command with them'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "probe" -d 'Send to echo servers, verify what comes back, and say what is wrong'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "bench" -d 'Put load on echo servers and report throughput and latency'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "inspect" -d 'Explain the file descriptors that were passed to it'
-complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l format -d 'How to print the results' -r -f -a "table\t'A row for each case'
+tap\t'TAP version 14'
+junit\t'JUnit XML'
+json\t'One JSON document'"
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l case -d 'Run only the cases whose name matches; may be repeated' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l expect -d 'A file of known results' -r -F
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l timeout -d 'How long to wait for each answer and each end [default: 30]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l list -d 'List the cases instead of running them'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "serve" -d 'Echo on the sockets that were passed to it'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "activate" -d 'Bind sockets and, on the first traffic, run a command with them'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "probe" -d 'Send to echo servers, verify what comes back, and say what is wrong'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "bench" -d 'Put load on echo servers and report throughput and latency'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "inspect" -d 'Explain the file descriptors that were passed to it'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "conform" -d 'Check whether an engine passes sockets on as it should'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c socket-activate-echo -n 'string match --quiet --regex "^([^:]*=)?(tcp|udp|vsock|vsock-dgram|vsock-seqpacket|mptcp|sctp|sctp-seqpacket|udplite):" -- (commandline --current-token --cut-at-cursor)' -f
 complete -c socket-activate-echo -n 'string match --quiet --regex "^([^:]*=)?(tcp|udp|vsock|vsock-dgram|vsock-seqpacket|mptcp|sctp|sctp-seqpacket|udplite):" -- (commandline --current-token --cut-at-cursor)' -s l -l listen -r -f

@@ -1,6 +1,7 @@
 //! One definition of verbs and flags: parsing, help, man pages and completions come from it.
 
 mod bench;
+mod conform;
 mod help;
 mod probe;
 mod tip;
@@ -16,6 +17,7 @@ use crate::sandbox::Mode;
 use crate::server::BusyPoll;
 
 pub use bench::{BenchArgs, BenchMode};
+pub use conform::{ConformArgs, Format};
 pub use probe::ProbeArgs;
 pub use tip::tip;
 
@@ -67,6 +69,10 @@ pub enum Verb {
     #[command(override_usage = "socket-activate-echo inspect [--json]")]
     #[command(after_help = help::SUMMARY_WITHOUT_ADDRESSES, after_long_help = help::inspect())]
     Inspect(InspectArgs),
+    /// Check whether an engine passes sockets on as it should
+    #[command(override_usage = "socket-activate-echo conform [OPTIONS] -- COMMAND...")]
+    #[command(after_help = help::SUMMARY_WITHOUT_ADDRESSES, after_long_help = help::conform())]
+    Conform(ConformArgs),
 }
 
 // The first paragraph of each flag is its line in `-h` and in the completions. What is rarely
@@ -232,6 +238,12 @@ pub struct InspectArgs {
     /// Print one JSON document instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Send one message of each kind of sd_notify(3) to NOTIFY_SOCKET
+    ///
+    /// They show which messages a container engine relays. STOPPING=1 is among them: a service
+    /// manager may then wait for the end.
+    #[arg(long)]
+    pub notify: bool,
 }
 
 fn workers(text: &str) -> Result<Workers, String> {

@@ -49,7 +49,7 @@ impl Target {
 
 fn become_it(command: &mut Command, fds: VecDeque<OwnedFd>, hand_over: HandOver) -> io::Error {
     let placed = match hand_over {
-        HandOver::ListenFds => {
+        HandOver::ListenFds | HandOver::ListenFdsWithoutNames => {
             command.env("LISTEN_PID", std::process::id().to_string());
             // The number identifies a process only if the kernel has pidfs.
             if let Some(id) = own_pidfd_id() {

@@ -21,8 +21,8 @@ pub struct Target {
     pub arg0: OsString,
     /// Its other arguments.
     pub arguments: Vec<OsString>,
-    /// Variables that it has in addition to those of this process.
-    pub environment: Vec<(OsString, OsString)>,
+    /// Its variables that differ from those of this process; `None` removes one.
+    pub environment: Vec<(OsString, Option<OsString>)>,
     /// How it finds its sockets.
     pub hand_over: HandOver,
 }
@@ -33,6 +33,8 @@ pub enum HandOver {
     /// From descriptor 3 on, with `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`:
     /// sd_listen_fds(3).
     ListenFds,
+    /// The same without `LISTEN_FDNAMES`, as before systemd 227.
+    ListenFdsWithoutNames,
     /// The only socket is standard input and output, as with inetd.
     StandardInput,
 }
@@ -46,7 +48,7 @@ impl Target {
     /// [`ErrorKind::Exec`] if there is no such program, or it cannot be executed.
     pub fn find(
         command: &[impl AsRef<OsStr>],
-        environment: Vec<(OsString, OsString)>,
+        environment: Vec<(OsString, Option<OsString>)>,
     ) -> Result<Self> {
         let mut words = command.iter().map(|word| word.as_ref().to_owned());
         let arg0 = words.next().unwrap_or_default();
@@ -67,10 +69,17 @@ impl Target {
         for name in ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(name);
         }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if self.hand_over != HandOver::StandardInput {
+            command.env("LISTEN_FDS", sockets.len().to_string());
+        }
         if self.hand_over == HandOver::ListenFds {
             let names: Vec<_> = sockets.iter().map(Bound::name).collect();
-            command.env("LISTEN_FDS", names.len().to_string());
             command.env("LISTEN_FDNAMES", names.join(":"));
         }
         command
@@ -99,12 +108,11 @@ impl Target {
 }
 
 /// The `PATH` that the command will have.
-fn search_path(environment: &[(OsString, OsString)]) -> OsString {
+fn search_path(environment: &[(OsString, Option<OsString>)]) -> OsString {
     /// The default of systemd and login(1).
     const DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let set = environment.iter().rev().find(|(name, _)| name == "PATH");
-    set.map(|(_, path)| path.clone())
-        .or_else(|| std::env::var_os("PATH"))
+    set.map_or_else(|| std::env::var_os("PATH"), |(_, path)| path.clone())
         .unwrap_or_else(|| DEFAULT.into())
 }
 

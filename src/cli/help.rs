@@ -158,6 +158,37 @@ Examples:
     ExecStart=
     ExecStart=/usr/local/bin/socket-activate-echo inspect";
 
+const CONFORM_EXAMPLES: &str = "\
+Examples:
+  Does rootless Podman hand sockets over right?
+    socket-activate-echo conform -- podman run --rm --network=none \\
+        localhost/socket-activate-echo /socket-activate-echo
+  Only what happens to the names, behind systemd's own activator:
+    socket-activate-echo conform --case 'names.*' -- \\
+        systemd-socket-activate socket-activate-echo
+  In CI, with the differences that are known:
+    socket-activate-echo conform --format junit --expect known.txt -- \\
+        ENGINE run socket-activate-echo > conform.xml
+  What is checked, and where it is written:
+    socket-activate-echo conform --list";
+
+const CONFORM_DESCRIPTION: &str = "\
+What it does:
+`conform` takes the place of the service manager. For each case it makes
+sockets, lets clients connect, starts COMMAND with the sockets, and compares
+what arrives inside with what was handed over. COMMAND has to end in this
+program; `inspect --json` or `serve` is appended to it. SIGTERM ends it.
+
+Output:
+Each case is `pass`, `fail` or `skip` (this kernel cannot try it), with what was
+seen. The exit status is 0 if every result is as expected. TAP shows a known
+failure as TODO, JUnit as skipped.
+
+JSON:
+--format json prints one object with schema (1), version, kernel, command, and
+cases: an array of objects with name, result (pass, fail or skip), reason,
+source, explanation, expected (whether it is) and duration_ms.";
+
 const INSPECT_OUTPUT: &str = "\
 Output:
 Each descriptor: its name, what the kernel says it is, its addresses, the
@@ -184,6 +215,10 @@ pub(super) fn probe() -> String {
 
 pub(super) fn bench() -> String {
     sections(&[BENCH_EXAMPLES, &addresses(true)])
+}
+
+pub(super) fn conform() -> String {
+    sections(&[CONFORM_DESCRIPTION, CONFORM_EXAMPLES])
 }
 
 pub(super) fn inspect() -> String {

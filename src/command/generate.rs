@@ -22,6 +22,7 @@ const FILES: &[(&str, &str)] = &[
     man!("socket-activate-echo"),
     man!("socket-activate-echo-activate"),
     man!("socket-activate-echo-bench"),
+    man!("socket-activate-echo-conform"),
     man!("socket-activate-echo-inspect"),
     man!("socket-activate-echo-probe"),
     man!("socket-activate-echo-serve"),

@@ -4,7 +4,9 @@
 
 mod activate;
 mod bench;
+mod children;
 mod confine;
+mod conform;
 mod generate;
 mod inspect;
 mod keep;
@@ -55,6 +57,7 @@ fn run() -> Outcome {
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Activate(args)) => activate::run(&args),
         Some(Verb::Inspect(args)) => inspect::run(&args),
+        Some(Verb::Conform(args)) => conform::run(&args),
         Some(Verb::Probe(args)) => probe::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
     }

@@ -16,7 +16,7 @@ pub(crate) use diag::accept_queue;
 pub use memory::memory_max;
 pub use process::{
     Cgroups, Fields, Process, ancestry, argument, cpu_nanoseconds, holders, own_descriptor_target,
-    own_descriptors, processes, security_label, sysctl,
+    own_descriptors, processes, security_label, sysctl, variable,
 };
 pub(crate) use process::{describe, describe_chain};
 pub use sockets::{served_alike, serving, sockets_at};

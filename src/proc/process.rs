@@ -52,6 +52,13 @@ pub fn argument(pid: u32, index: usize) -> Option<Vec<u8>> {
     arguments.split(|&byte| byte == 0).nth(index).map(<[u8]>::to_vec)
 }
 
+/// A variable of the environment with which the process was started.
+pub fn variable(pid: u32, name: &str) -> Option<String> {
+    let environment = lossy(&format!("/proc/{pid}/environ"));
+    let mut variables = environment.split('\0');
+    variables.find_map(|one| Some(one.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+}
+
 /// Which process has the id `pid`: `process 7 is sh`, or that there is none.
 pub(crate) fn describe(pid: u32) -> String {
     match Process::of(pid) {

@@ -135,9 +135,9 @@ impl Manager {
         let all = self.listeners.iter().chain(&state.stored);
         let duplicate = |fd: &OwnedFd| fd.try_clone().expect("dup");
         let sockets: Vec<_> = all.map(|(name, fd)| Bound::from_fd(duplicate(fd), name)).collect();
-        let notify_socket = ("NOTIFY_SOCKET".into(), self.path().into_os_string());
-        let others = environment.iter().map(|&(name, value)| (name.into(), value.into()));
-        let environment: Vec<(OsString, OsString)> =
+        let notify_socket = ("NOTIFY_SOCKET".into(), Some(self.path().into_os_string()));
+        let others = environment.iter().map(|&(name, value)| (name.into(), Some(value.into())));
+        let environment: Vec<(OsString, Option<OsString>)> =
             std::iter::once(notify_socket).chain(others).collect();
         let target = Target::find(command, environment).expect("it is there");
         let child = target.spawn(&sockets, |command| {

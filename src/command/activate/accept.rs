@@ -11,13 +11,12 @@ use rustix::event::{PollFlags, Timespec};
 use rustix::process::Pid;
 use socket2::{SockAddr, SockRef};
 
-use super::children;
 use super::failures::Failures;
 use super::wait::{Signals, is_hung_up, ready, shut_down};
 use crate::activator::{Bound, Target};
 use crate::address::Address;
 use crate::cli::ActivateArgs;
-use crate::command::Outcome;
+use crate::command::{Outcome, children};
 use crate::error::{Context, Errno as Reason, Result};
 
 /// The listening sockets, and the processes of their connections.
@@ -159,7 +158,8 @@ impl Acceptor<'_> {
                 accept.succeeded();
                 let connection = Bound::from_fd(connection, socket.name());
                 let mut target = self.target.clone();
-                target.environment.extend(remote(&peer));
+                let remote = remote(&peer).into_iter().map(|(name, value)| (name, Some(value)));
+                target.environment.extend(remote);
                 let peer = described(&peer, socket);
                 self.start(Client { connection, target, peer });
                 return Ok(());

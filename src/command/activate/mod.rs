@@ -5,7 +5,6 @@
 
 mod accept;
 mod announce;
-mod children;
 mod demo;
 mod failures;
 mod reach;

@@ -6,19 +6,16 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
-use rustix::process::{
-    Pid, Signal, getpgid, getpgrp, getpid, getppid, kill_process, set_parent_process_death_signal,
-};
+use rustix::process::{Pid, getpgid, getpgrp, kill_process};
 
+use super::announce;
 use super::failures::{Failures, Pace};
 use super::wait::{Signals, StopRequest, is_hung_up, ready, shut_down};
-use super::{announce, children};
 use crate::activator::{Bound, Target};
 use crate::backoff::Backoff;
 use crate::cli::ActivateArgs;
-use crate::command::Outcome;
+use crate::command::{Outcome, children};
 use crate::error::Result;
-use crate::sys;
 
 /// How often a command is started that ends well and leaves the traffic: as often as a socket unit
 /// does before it fails, 20 times in 2 s (systemd.socket(5), TriggerLimitBurst=). Such a command may
@@ -128,10 +125,7 @@ impl Supervisor<'_> {
         if is_logged {
             announce::running(self.target, self.sockets, traffic, self.args);
         }
-        let activator = getpid();
-        let child = self.target.spawn(self.sockets, |command| {
-            sys::handover::before_exec(command, move || die_with(activator));
-        });
+        let child = self.target.spawn(self.sockets, children::end_with_this_process);
         match child {
             Ok(child) => {
                 self.count += 1;
@@ -219,18 +213,6 @@ impl Supervisor<'_> {
             }
         }
         Ok(ready.iter().position(|events| !events.is_empty()))
-    }
-}
-
-/// In the new process: asks for SIGTERM when the activator ends, whatever ends it. Otherwise the
-/// process would go on with sockets that nobody holds any more, and the next activator could not
-/// bind their addresses.
-fn die_with(activator: Pid) -> std::io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::TERM))?;
-    // It may have ended before that.
-    match getppid() {
-        Some(parent) if parent == activator => Ok(()),
-        _ => Err(rustix::io::Errno::SRCH.into()),
     }
 }
 

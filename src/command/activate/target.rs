@@ -19,7 +19,7 @@ pub(super) fn of(args: &ActivateArgs) -> Result<Target> {
 }
 
 /// The file of this program, by its path if it still has one, so that `ps` shows its name.
-fn this_program(environment: Vec<(OsString, OsString)>) -> Target {
+fn this_program(environment: Vec<(OsString, Option<OsString>)>) -> Target {
     let program = std::env::current_exe().ok().filter(|path| path.exists());
     let arg0 = std::env::args_os().next();
     Target {
@@ -31,7 +31,7 @@ fn this_program(environment: Vec<(OsString, OsString)>) -> Target {
     }
 }
 
-fn environment(setenv: &[OsString]) -> Result<Vec<(OsString, OsString)>> {
+fn environment(setenv: &[OsString]) -> Result<Vec<(OsString, Option<OsString>)>> {
     let variable = |entry: &OsString| {
         let bytes = entry.as_bytes();
         let (name, value) = match bytes.iter().position(|&byte| byte == b'=') {
@@ -41,7 +41,7 @@ fn environment(setenv: &[OsString]) -> Result<Vec<(OsString, OsString)>> {
         let (message, remedy) = match (name, value) {
             (b"", _) => ("a variable needs a name", "write NAME=VALUE"),
             (_, None) => ("this variable is not set", "set it, or write NAME=VALUE"),
-            (name, Some(value)) => return Ok((OsString::from_vec(name.to_vec()), value)),
+            (name, value) => return Ok((OsString::from_vec(name.to_vec()), value)),
         };
         let message = format!("--setenv {}: {message}", entry.to_string_lossy());
         Err(Error::new(ErrorKind::Usage, message).remedy(remedy))

@@ -5,6 +5,7 @@
 
 mod descriptors;
 mod environment;
+mod messages;
 mod open;
 mod options;
 mod report;
@@ -21,7 +22,10 @@ use crate::text;
 use report::{Report, SCHEMA, Serve};
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {
-    let report = look();
+    let mut report = look();
+    if args.notify {
+        report.notify = Some(messages::send()?);
+    }
     let text = if args.json {
         let document = serde_json::to_string_pretty(&report).map_err(std::io::Error::from);
         text::escape_json(&document.context("write JSON")?) + "\n"
@@ -65,5 +69,6 @@ fn look() -> Report {
         environment: variables,
         activator,
         confinement: surroundings::confinement(),
+        notify: None,
     }
 }

@@ -16,6 +16,17 @@ pub(super) struct Report {
     pub(super) environment: Vec<Variable>,
     pub(super) activator: Activator,
     pub(super) confinement: Confinement,
+    /// What `--notify` has sent; without the flag, it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) notify: Option<Vec<Sent>>,
+}
+
+/// A message to the service manager.
+#[derive(Debug, Serialize)]
+pub(super) struct Sent {
+    pub(super) message: &'static str,
+    /// Why it could not be sent. That it was sent does not mean that it has arrived.
+    pub(super) error: Option<String>,
 }
 
 /// What `serve` would do.

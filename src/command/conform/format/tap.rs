@@ -1,0 +1,31 @@
+//! TAP 14, the Test Anything Protocol: <https://testanything.org/tap-version-14-specification.html>.
+
+use std::io::{Result, Write};
+
+use crate::command::conform::case::Verdict;
+use crate::command::conform::expect::Expectation;
+use crate::command::conform::finding::Finding;
+use crate::text::Escaped;
+
+pub(super) fn begin(out: &mut impl Write, cases: usize) -> Result<()> {
+    writeln!(out, "TAP version 14\n1..{cases}")
+}
+
+pub(super) fn row(out: &mut impl Write, number: usize, finding: &Finding) -> Result<()> {
+    let Finding { name, result, expected, .. } = finding;
+    // `#` begins a directive, and a backslash escapes it.
+    let reason =
+        Escaped::new(&finding.reason).to_string().replace('\\', "\\\\").replace('#', "\\#");
+    match result {
+        Verdict::Skip if *expected => writeln!(out, "ok {number} - {name} # SKIP {reason}"),
+        Verdict::Skip => writeln!(out, "not ok {number} - {name}: skipped: {reason}"),
+        // A harness counts a failure that is known as TODO, and reports it when it is gone.
+        Verdict::Fail if *expected => writeln!(out, "not ok {number} - {name} # TODO {reason}"),
+        Verdict::Pass if finding.expectation == Expectation::Result(Verdict::Fail) => {
+            writeln!(out, "not ok {number} - {name}: passed, and --expect says fail: {reason}")
+        }
+        Verdict::Fail => writeln!(out, "not ok {number} - {name}: {reason}"),
+        Verdict::Pass if *expected => writeln!(out, "ok {number} - {name}: {reason}"),
+        Verdict::Pass => writeln!(out, "not ok {number} - {name}: passed, and --expect says skip"),
+    }
+}
