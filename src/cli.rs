@@ -148,6 +148,14 @@ pub struct ServeArgs {
     /// SIGTERM drains the connections.
     #[arg(long, hide_short_help = true)]
     pub keep_connections: bool,
+    /// Answer on the sockets of this fd name with what the server sees
+    ///
+    /// Such a socket does not echo. It answers each client with one JSON object: the socket, the
+    /// peer, the process and the activation; as an HTTP response, if the client is curl or a
+    /// browser. A datagram has to be a third as long as its answer. May be repeated. Ask with
+    /// `probe --info`; docs/info.md has the fields.
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub info: Vec<String>,
     /// Serve with N threads
     ///
     /// The threads share the listening sockets. `auto` is one thread for each processor.

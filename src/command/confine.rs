@@ -41,6 +41,7 @@ fn needs(args: &ServeArgs, sockets: &[InheritedSocket], config: &Config) -> Need
         busy_polls: config.busy_poll != BusyPoll::Off,
         has_threads: config.workers > 1,
         names_peers: args.debug || args.connections_max_per_source.is_some(),
+        answers: config.answer.is_some(),
         abstract_manager: matches!(manager, Some(NotifySocket::Unix(UnixName::Abstract(_)))),
         vsock_manager: matches!(manager, Some(NotifySocket::Vsock(_))),
         keeps_connections: config.keeps_connections,

@@ -8,6 +8,7 @@ mod children;
 mod confine;
 mod conform;
 mod generate;
+mod info;
 mod inspect;
 mod keep;
 mod logging;

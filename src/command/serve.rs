@@ -8,6 +8,7 @@ use rustix::event::PollFlags;
 
 use super::manager::Manager;
 use super::words::count;
+use super::info::Info;
 use super::{Outcome, confine, keep, logging};
 use crate::activation::Inherited;
 use crate::address::UnixName;
@@ -16,12 +17,13 @@ use crate::deadline::Deadline;
 use crate::error::{Context, Result};
 use crate::notify::NotifySocket;
 use crate::proc;
-use crate::server::{self, Config, Limits, Observer, Shutdown, Statistics};
+use crate::server::{self, Answer, Config, Limits, Observer, Shutdown, Statistics};
 use crate::sys;
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
     logging::init(args.debug);
     let (sockets, stored) = keep::sort(Inherited::take()?, args.keep_connections)?;
+    let info = Info::collect(&args.info, &sockets)?;
     let shutdown = Shutdown::on_signals()?;
     let mut manager = Manager::find(args.sdnotify, &sockets)?;
     if is_stopped_within(args.start_sleep, &shutdown)? {
@@ -43,6 +45,7 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
         never_answered: never_answered(),
         exit_idle_time: args.exit_idle_time,
         keeps_connections: store.is_some(),
+        answer: info.map(|info| Box::new(info) as Box<dyn Answer>),
         ..Config::default()
     };
     config.sandbox = confine::prepare(args, &sockets, !kept.connections.is_empty(), &config)?;

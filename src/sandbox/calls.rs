@@ -106,6 +106,8 @@ pub enum Needed {
     Peers,
     /// One that does not.
     NoPeers,
+    /// One that says what it sees.
+    Answers,
     /// One whose service manager listens on a vsock address.
     VsockManager,
     /// One that hands connections to the service manager.
@@ -125,8 +127,9 @@ impl Needed {
             Self::OldOpen => needs.unix_datagrams && needs.lacks_openat2,
             Self::BusyPolling => needs.busy_polls,
             Self::Threads => needs.has_threads,
-            Self::Peers => needs.names_peers,
-            Self::NoPeers => !needs.names_peers,
+            Self::Peers => needs.names_peers || needs.answers,
+            Self::NoPeers => !needs.names_peers && !needs.answers,
+            Self::Answers => needs.answers,
             Self::VsockManager => needs.vsock_manager,
             Self::KeptConnections => needs.keeps_connections,
         }
@@ -144,8 +147,9 @@ impl Needed {
             Self::OldOpen => "in its place, if the kernel or a container forbids that",
             Self::BusyPolling => "unless `--busy-poll off`",
             Self::Threads => "with several `--workers`",
-            Self::Peers => "with `--debug` or `--connections-max-per-source`",
-            Self::NoPeers => "without both",
+            Self::Peers => "with `--debug`, `--connections-max-per-source` or `--info`",
+            Self::NoPeers => "without these",
+            Self::Answers => "with `--info`",
             Self::VsockManager => "if `NOTIFY_SOCKET` is a vsock address",
             Self::KeptConnections => "if connections are kept over a restart",
         }
@@ -218,6 +222,12 @@ pub const ALLOWED: &[Allowed] = &[
         "asks for the size of a send buffer, and for SO_LINGER",
     ),
     only(
+        call!(SYS_getsockopt),
+        Arguments::Options(&ASKED),
+        Needed::Answers,
+        "asks for a TCP peer's round-trip time, segment size and congestion control",
+    ),
+    only(
         call!(SYS_fcntl),
         Arguments::OneOf(1, &[libc::F_GETFL, libc::F_GETFD, libc::F_SETPIPE_SZ, libc::F_ADD_SEALS]),
         Needed::Always,
@@ -233,7 +243,7 @@ pub const ALLOWED: &[Allowed] = &[
     any(
         call!(SYS_getpeername),
         Needed::Peers,
-        "names the peer in the log, or counts its connections",
+        "names the peer in the log or in an answer, or counts its connections",
     ),
     any(call!(SYS_write), Needed::Always, "writes the log, and wakes other workers at the end"),
     any(call!(SYS_sched_yield), Needed::BusyPolling, "lets another thread run between two polls"),
@@ -327,6 +337,11 @@ const TIOCOUTQ: i32 = libc::TIOCOUTQ as i32;
 /// The levels of the socket options that are asked for.
 const LEVELS: [i32; 4] =
     [libc::SOL_SOCKET, libc::IPPROTO_IP, libc::IPPROTO_IPV6, crate::sys::control::SOL_UDP];
+
+/// The options of TCP that an answer has. Those of a unix socket's peer have a level of the list
+/// above.
+const ASKED: [(i32, i32); 2] =
+    [(libc::IPPROTO_TCP, libc::TCP_INFO), (libc::IPPROTO_TCP, libc::TCP_CONGESTION)];
 
 /// The socket options that are set while the server runs, and restored at its end.
 const SET: [(i32, i32); 12] = [

@@ -83,6 +83,8 @@ pub struct Needs {
     pub has_threads: bool,
     /// Peers are named, in a line for each message, or counted by their source.
     pub names_peers: bool,
+    /// Some of its sockets do not echo, but say what the server sees of a peer.
+    pub answers: bool,
     /// The service manager listens on an abstract unix socket.
     pub abstract_manager: bool,
     /// The service manager listens on a vsock address.

@@ -148,7 +148,7 @@ fn a_forbidden_call_is_reported_by_its_number() {
 
 /// Every server that there can be.
 fn servers() -> impl Iterator<Item = Needs> {
-    (0..1 << 10).map(|bits: u32| {
+    (0..1 << 11).map(|bits: u32| {
         let has = |bit: u32| bits & (1 << bit) != 0;
         Needs {
             unix_streams: has(0),
@@ -161,6 +161,7 @@ fn servers() -> impl Iterator<Item = Needs> {
             names_peers: has(7),
             vsock_manager: has(8),
             keeps_connections: has(9) && !has(8),
+            answers: has(10),
             ..Needs::default()
         }
     })

@@ -1,6 +1,7 @@
 //! One connection: bytes or messages are echoed in order, and the server reads no more than it can
 //! send.
 
+mod asked;
 mod backlog;
 mod idle;
 mod kept;
@@ -9,6 +10,7 @@ mod unkept;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::Shutdown;
@@ -55,8 +57,13 @@ enum Phase {
     Finishing(u64),
     /// Everything was sent, with the end of stream; what is received now is dropped. Closing a
     /// socket with unread data, or before the peer has acknowledged everything, would reset the
-    /// connection, and the peer would lose the last replies (RFC 2525, section 2.17).
-    Lingering,
+    /// connection, and the peer would lose the last replies (RFC 2525, section 2.17). Until this
+    /// time, it also waits for the end of the peer's stream.
+    Lingering(Option<Instant>),
+    /// It does not echo: what comes first is a question. The server may shut down.
+    Asked { is_last: bool },
+    /// The question was answered. What the kernel has not accepted of the answer is kept.
+    Answered { is_last: bool },
 }
 
 /// The lists of connections that have work of which no event tells.
@@ -160,7 +167,9 @@ impl Connection {
         self.is_unread = false;
         let room = space.unread.room(space.turn_bytes, size_of::<Backlog>());
         match (self.phase, self.bulk) {
-            (Phase::Lingering, _) => self.linger(space),
+            (Phase::Lingering(_), _) => self.linger(space),
+            (Phase::Asked { is_last }, _) => self.answer(is_last, may_be_more, space),
+            (Phase::Answered { .. }, _) => self.end(space),
             (_, Bulk::Spliced) if room == space.turn_bytes => match space.pipes.take() {
                 Some(pipe) => self.splice_turn(pipe, space),
                 None => self.copy_turn(may_be_more, space),
@@ -289,27 +298,44 @@ impl Connection {
     pub(super) fn finish(&mut self, space: &Workspace<'_>) {
         // A family that does not report how much it has received gets one turn.
         let turn = space.limits.round_bytes as u64;
-        self.phase = Phase::Finishing(rustix::io::ioctl_fionread(&self.fd).unwrap_or(turn));
+        self.phase = match self.phase {
+            Phase::Asked { .. } => Phase::Asked { is_last: true },
+            Phase::Answered { .. } => Phase::Answered { is_last: true },
+            Phase::Lingering(_) => Phase::Lingering(None),
+            _ => Phase::Finishing(rustix::io::ioctl_fionread(&self.fd).unwrap_or(turn)),
+        };
         self.bulk = Bulk::Never;
     }
 
     /// Everything was echoed: sends the end of stream.
     fn end(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
         rustix::net::shutdown(&self.fd, Shutdown::Write)?;
-        self.phase = Phase::Lingering;
+        self.phase = Phase::Lingering(match self.phase {
+            // The rest of the question may still be on its way.
+            Phase::Answered { is_last: false } => {
+                Some(Instant::now() + space.limits.drain_time_max)
+            }
+            _ => None,
+        });
         self.linger(space)
     }
 
     /// Drops what is received until the peer has acknowledged everything.
     fn linger(&mut self, space: &mut Workspace<'_>) -> io::Result<Turn> {
+        let until = if let Phase::Lingering(until) = self.phase { until } else { None };
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Ok(Turn::Ended);
+        }
         let mut dropped = 0;
         while dropped < space.turn_bytes {
             match self.receive(space)?.0 {
                 Received::End => return Ok(Turn::Ended),
-                Received::Nothing if self.unsent() == 0 => return Ok(Turn::Ended),
+                Received::Nothing if until.is_none() && self.unsent() == 0 => return Ok(Turn::Ended),
                 Received::Nothing | Received::Starved => return Ok(Turn::Waits),
                 Received::Data { len, .. } => {
-                    space.dropped_bytes += len as u64;
+                    if until.is_none() {
+                        space.dropped_bytes += len as u64;
+                    }
                     dropped += cost(len);
                 }
             }

@@ -75,8 +75,17 @@ impl Connections {
         self.register(number, space);
     }
 
-    /// All connections, as they are: whatever they waited for, they are not served any more.
-    pub(super) fn keep(&mut self, space: &Workspace<'_>) -> Vec<KeptConnection> {
+    /// All connections, as they are: whatever they waited for, they are not served any more. One
+    /// that does not echo ends: what has come of a question is answered as far as the kernel
+    /// accepts it now.
+    pub(super) fn keep(&mut self, space: &mut Workspace<'_>) -> Vec<KeptConnection> {
+        for number in self.table.numbers() {
+            if let Some(connection) = self.table.get(number).filter(|one| one.is_asked()) {
+                connection.finish(space);
+                self.turn(number, true, space);
+                self.close(number, None, space);
+            }
+        }
         let connections = self.table.numbers().into_iter().filter_map(|n| self.table.remove(n));
         let keep = |connection: Connection| {
             let name = space.name(connection.source());

@@ -46,6 +46,8 @@ struct Listener<'a> {
     /// Whether each unix stream inherits `SO_PASSCRED` from it: systemd.socket(5),
     /// PassCredentials=.
     passes_credentials: bool,
+    /// Whether each connection is asked something, and answers in place of an echo.
+    is_asked: bool,
     /// How many in a row were gone before they could be accepted.
     failures: u32,
     /// Whether it was logged that connections have to wait.
@@ -221,6 +223,7 @@ impl<'a> Listener<'a> {
             lingers: socket_options::lingers_in_close(&shared.fd),
             passes_credentials: protocol == Protocol::UnixStream
                 && sockopt::socket_passcred(&shared.fd).unwrap_or(false),
+            is_asked: shared.is_asked,
             failures: 0,
             has_told: false,
         }
@@ -315,7 +318,8 @@ impl<'a> Listener<'a> {
             // With credentials, each receive would need another one that finds nothing.
             let _ = sockopt::set_socket_passcred(&fd, false);
         }
-        Connection::new(fd, self.source, self.protocol, permit)
+        let connection = Connection::new(fd, self.source, self.protocol, permit);
+        if self.is_asked { connection.asked() } else { connection }
     }
 
     fn pause(&mut self, retry: &mut Backoff, space: &Workspace<'_>) {

@@ -9,7 +9,10 @@
 //! | accept connections | `listeners` |
 //! | echo on a connection | `connections`, `connection`, `pipe` |
 //! | echo datagrams | `datagrams`, `datagram` |
+//!
+//! A socket that does not echo but answers ([`Answer`]) goes the same way.
 
+mod answer;
 mod bell;
 mod busy_poll;
 mod connection;
@@ -44,6 +47,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+pub use answer::{Answer, Asker, Credentials, Question, Response};
 pub use busy_poll::BusyPoll;
 pub use kept::{Ended, Kept, KeptConnection, KeptReplies};
 pub use limits::Limits;
@@ -87,6 +91,8 @@ pub struct Config {
     /// connection (`Accept=yes`, standard input), the server drains all the same: such a connection
     /// ends with this process.
     pub keeps_connections: bool,
+    /// What some of the sockets say in place of an echo.
+    pub answer: Option<Box<dyn Answer>>,
     /// What confines the workers before they receive anything.
     pub sandbox: Sandbox,
 }
@@ -128,6 +134,7 @@ pub fn run(
     let kept_source = if kept.connections.is_empty() { 0 } else { source_number(sockets.len())? };
     let mut dealt: Vec<Work> =
         kept.deal(&sockets, workers).into_iter().map(|kept| (Vec::new(), kept)).collect();
+    let answer = config.answer.as_deref();
     for (source, socket) in sockets.into_iter().enumerate() {
         let number = source_number(source)?;
         names.push(Escaped::new(&socket.name).to_string());
@@ -136,6 +143,7 @@ pub fn run(
             source: number,
             kind: socket.kind,
             service: socket.service,
+            is_asked: answer.is_some_and(|answer| answer.is_for(source)),
         };
         let is_listener = is_listener(socket.service);
         if is_listener { &mut listeners } else { &mut dealt[source % workers].0 }.push(socket);
@@ -149,6 +157,7 @@ pub fn run(
         names: &names,
         busy_poll: config.busy_poll.without_files(config.sandbox.is_on()),
         sandbox: &config.sandbox,
+        answer,
         limits: &limits,
         listeners: &listeners,
         is_alone: workers == 1,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::answer::Answer;
 use super::bell::Bell;
 use super::observer::{Observer, Statistics};
 use super::pulse::{Pulse, Watch};
@@ -15,6 +16,8 @@ pub(super) struct Reporter<'a> {
     bell: Option<&'a Bell>,
     /// Whether the observer knows that something has changed since its last tick.
     has_told: bool,
+    /// Who is told of the first byte, until it has come.
+    first_byte: Option<&'a dyn Answer>,
     watch: Watch,
 }
 
@@ -27,6 +30,7 @@ impl<'a> Reporter<'a> {
             is_first: number == 0,
             bell: shared.bell.as_ref(),
             has_told: false,
+            first_byte: shared.answer,
             watch: Watch::default(),
         }
     }
@@ -49,6 +53,11 @@ impl<'a> Reporter<'a> {
         observer: &mut dyn Observer,
     ) {
         if self.pulse.publish(statistics, connections) {
+            if statistics.bytes > 0 || statistics.messages > 0 {
+                if let Some(answer) = self.first_byte.take() {
+                    answer.has_received();
+                }
+            }
             match self.bell {
                 Some(bell) if !self.is_first => bell.ring(),
                 _ => self.has_changed(observer),

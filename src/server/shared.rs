@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::bell::Bell;
 use super::busy_poll::Polling;
 use super::kept::Kept;
@@ -25,6 +26,8 @@ pub(super) struct ServedSocket {
     pub(super) source: u16,
     pub(super) kind: SocketKind,
     pub(super) service: Service,
+    /// Whether it answers questions in place of an echo.
+    pub(super) is_asked: bool,
 }
 
 /// What a worker starts with: its own sockets, and its part of what an earlier run has kept.
@@ -37,7 +40,7 @@ impl ServedSocket {
         let fd = fd.into();
         let kind = SocketKind::of(std::os::fd::AsFd::as_fd(&fd)).expect("a socket");
         let service = kind.service().expect("it can be served");
-        Self { fd, source: 0, kind, service }
+        Self { fd, source: 0, kind, service, is_asked: false }
     }
 }
 
@@ -48,6 +51,8 @@ pub(super) struct Shared<'a> {
     pub(super) limits: &'a Limits,
     pub(super) busy_poll: Polling,
     pub(super) sandbox: &'a Sandbox,
+    /// What a socket says that does not echo.
+    pub(super) answer: Option<&'a dyn Answer>,
     pub(super) listeners: &'a [ServedSocket],
     pub(super) is_alone: bool,
     /// The limit of connections, over all workers, and the gate of a server that ends when it is

@@ -90,6 +90,7 @@ impl<'a> Worker<'a> {
         let permit = self.permit_beyond(&socket.fd);
         let protocol = Protocol::of(&socket.kind);
         let connection = Connection::inherited(socket.fd, socket.source, protocol, permit);
+        let connection = if socket.is_asked { connection.asked() } else { connection };
         self.connections.add(connection, &mut self.space);
         Ok(())
     }
@@ -240,7 +241,7 @@ impl<'a> Worker<'a> {
 
     /// What is unfinished, after a shutdown that keeps it.
     fn keep(mut self) -> Finished {
-        let connections = self.connections.keep(&self.space);
+        let connections = self.connections.keep(&mut self.space);
         let (replies, datagram_sockets) = self.datagrams.keep(&self.space).into_iter().unzip();
         let kept = Kept { connections, replies };
         let ended = Ended { statistics: self.space.statistics, kept, datagram_sockets };

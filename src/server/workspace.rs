@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 
+use super::answer::Answer;
 use super::limits::Limits;
 use super::observer::Statistics;
 use super::pace::Pace;
@@ -20,6 +21,8 @@ pub(super) struct Workspace<'a> {
     pub(super) buffer: Vec<u8>,
     pub(super) pipes: Pipes,
     pub(super) limits: &'a Limits,
+    /// What a socket says that does not echo.
+    pub(super) answer: Option<&'a dyn Answer>,
     /// What must be passed before datagrams are received, if the server ends when it is idle.
     pub(super) gate: Option<&'a Permits>,
     /// Bytes that a connection may echo in its turn: fewer if more connections wait.
@@ -46,6 +49,7 @@ impl<'a> Workspace<'a> {
             buffer: vec![0; limits.stream_buffer_bytes.max(limits.message_bytes_max)],
             pipes: Pipes::new(limits.pipes_max),
             limits,
+            answer: shared.answer,
             gate: shared.gate(),
             turn_bytes: limits.share(1),
             unread: Unread::new(limits.unread_bytes_max),

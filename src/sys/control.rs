@@ -93,8 +93,7 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
                 // struct ucred: process id, user id, group id. If the option was not set when
                 // the datagram was sent, the process id is 0; a user who has no id in our user
                 // namespace has the overflow id.
-                let pid = array_at::<4>(data, 0).map(u32::from_ne_bytes);
-                let uid = array_at::<4>(data, 4).map(u32::from_ne_bytes);
+                let (pid, uid) = (word(data, 0), word(data, 4));
                 received.uid = uid.filter(|&uid| uid != OVERFLOW_UID || pid != Some(0));
             }
             (SOL_UDP, UDP_GRO) => {
@@ -105,6 +104,22 @@ pub(crate) fn parse(mut control: &[u8]) -> Received {
         control = rest;
     }
     received
+}
+
+/// The process, the user and the group that sent a datagram; `None` if [`Received::uid`] is.
+pub(crate) fn credentials(mut control: &[u8]) -> Option<[u32; 3]> {
+    while let Some((level, r#type, data, rest)) = split(control) {
+        if (level, r#type) == (libc::SOL_SOCKET, SCM_CREDENTIALS) {
+            let [pid, uid, gid] = [word(data, 0)?, word(data, 4)?, word(data, 8)?];
+            return (uid != OVERFLOW_UID || pid != 0).then_some([pid, uid, gid]);
+        }
+        control = rest;
+    }
+    None
+}
+
+fn word(data: &[u8], start: usize) -> Option<u32> {
+    array_at::<4>(data, start).map(u32::from_ne_bytes)
 }
 
 /// The source address of the reply to an IPv4 datagram: `ipi_spec_dst`. The kernel sets it when it
@@ -209,6 +224,7 @@ mod tests {
             let ucred = [pid.to_ne_bytes(), uid.to_ne_bytes(), 9_u32.to_ne_bytes()].concat();
             let len = push(&mut control, 0, libc::SOL_SOCKET, SCM_CREDENTIALS, &ucred);
             assert_eq!(parse(&control[..len]).uid, told);
+            assert_eq!(credentials(&control[..len]), told.map(|uid| [pid, uid, 9]));
         }
     }
 
@@ -223,6 +239,7 @@ mod tests {
         assert_eq!(parse(&control[..len]).packet_info, Some(PacketInfo::V4(ip)));
         for cut in 0..len {
             parse(&control[..cut]);
+            credentials(&control[..cut]);
         }
     }
 

@@ -47,6 +47,12 @@ fn if_open<T>(
     }
 }
 
+/// The number of the descriptor, to show it.
+#[cfg(feature = "cli")]
+pub(crate) fn number(file: impl AsFd) -> RawFd {
+    file.as_fd().as_raw_fd()
+}
+
 /// A path that leads to the open file: proc(5), /proc/self/fd.
 pub(crate) fn path_in_proc(file: impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())

@@ -38,6 +38,56 @@ pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
     get_words::<3>(fd, libc::SOL_SOCKET, libc::SO_PEERCRED).map(|[_, user, _]| user as u32)
 }
 
+/// The process, the user and the group of a connected unix socket's peer: `SO_PEERCRED`.
+#[cfg(feature = "cli")]
+pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<[u32; 3]> {
+    get_words::<3>(fd, libc::SOL_SOCKET, libc::SO_PEERCRED).map(|ids| ids.map(|id| id as u32))
+}
+
+/// The security label of a connected unix socket's peer: `SO_PEERSEC` of unix(7).
+///
+/// # Errors
+///
+/// Those of getsockopt(2): `ENOPROTOOPT` without a security module that labels sockets, `ERANGE`
+/// for a longer label than any module has.
+#[cfg(feature = "cli")]
+pub(crate) fn peer_security(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    const LABEL_MAX: usize = 4096;
+    let mut label = vec![0; LABEL_MAX];
+    let mut len = LABEL_MAX as libc::socklen_t;
+    // SAFETY: the buffer lives through the call, and its size is given.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERSEC,
+            label.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    checked(result)?;
+    label.truncate(len as usize);
+    Ok(label)
+}
+
+/// The path to the peer of a TCP connection.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TcpPath {
+    /// The smoothed round-trip time in microseconds, `tcpi_rtt`.
+    pub(crate) rtt_us: u32,
+    /// The longest segment that is sent, `tcpi_snd_mss`.
+    pub(crate) mss: u32,
+}
+
+/// `TCP_INFO` of tcp(7).
+#[cfg(feature = "cli")]
+pub(crate) fn tcp_path(fd: BorrowedFd<'_>) -> io::Result<TcpPath> {
+    // The words of `struct tcp_info`, after two with eight bytes: the fifth and the eighteenth.
+    let words = get_words::<18>(fd, libc::IPPROTO_TCP, libc::TCP_INFO)?;
+    Ok(TcpPath { rtt_us: words[17] as u32, mss: words[4] as u32 })
+}
+
 /// The accept queue of a listening TCP socket.
 #[cfg(feature = "cli")]
 #[derive(Debug, Clone, Copy)]

@@ -44,7 +44,8 @@ fn socket(kind: &SocketKind, options: report::Options) -> report::Socket {
     }
 }
 
-fn protocol(protocol: Protocol) -> String {
+/// The name of a protocol, or its number.
+pub(in crate::command) fn protocol(protocol: Protocol) -> String {
     let number = i32::from(protocol);
     let mut known = KINDS.iter().filter_map(|kind| kind.protocol);
     let name = known.find(|known| known.0 == number).map(|known| known.1);

@@ -19,6 +19,9 @@ use crate::activation::{Environment, Inherited};
 use crate::cli::InspectArgs;
 use crate::error::{Context, Error};
 use crate::text;
+pub(super) use descriptors::protocol;
+pub(super) use surroundings::container;
+
 use report::{Report, SCHEMA, Serve};
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {

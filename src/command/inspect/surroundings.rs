@@ -33,7 +33,7 @@ fn text(variable: &str) -> Option<String> {
 
 /// The container engine of this process: the variable of systemd's container interface, or the file
 /// that Podman and Docker create in each container.
-fn container() -> Option<String> {
+pub(in crate::command) fn container() -> Option<String> {
     text("container")
         .or_else(|| fs::read_to_string("/run/.containerenv").ok().map(|file| engine(&file)))
         .or_else(|| fs::exists("/.dockerenv").ok()?.then(|| "docker".to_owned()))

@@ -22,7 +22,7 @@ impl Connection {
         let room = space.unread.room(most, size_of::<Backlog>());
         let may_keep = room == most || (room > 0 && self.protocol.is_stream());
         // What is dropped need not be kept.
-        if may_keep || self.phase == Phase::Lingering {
+        if may_keep || matches!(self.phase, Phase::Lingering(_)) {
             let most = if may_keep { room } else { most };
             let received = self.protocol.receive(self.as_fd(), &mut space.buffer[..most]);
             return received.map(|received| (received, true));

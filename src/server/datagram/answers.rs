@@ -110,7 +110,7 @@ impl Answers {
 
     /// Why the datagrams of the run are not answered; `None` if they are. Then it sets the hop
     /// limit of the reply.
-    fn refusal(&mut self, batch: &Batch, run: &mut Run, datagrams: usize) -> Option<Refusal> {
+    pub(super) fn refusal(&mut self, batch: &Batch, run: &mut Run, datagrams: usize) -> Option<Refusal> {
         if batch.is_truncated(run.slot) {
             return Some(Refusal::new(true, "it is longer than the limit"));
         }
@@ -197,13 +197,13 @@ impl Answers {
         self.runs = runs;
     }
 
-    fn trace(&self, is_sent: bool, run: &Run, batch: &Batch, space: &Workspace<'_>) {
+    pub(super) fn trace(&self, is_sent: bool, run: &Run, batch: &Batch, space: &Workspace<'_>) {
         if space.traces() {
             run.replies(batch).for_each(|reply| self.socket.trace(is_sent, reply, space));
         }
     }
 
-    fn send_or_keep(&mut self, reply: Reply<'_>, space: &mut Workspace<'_>) {
+    pub(super) fn send_or_keep(&mut self, reply: Reply<'_>, space: &mut Workspace<'_>) {
         if self.kept.holds(reply.name) || !send(&mut self.way, &self.socket, reply, space) {
             self.keep(reply, space);
         }

@@ -2,6 +2,7 @@
 //! sent to.
 
 mod answers;
+mod asked;
 mod batch_size;
 mod encoding;
 mod kept;
@@ -186,7 +187,11 @@ impl Datagram {
             Ok(count) => {
                 self.failures = 0;
                 self.batch_size.follow(asked, count);
-                self.answers.answer(batch, count, space);
+                if self.answers.socket.is_asked {
+                    self.answers.inform(batch, count, space);
+                } else {
+                    self.answers.answer(batch, count, space);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.failures = 0;

@@ -26,6 +26,8 @@ pub(super) struct Socket {
     fd: Rc<OwnedFd>,
     source: u16,
     pub(super) kind: SocketKind,
+    /// Whether it answers questions in place of an echo.
+    pub(super) is_asked: bool,
     /// Level, name and earlier value of each option that was changed.
     found: Vec<(i32, i32, i32)>,
     /// Whether the kernel joins and splits runs of datagrams: `UDP_GRO` and `UDP_SEGMENT`.
@@ -44,10 +46,10 @@ impl Socket {
     /// The kernel does not report the local address or the user: then replies would have a wrong
     /// source address, or go to a wrong receiver.
     pub(super) fn prepare(socket: ServedSocket) -> Result<Self> {
-        let ServedSocket { fd, source, kind, .. } = socket;
+        let ServedSocket { fd, source, kind, is_asked, .. } = socket;
         let (found, has_told) = (Vec::new(), Cell::new(false));
         let mut socket =
-            Self { fd: Rc::new(fd), source, kind, found, has_segments: false, has_told };
+            Self { fd: Rc::new(fd), source, kind, is_asked, found, has_segments: false, has_told };
         match socket.kind.family {
             Family::Unix => socket
                 .set(libc::SOL_SOCKET, libc::SO_PASSCRED)
@@ -57,8 +59,8 @@ impl Socket {
             }
             _ => {}
         }
-        // A kernel before 5.0 does not have it: each datagram is then sent alone.
-        let is_udp = socket.kind.protocol == Some(socket2::Protocol::UDP);
+        // A kernel before 5.0 does not have it: each datagram is then sent alone, as each answer is.
+        let is_udp = !is_asked && socket.kind.protocol == Some(socket2::Protocol::UDP);
         socket.has_segments = is_udp && socket.set(SOL_UDP, UDP_GRO).is_ok();
         Ok(socket)
     }
