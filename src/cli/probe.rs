@@ -38,6 +38,13 @@ pub struct ProbeArgs {
     /// Print one JSON document instead of rows
     #[arg(long)]
     pub json: bool,
+    /// Ask each ADDR what its server sees, and print the answer
+    ///
+    /// The server has to run `serve --info NAME`, where NAME is the fd name of the socket at ADDR:
+    /// docs/info.md. The answer is printed as a table, and with --json as it is, a line for each
+    /// ADDR.
+    #[arg(long, requires = "addresses", conflicts_with_all = ["count", "size", "interactive"], hide_short_help = true)]
+    pub info: bool,
     /// Send the lines of standard input to one ADDR
     ///
     /// The echo of each line is shown with its time.

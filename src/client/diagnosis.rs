@@ -296,6 +296,14 @@ pub(super) fn no_echo(address: &Address) -> String {
     }
 }
 
+pub(super) fn echoes(_: &Address) -> String {
+    "--info needs a server with `serve --info NAME`, where NAME is the fd name of this socket".into()
+}
+
+pub(super) fn no_info(address: &Address) -> String {
+    format!("{}; --info needs `serve --info NAME` there", no_echo(address).replace("echo", "answer"))
+}
+
 pub(super) fn failed(address: &Address) -> String {
     let log = log(address, &Holder::of(address));
     format!("see connect(2), send(2) and recv(2) for that error, and {log}")

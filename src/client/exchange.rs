@@ -97,6 +97,54 @@ impl Exchange {
         })
     }
 
+    /// Sends a question and returns the answer, of at most `most` bytes: of messages one, of a stream
+    /// what comes until `is_complete` or its end.
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`] if nothing comes, or not all of it within the time limit.
+    pub fn ask(
+        &mut self,
+        question: &[u8],
+        most: usize,
+        is_complete: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, Failure> {
+        self.until_not_refused(|exchange| exchange.try_ask(question, most, &is_complete))
+    }
+
+    fn try_ask(
+        &self,
+        question: &[u8],
+        most: usize,
+        is_complete: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, Failure> {
+        let deadline = Deadline::after(self.timeout);
+        let (mut unsent, mut answer) = (Some(question), Vec::new());
+        let mut buffer = vec![0; most];
+        loop {
+            let room = most - answer.len();
+            let (taken, length) = self
+                .connection
+                .send_and_receive(unsent, &mut buffer[..room], deadline)
+                .map_err(|error| {
+                    let came = format!("{} bytes of an answer came", answer.len());
+                    self.broken(&came, !answer.is_empty(), error)
+                })?;
+            if let Some(taken) = taken {
+                unsent = unsent.map(|rest| &rest[taken..]).filter(|rest| !rest.is_empty());
+            }
+            let Some(length) = length else { continue };
+            answer.extend_from_slice(&buffer[..length.min(room)]);
+            if answer.is_empty() && self.connection.style() != Style::Datagram {
+                return Err(self.failure(Symptom::Closed, "the connection ended without an answer"));
+            }
+            let is_end = length == 0 || !self.is_stream() || answer.len() == most;
+            if is_end || is_complete(&answer) {
+                return Ok(answer);
+            }
+        }
+    }
+
     /// Attempts the first exchange at each address of a host name in turn: a datagram socket learns
     /// only now that nobody listens.
     fn until_not_refused<T>(
@@ -143,7 +191,10 @@ impl Exchange {
             let deadline = Deadline::after(self.timeout);
             let (taken, length) = at
                 .send_and_receive(unsent, &mut buffer[..room], deadline)
-                .map_err(|error| self.broken(received, size, error))?;
+                .map_err(|error| {
+                    let came = format!("{received} of {size} bytes came back");
+                    self.broken(&came, received > 0, error)
+                })?;
             if let Some(taken) = taken {
                 sent += taken;
                 unsent = rest(sent);
@@ -207,12 +258,12 @@ impl Exchange {
         self.failure(Symptom::Surplus, format!("{length} bytes more came back than were sent"))
     }
 
-    fn broken(&self, received: usize, size: usize, error: io::Error) -> Failure {
+    /// The failure after an error; `came` says how much came before.
+    fn broken(&self, came: &str, has_begun: bool, error: io::Error) -> Failure {
         let address = &self.connection.address;
         let limit = self.timeout.as_secs_f32();
-        let came = format!("{received} of {size} bytes came back");
         match Symptom::of_exchange(address, &error) {
-            Symptom::NoReply if received > 0 => {
+            Symptom::NoReply if has_begun => {
                 self.failure(Symptom::Stalled, format!("{came}, then nothing for {limit} s"))
             }
             Symptom::NoReply => {

@@ -50,6 +50,10 @@ pub enum Symptom {
     WrongBytes,
     /// More came back than was sent.
     Surplus,
+    /// The server echoes a question that it should answer.
+    Echoes,
+    /// What came is no answer of `serve --info`.
+    NoInfo,
     /// Another error.
     Failed,
 }
@@ -81,6 +85,8 @@ impl Symptom {
             Self::Truncated => ("truncated", WrongReply, false, say::truncated),
             Self::WrongBytes => ("wrong-bytes", WrongReply, false, say::no_echo),
             Self::Surplus => ("surplus", WrongReply, false, say::no_echo),
+            Self::Echoes => ("echoes", WrongReply, false, say::echoes),
+            Self::NoInfo => ("no-info", WrongReply, false, say::no_info),
             Self::Failed => ("failed", Other, false, say::failed),
         }
     }

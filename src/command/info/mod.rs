@@ -20,9 +20,9 @@ use peer::Peer;
 use request::Request;
 
 /// The longest answer, in bytes. A question of a third of that is long enough for every datagram.
-pub(super) const ANSWER_MAX: usize = 3600;
+pub(in crate::command) const ANSWER_MAX: usize = 3600;
 /// What each document begins with. Nobody else begins a datagram so, except who sends it back.
-pub(super) const BEGIN: &str = "{\"schema\":";
+const BEGIN: &str = "{\"schema\":";
 /// What the line begins with that answers a datagram which is too short for a document.
 const BEGIN_TOO_SHORT: &str = "info: send at least ";
 

@@ -1,5 +1,6 @@
 //! `probe`: sends to echo servers, verifies the echo, and says what is wrong and what to do.
 
+mod info;
 mod interactive;
 mod measure;
 mod notice;
@@ -20,6 +21,9 @@ pub(super) fn run(args: &ProbeArgs) -> Outcome {
         return interactive::run(args);
     }
     let (addresses, origin) = addresses(args)?;
+    if args.info {
+        return info::run(args, &addresses);
+    }
     let &ProbeArgs { size, count, timeout, wait, .. } = args;
     let task = Task { size, count, timeout, wait };
     if origin == Origin::User {
