@@ -297,11 +297,15 @@ pub(super) fn no_echo(address: &Address) -> String {
 }
 
 pub(super) fn echoes(_: &Address) -> String {
-    "--info needs a server with `serve --info NAME`, where NAME is the fd name of this socket".into()
+    "--info needs a server with `serve --info NAME`, where NAME is the fd name of this socket"
+        .into()
 }
 
 pub(super) fn no_info(address: &Address) -> String {
-    format!("{}; --info needs `serve --info NAME` there", no_echo(address).replace("echo", "answer"))
+    format!(
+        "{}; --info needs `serve --info NAME` there",
+        no_echo(address).replace("echo", "answer")
+    )
 }
 
 pub(super) fn failed(address: &Address) -> String {

@@ -189,9 +189,8 @@ impl Exchange {
         loop {
             let room = if is_stream { buffer.len().min(size - received) } else { buffer.len() };
             let deadline = Deadline::after(self.timeout);
-            let (taken, length) = at
-                .send_and_receive(unsent, &mut buffer[..room], deadline)
-                .map_err(|error| {
+            let (taken, length) =
+                at.send_and_receive(unsent, &mut buffer[..room], deadline).map_err(|error| {
                     let came = format!("{received} of {size} bytes came back");
                     self.broken(&came, received > 0, error)
                 })?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use log::Level;
 use rustix::event::PollFlags;
 
+use super::info::Info;
 use super::manager::Manager;
 use super::words::count;
-use super::info::Info;
 use super::{Outcome, confine, keep, logging};
 use crate::activation::Inherited;
 use crate::address::UnixName;

@@ -330,7 +330,9 @@ impl Connection {
         while dropped < space.turn_bytes {
             match self.receive(space)?.0 {
                 Received::End => return Ok(Turn::Ended),
-                Received::Nothing if until.is_none() && self.unsent() == 0 => return Ok(Turn::Ended),
+                Received::Nothing if until.is_none() && self.unsent() == 0 => {
+                    return Ok(Turn::Ended);
+                }
                 Received::Nothing | Received::Starved => return Ok(Turn::Waits),
                 Received::Data { len, .. } => {
                     if until.is_none() {

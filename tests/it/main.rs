@@ -21,6 +21,7 @@ mod generated;
 mod handover;
 mod help;
 mod idle;
+mod info;
 mod inspect;
 mod installed;
 mod keep;

@@ -1,7 +1,7 @@
 //! What strangers can try: anybody who can reach the socket chooses a name, a path, a pace and when
 //! to vanish. All other clients are answered meanwhile, and nothing remains afterwards.
 
-mod loops;
+pub(crate) mod loops;
 mod senders;
 
 use std::os::unix::net::UnixDatagram;
@@ -31,7 +31,7 @@ fn client(path: &Path) -> UnixDatagram {
 /// Waits for a while in which the process sleeps: what it was asked to do is done. Its own timers may
 /// wake it now and then.
 #[track_caller]
-fn expect_rest(process: &Process) {
+pub(crate) fn expect_rest(process: &Process) {
     const WINDOW: Duration = Duration::from_millis(500);
     const WAKE_UPS: u64 = 3;
     let (quiet, _other) = std::os::unix::net::UnixStream::pair().expect("socketpair(2)");

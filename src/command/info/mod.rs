@@ -51,9 +51,8 @@ impl Info {
                 return Err(unknown(name, sockets));
             }
         }
-        let socket = |socket: &InheritedSocket| {
-            names.contains(&socket.name).then(|| Socket::of(socket))
-        };
+        let socket =
+            |socket: &InheritedSocket| names.contains(&socket.name).then(|| Socket::of(socket));
         Ok(Some(Self {
             sockets: sockets.iter().map(socket).collect(),
             process: Process::this(),

@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn no_text_is_longer_in_json_than_it_may_be() {
-        for text in ["", "info", "naïve 名 🦀", "\"\\\"\\\"\\", "\u{1b}\0\u{7f}\n", "\u{202e}\u{9b}"]
+        for text in
+            ["", "info", "naïve 名 🦀", "\"\\\"\\\"\\", "\u{1b}\0\u{7f}\n", "\u{202e}\u{9b}"]
         {
             for most in 3..40 {
                 let cut = short(text, most);

@@ -34,7 +34,7 @@ impl Connection {
             if is_stream { Question::STREAM_BYTES_MAX } else { space.limits.message_bytes_max };
         let most = most.min(space.buffer.len());
         let buffer = &mut space.buffer[..most];
-        let (received, is_taken) = match self.protocol.peek(self.fd.as_fd(), buffer) {
+        let (received, mut is_taken) = match self.protocol.peek(self.fd.as_fd(), buffer) {
             // Some transports of vsock cannot peek.
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 (self.protocol.receive(self.fd.as_fd(), buffer)?, true)
@@ -45,14 +45,17 @@ impl Connection {
             Received::Nothing if is_last => return self.end(space),
             Received::Nothing => return Ok(Turn::Idle),
             Received::Starved => return Ok(Turn::Waits),
-            Received::End => 0,
+            Received::End => {
+                is_taken = true;
+                0
+            }
             Received::Data { len, .. } => len,
         };
         let question = Question {
             socket: self.source(),
             asker: Asker::Connection(self.fd.as_fd()),
             bytes: &space.buffer[..len],
-            is_whole: !is_stream || len == 0 || len == most || is_last || may_be_more || is_taken,
+            is_whole: !is_stream || len == most || is_last || may_be_more || is_taken,
         };
         let response = space.answer.map(|answer| answer.answer(&question));
         let bytes = match response {
@@ -60,6 +63,9 @@ impl Connection {
             Some(Response::Incomplete) if !question.is_whole => return Ok(Turn::Idle),
             _ => Vec::new(),
         };
+        if !is_taken {
+            self.take(len, space)?;
+        }
         space.trace_receive(self.source(), &self.fd, len);
         self.has_moved(space.period);
         self.phase = Phase::Answered { is_last };

@@ -54,15 +54,15 @@ impl Connection {
         Ok(outcome)
     }
 
-    /// Receives what was echoed already.
-    fn take(&self, len: usize, space: &mut Workspace<'_>) -> io::Result<()> {
+    /// Receives what was peeked, and echoed or answered already.
+    pub(super) fn take(&self, len: usize, space: &mut Workspace<'_>) -> io::Result<()> {
         let mut left = len;
         loop {
             match self.protocol.receive(self.as_fd(), &mut space.buffer[..left])? {
                 // A receive ends where descriptors came along.
                 Received::Data { len, .. } => left -= len,
-                // It must not be echoed again.
-                _ => return Err(io::Error::other("what was echoed cannot be received")),
+                // It must not be answered again.
+                _ => return Err(io::Error::other("what was answered cannot be received")),
             }
             if left == 0 {
                 return Ok(());

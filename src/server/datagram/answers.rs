@@ -110,7 +110,12 @@ impl Answers {
 
     /// Why the datagrams of the run are not answered; `None` if they are. Then it sets the hop
     /// limit of the reply.
-    pub(super) fn refusal(&mut self, batch: &Batch, run: &mut Run, datagrams: usize) -> Option<Refusal> {
+    pub(super) fn refusal(
+        &mut self,
+        batch: &Batch,
+        run: &mut Run,
+        datagrams: usize,
+    ) -> Option<Refusal> {
         if batch.is_truncated(run.slot) {
             return Some(Refusal::new(true, "it is longer than the limit"));
         }

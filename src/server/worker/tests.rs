@@ -42,6 +42,7 @@ fn with_sockets(
         limits,
         busy_poll: BusyPoll::Off.into(),
         sandbox: &Sandbox::default(),
+        answer: None,
         listeners: &listeners,
         is_alone: true,
         connections: &permits,

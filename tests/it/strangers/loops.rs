@@ -1,6 +1,7 @@
 //! UDP: strangers who make servers answer each other, or one server answer itself.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
@@ -23,10 +24,9 @@ fn shared(address: SocketAddr) -> UdpSocket {
 
 /// A duplicate of a socket of the server's: what is sent through it seems to come from the server,
 /// as a forged datagram does.
-fn of_server(process: &Process, number: i32) -> UdpSocket {
+pub(crate) fn of_server(process: &Process, number: i32) -> OwnedFd {
     let pidfd = pidfd_open(process.pid(), PidfdFlags::empty()).expect("pidfd_open(2)");
-    let fd = pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty()).expect("pidfd_getfd(2)");
-    fd.into()
+    pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty()).expect("pidfd_getfd(2)")
 }
 
 fn set_on(from: &UdpSocket, to: SocketAddr) {
@@ -79,7 +79,7 @@ fn with_sockets(count: usize) -> (Process, Vec<SocketAddr>) {
 #[test]
 fn two_sockets_of_one_server_are_not_set_on_each_other() {
     let (process, addresses) = with_sockets(2);
-    set_on(&of_server(&process, 3), addresses[1]);
+    set_on(&of_server(&process, 3).into(), addresses[1]);
     expect_rest(&process);
     for address in addresses {
         answers(address);
@@ -90,7 +90,7 @@ fn two_sockets_of_one_server_are_not_set_on_each_other() {
 #[test]
 fn two_servers_are_not_set_on_each_other() {
     let ((one, first), (other, second)) = (with_sockets(1), with_sockets(1));
-    set_on(&of_server(&one, 3), second[0]);
+    set_on(&of_server(&one, 3).into(), second[0]);
     expect_rest(&one);
     expect_rest(&other);
     for address in first.into_iter().chain(second) {

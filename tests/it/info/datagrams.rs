@@ -1,0 +1,155 @@
+//! Datagrams: no answer is longer than three times its question, and no two sockets talk for ever.
+
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+
+use socket_activate_echo::address::Style;
+use socket2::Socket;
+
+use super::{QUESTION, document, server};
+use crate::activators::{Active, Kind};
+use crate::clients::{connect, receive};
+use crate::kit::{Dir, program, program_path};
+use crate::strangers::expect_rest;
+use crate::strangers::loops::of_server;
+
+#[test]
+fn an_answer_is_at_most_three_times_as_long() {
+    for kind in [Kind::Udp4, Kind::Udp6, Kind::UdpDual, Kind::UnixDatagram] {
+        let active = server(kind, &[]);
+        let client = connect(&active.address, &active.dir);
+        let (mut unanswered, mut lines, mut documents) = (0, 0, 0);
+        for len in [0, 1, 2, 9, 10, 11, 60, 100, 190, 250, 400, 1199, 65_507] {
+            let question = vec![b'?'; len];
+            client.send(&question).expect("send");
+            // What follows is answered after it.
+            client.send(&QUESTION).expect("send");
+            let first = receive(&client, 4096);
+            if len < 10 {
+                unanswered += 1;
+                document(&first);
+                continue;
+            }
+            assert!(first.len() <= 3 * len, "{kind:?} {len}: {}", first.len());
+            if first.starts_with(b"info: send at least ") {
+                lines += 1;
+                let text = String::from_utf8(first).expect("text");
+                let least: usize = text.split(' ').nth(4).expect("it").parse().expect("a number");
+                client.send(&vec![b'?'; least]).expect("send");
+                document(&receive(&client, 4096));
+                documents += 1;
+            } else {
+                document(&first);
+            }
+            document(&receive(&client, 4096));
+            documents += 1;
+        }
+        assert!(unanswered == 4 && lines >= 4 && documents >= 10, "{kind:?}: {lines}");
+        let words = format!("{unanswered} datagrams were not answered");
+        active.process.terminate().expect_code(0).expect_stderr(&[&words]);
+    }
+}
+
+/// What begins as an answer is not answered, whoever sends it.
+#[test]
+fn an_answer_is_not_answered() {
+    for kind in [Kind::Udp4, Kind::UnixDatagram] {
+        let active = server(kind, &[]);
+        let client = connect(&active.address, &active.dir);
+        client.send(&QUESTION).expect("send");
+        let answer = receive(&client, 4096);
+        let line = b"info: send at least 100 bytes\n".repeat(20);
+        for echo in [&answer[..], &answer[..answer.len() / 2], &line] {
+            client.send(echo).expect("send");
+        }
+        client.send(&QUESTION[1..]).expect("send");
+        document(&receive(&client, 4096));
+        let words = "4 datagrams".replace('4', "3") + " were not answered";
+        active.process.terminate().expect_code(0).expect_stderr(&[&words]);
+    }
+}
+
+/// A server of this kind that echoes or answers.
+fn other(kind: Kind, info: bool) -> Active {
+    if info { server(kind, &[]) } else { Active::serve(kind, &["--debug"]) }
+}
+
+/// Starts it, so that it has its socket as fd 3, and its log is that of `serve`.
+fn started(kind: Kind, info: bool) -> (Active, OwnedFd) {
+    let active = other(kind, info);
+    let client = connect(&active.address, &active.dir);
+    client.send(&QUESTION).expect("send");
+    receive(&client, 4096);
+    let socket = of_server(&active.process, 3);
+    (active, socket)
+}
+
+/// Datagrams whose sender is forged to be the other server: they end after a round at most.
+#[test]
+fn two_servers_do_not_talk_for_ever() {
+    for kind in [Kind::Udp4, Kind::Udp6, Kind::UnixDatagram] {
+        for (one_informs, other_informs) in [(true, true), (true, false), (false, true)] {
+            let (one, forged) = started(kind, one_informs);
+            let (other, _) = started(kind, other_informs);
+            let to = other.sockaddr();
+            let forged = Socket::from(forged);
+            let questions = [&QUESTION[..], &QUESTION[..20], &QUESTION[..1], b""];
+            for question in questions {
+                forged.send_to(question, &to).expect("send");
+            }
+            expect_rest(&one.process);
+            expect_rest(&other.process);
+            for active in [one, other] {
+                let client = connect(&active.address, &active.dir);
+                client.send(&QUESTION).expect("send");
+                assert!(!receive(&client, 4096).is_empty());
+                let finished = active.process.terminate().expect_code(0);
+                let words = finished.stderr.rsplit("connections and ").next().expect("it");
+                let count: usize = words.split(' ').next().expect("it").parse().expect("a number");
+                // Two of this test, and at most one round for each question.
+                assert!(count <= 2 + 2 * questions.len(), "{kind:?} {}", finished.describe());
+            }
+        }
+    }
+}
+
+/// An answering and an echoing socket of one process.
+#[test]
+fn two_sockets_of_one_server_do_not_talk_for_ever() {
+    let mut command = program();
+    command.args(["activate", "-l", "udp:127.0.0.1:0", "-l", "udp:127.0.0.1:0"]);
+    command.args(["--fdname", "info:echo", "--", program_path(), "serve", "--info", "info"]);
+    let active = Active::ours(Dir::new(), &mut command);
+    let stderr = active.process.stderr();
+    let echo = stderr.lines().find_map(|line| line.split("(echo) udp:").nth(1)).expect("it");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    client.send_to(b"hello", echo).expect("send");
+    assert_eq!(client.recv(&mut [0; 100]).expect("an echo"), 5);
+    let info = UdpSocket::from(of_server(&active.process, 3));
+    info.send_to(&QUESTION, echo).expect("send");
+    let echoing = UdpSocket::from(of_server(&active.process, 4));
+    echoing.send_to(&QUESTION, info.local_addr().expect("an address")).expect("send");
+    expect_rest(&active.process);
+    let finished = active.process.terminate().expect_code(0);
+    let words = finished.stderr.rsplit("connections and ").next().expect("it");
+    let count: usize = words.split(' ').next().expect("it").parse().expect("a number");
+    assert!(count <= 8, "{}", finished.describe());
+}
+
+/// The service manager must not get an answer, as it gets no echo.
+#[test]
+fn the_manager_is_not_answered() {
+    let dir = Dir::new();
+    let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
+    let mut command = program();
+    command.env("NOTIFY_SOCKET", dir.path("notify")).args(["activate", "--fdname", "info"]);
+    command.args(["-l", &Kind::UnixDatagram.address(&dir), "--", program_path(), "serve"]);
+    let active = Active::ours(dir, command.args(["--info", "info", "--debug"]));
+    assert_eq!(active.address.style(), Style::Datagram);
+    manager.send_to(&QUESTION, active.dir.path("s")).expect("send");
+    assert!(active.process.stderr_line("never answers").is_some());
+    manager.set_nonblocking(true).expect("O_NONBLOCK");
+    manager.recv(&mut [0; 1]).expect_err("nothing came");
+    active.process.terminate().expect_code(0);
+}
