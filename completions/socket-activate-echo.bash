@@ -114,6 +114,10 @@ _socket__activate__echo() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --info)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --workers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -444,7 +448,7 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__probe)
-            opts="-c -s -t -w -i -h --count --size --timeout --wait --json --interactive --help"
+            opts="-c -s -t -w -i -h --count --size --timeout --wait --json --info --interactive --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -482,7 +486,7 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__serve)
-            opts="-d -s -t -h --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --workers --sandbox --help"
+            opts="-d -s -t -h --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --info --workers --sandbox --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -517,6 +521,10 @@ _socket__activate__echo() {
                     return 0
                     ;;
                 --busy-poll)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --info)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_socket_activate_echo_global_optspecs
-    string join \n d/debug s/sdnotify t/start-sleep= connections-max= exit-idle-time= connections-max-per-source= idle-timeout= unread-bytes-max= busy-poll= keep-connections workers= sandbox= generate= h/help V/version
+    string join \n d/debug s/sdnotify t/start-sleep= connections-max= exit-idle-time= connections-max-per-source= idle-timeout= unread-bytes-max= busy-poll= keep-connections info= workers= sandbox= generate= h/help V/version
 end
 
 function __fish_socket_activate_echo_needs_command
@@ -31,6 +31,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" 
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l idle-timeout -d 'End a connection on which nothing moves for so long' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l unread-bytes-max -d 'Keep at most so many bytes for all peers that do not read' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l busy-poll -d 'Poll for the next event before a thread sleeps' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l info -d 'Answer on the sockets of this fd name with what the server sees' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l workers -d 'Serve with N threads' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l sandbox -d 'Give up every right that an echo does not need' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_needs_command" -l generate -d 'Write the man pages and completions below DIR' -r -f -a "(__fish_complete_directories)"
@@ -53,6 +54,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l idle-timeout -d 'End a connection on which nothing moves for so long' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l unread-bytes-max -d 'Keep at most so many bytes for all peers that do not read' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l busy-poll -d 'Poll for the next event before a thread sleeps' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l info -d 'Answer on the sockets of this fd name with what the server sees' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l workers -d 'Serve with N threads' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -l sandbox -d 'Give up every right that an echo does not need' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand serve" -s d -l debug -d 'Log a line for each receive and send'
@@ -74,6 +76,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s t -l timeout -d 'Time limit for connect and each reply' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s w -l wait -d 'Retry until something listens, within --timeout'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -l json -d 'Print one JSON document instead of rows'
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -l info -d 'Ask each ADDR what its server sees, and print the answer'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s i -l interactive -d 'Send the lines of standard input to one ADDR'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand probe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand bench" -s m -l mode -d 'Kind of load' -r -f -a "pingpong\t'One message in flight on each connection or datagram socket'

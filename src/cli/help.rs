@@ -32,6 +32,9 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   A line for each receive and send:
     systemd-socket-activate -l 4000 socket-activate-echo serve --debug
+  Which client address arrives? (docs/info.md)
+    systemd-socket-activate -l 4000 --fdname info \\
+        socket-activate-echo serve --info info
   A service of Type=notify that takes three seconds to start:
     ExecStart=/usr/local/bin/socket-activate-echo serve --sdnotify -t 3";
 
@@ -96,6 +99,8 @@ Examples:
     socket-activate-echo probe --count 1000 tcp:127.0.0.1:3000
   256 MiB there and back, every byte verified:
     socket-activate-echo probe --size 268435456 unix:/run/echo.sock
+  What a server with `serve --info` sees of this client:
+    socket-activate-echo probe --info tcp:127.0.0.1:3001
   A virtual machine that is still booting:
     socket-activate-echo probe --wait --timeout 120 vsock:20:3000
   Lines from the terminal, through the vsock socket of Firecracker:

@@ -17,6 +17,13 @@ fn activation() {
 }
 
 #[test]
+fn info() {
+    if kit::has_tool("curl", "docs/info.md") {
+        check("docs/info.md", 1);
+    }
+}
+
+#[test]
 fn lifecycle() {
     check("docs/lifecycle.md", 2);
 }

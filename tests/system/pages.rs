@@ -4,25 +4,31 @@
 use crate::page::{blocks, shows};
 use crate::systemd::machine;
 
-/// The blocks of this page that show a prompt, in order: each command prints what the page shows.
 #[test]
 fn the_life_of_a_service() {
-    let Some(machine) = machine("docs/lifecycle.md") else { return };
-    machine
-        .run(
-            "set -e
-             mkdir -p ~/.config/systemd/user
-             cp systemd/plain/echo-kept.* ~/.config/systemd/user
-             systemctl --user daemon-reload",
-        )
-        .ok();
-    let mut blocks = blocks(include_str!("../../docs/lifecycle.md"));
+    let page = include_str!("../../docs/lifecycle.md");
+    check("docs/lifecycle.md", page, "cp systemd/plain/echo-kept.* ~/.config/systemd/user", 6);
+}
+
+#[test]
+fn what_a_server_sees() {
+    check("docs/info.md", include_str!("../../docs/info.md"), "true", 1);
+}
+
+/// The blocks of a page that show a prompt, in order: each command prints what the page shows.
+fn check(name: &str, page: &str, prepare: &str, least: usize) {
+    let Some(machine) = machine(name) else { return };
+    let prepare = format!(
+        "set -e; mkdir -p ~/.config/systemd/user; {prepare}; systemctl --user daemon-reload"
+    );
+    machine.run(&prepare).ok();
+    let mut blocks = blocks(page);
     blocks.retain(|block| block.kind == "shell-session");
-    assert!(blocks.len() >= 6, "the page has {} blocks to run", blocks.len());
+    assert!(blocks.len() >= least, "{name} has {} blocks to run", blocks.len());
     for step in blocks.iter().flat_map(|block| &block.steps) {
         let output = machine.run(&step.command).ok();
         for expected in &step.prints {
-            assert!(shows(&output.stdout, expected), "no line `{expected}`\n{output}");
+            assert!(shows(&output.stdout, expected), "{name}: no line `{expected}`\n{output}");
         }
     }
 }

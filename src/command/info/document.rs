@@ -7,17 +7,14 @@ use serde::Serialize;
 
 use super::peer::Peer;
 use super::short::short;
-use crate::activation::{Environment, InheritedSocket};
+use super::socket::Socket;
+use crate::activation::Environment;
 use crate::command::inspect;
-use crate::sys::descriptor;
 
 /// The version of the document. It changes when a field changes its meaning or is removed.
 pub(super) const SCHEMA: u32 = 1;
 
-/// The longest texts, as bytes of JSON. An address is not cut: a path has at most 107 bytes, each of
-/// which has at most five.
-const NAME_MAX: usize = 200;
-pub(super) const ADDRESS_MAX: usize = 560;
+/// The longest texts, as bytes of JSON.
 const HOST_MAX: usize = 128;
 const NUMBER_MAX: usize = 32;
 const NAMES_MAX: usize = 700;
@@ -30,24 +27,6 @@ pub(super) struct Document<'a> {
     pub(super) peer: Peer,
     pub(super) process: &'a Process,
     pub(super) activation: Activation,
-}
-
-/// The socket that was passed.
-#[derive(Debug, Serialize)]
-pub(super) struct Socket {
-    fd: i32,
-    name: String,
-    family: String,
-    r#type: String,
-    protocol: Option<String>,
-    address: Option<String>,
-    /// Whether its connections carry bytes, and not messages.
-    #[serde(skip)]
-    pub(super) is_stream: bool,
-    #[serde(skip)]
-    pub(super) is_unix: bool,
-    #[serde(skip)]
-    pub(super) is_tcp: bool,
 }
 
 /// This process, and what its environment said.
@@ -72,25 +51,6 @@ pub(super) struct Activation {
     pub(super) asked_us: u64,
 }
 
-impl Socket {
-    pub(super) fn of(socket: &InheritedSocket) -> Self {
-        use crate::activation::Family;
-        use socket2::{Protocol, Type};
-        let kind = &socket.kind;
-        Self {
-            fd: descriptor::number(&socket.fd),
-            name: short(&socket.name, NAME_MAX),
-            family: kind.family.to_string(),
-            r#type: kind.type_name(),
-            protocol: kind.protocol.map(inspect::protocol),
-            address: kind.local.as_ref().map(|address| short(&address.to_string(), ADDRESS_MAX)),
-            is_stream: kind.r#type == Type::STREAM,
-            is_unix: kind.family == Family::Unix,
-            is_tcp: matches!(kind.protocol, Some(Protocol::TCP | Protocol::MPTCP)),
-        }
-    }
-}
-
 impl Process {
     pub(super) fn this() -> Self {
         let Environment { listen_pid, listen_pidfdid, listen_fds, listen_fdnames } =
@@ -109,23 +69,6 @@ impl Process {
             listen_fds: text(listen_fds, NUMBER_MAX),
             listen_fdnames: text(listen_fdnames, NAMES_MAX),
             listen_pidfdid: text(listen_pidfdid, NUMBER_MAX),
-        }
-    }
-}
-
-#[cfg(test)]
-impl Socket {
-    pub(super) fn longest(long: &str) -> Self {
-        Self {
-            fd: i32::MIN,
-            name: short(long, NAME_MAX),
-            family: "AF_UNIX or longer".to_owned(),
-            r#type: "SOCK_SEQPACKET".to_owned(),
-            protocol: Some("4294967295".to_owned()),
-            address: Some(short(long, ADDRESS_MAX)),
-            is_stream: true,
-            is_unix: true,
-            is_tcp: true,
         }
     }
 }

@@ -7,6 +7,7 @@ mod document;
 mod peer;
 mod request;
 mod short;
+mod socket;
 
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,9 +16,10 @@ use crate::activation::InheritedSocket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::server::{Answer, Asker, Question, Response};
 use crate::text::{self, Escaped};
-use document::{Activation, Document, Process, SCHEMA, Socket};
+use document::{Activation, Document, Process, SCHEMA};
 use peer::Peer;
 use request::Request;
+use socket::Socket;
 
 /// The longest answer, in bytes. A question of a third of that is long enough for every datagram.
 pub(in crate::command) const ANSWER_MAX: usize = 3600;

@@ -6,8 +6,8 @@ use rustix::net::sockopt;
 use serde::Serialize;
 use socket2::{SockAddr, SockRef};
 
-use super::document::{ADDRESS_MAX, Socket};
-use super::short::short;
+use super::short::{ADDRESS_MAX, short};
+use super::socket::Socket;
 use crate::address::{Cid, UnixName};
 use crate::server::{Asker, Credentials};
 use crate::sys::option;

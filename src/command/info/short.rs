@@ -2,6 +2,10 @@
 
 use crate::text::is_obeyed;
 
+/// The longest address, as bytes of JSON. None is cut: a path has at most 107 bytes, each of which
+/// has at most five.
+pub(super) const ADDRESS_MAX: usize = 560;
+
 /// The text, cut so that its form in JSON has at most `most` bytes. `…` stands for the rest.
 pub(super) fn short(text: &str, most: usize) -> String {
     let (mut len, mut fits) = (0, 0);

@@ -7,6 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use socket_activate_echo::address::Style;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use std::collections::BTreeSet;
+
 use super::{QUESTION, ask, document, server, to_end};
 use crate::activators::Kind;
 use crate::clients::connect;
@@ -100,6 +102,23 @@ fn only_the_named_sockets_answer() {
     let client = std::net::TcpStream::connect(info).expect("connect").into();
     ask(&client, Style::Stream, b"x");
     process.terminate().expect_code(0);
+}
+
+/// docs/info.md has each field, and no other.
+#[test]
+fn the_page_names_each_field() {
+    let active = server(Kind::Tcp4, &[]);
+    let answer = ask(&connect(&active.address, &active.dir), Style::Stream, b"x");
+    let mut fields = BTreeSet::from(["schema".to_owned()]);
+    for part in ["socket", "peer", "process", "activation"] {
+        let keys = answer[part].as_object().expect("a part").keys();
+        fields.extend(keys.map(|key| format!("{part}.{key}")));
+    }
+    assert_eq!(answer.as_object().expect("a document").len(), 5, "{answer}");
+    let page = include_str!("../../../docs/info.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    assert_eq!(rows.map(|(field, _)| field.to_owned()).collect::<BTreeSet<_>>(), fields);
+    active.process.terminate().expect_code(0);
 }
 
 /// What was asked before a shutdown is answered, and the end of a connection waits for nobody.
