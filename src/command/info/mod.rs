@@ -23,10 +23,9 @@ use socket::Socket;
 
 /// The longest answer, in bytes. A question of a third of that is long enough for every datagram.
 pub(in crate::command) const ANSWER_MAX: usize = 3600;
-/// What each document begins with. Nobody else begins a datagram so, except who sends it back.
-const BEGIN: &str = "{\"schema\":";
-/// What the line begins with that answers a datagram which is too short for a document.
-const BEGIN_TOO_SHORT: &str = "info: send at least ";
+/// What every datagram of an answering socket begins with: a document, or a line that it is too short
+/// for one. A datagram that is shorter than these is too short for the line as well.
+const BEGINS: [&str; 2] = ["{\"schema\":", "info: send"];
 
 /// What the sockets answer.
 #[derive(Debug)]
@@ -111,10 +110,10 @@ impl Answer for Info {
 
 /// Answers a datagram, which may come from the answering socket of another server, or from an echo
 /// of our own answer, because anybody can forge its sender. All that such a socket sends begins with
-/// one of two texts, an echo sends the same back, and what begins so is not answered. So there are
-/// at most two datagrams more.
+/// one of two texts, an echo sends the same back, and what begins so is not answered. An echo that is
+/// cut begins so too, or is too short for any answer. So there are at most two datagrams more.
 fn datagram(question: &[u8], document: impl FnOnce() -> String) -> Response {
-    if [BEGIN, BEGIN_TOO_SHORT].iter().any(|begin| question.starts_with(begin.as_bytes())) {
+    if BEGINS.iter().any(|begin| question.starts_with(begin.as_bytes())) {
         return Response::Nothing("it is an answer of `serve --info`");
     }
     let most = 3 * question.len();
@@ -122,7 +121,7 @@ fn datagram(question: &[u8], document: impl FnOnce() -> String) -> Response {
     if document.len() <= most {
         return Response::Bytes(document.into_bytes());
     }
-    let line = format!("{BEGIN_TOO_SHORT}{} bytes\n", document.len().div_ceil(3));
+    let line = format!("{} at least {} bytes\n", BEGINS[1], document.len().div_ceil(3));
     if line.len() > most {
         return Response::Nothing("it is too short: an answer is at most three times as long");
     }
@@ -174,23 +173,25 @@ mod tests {
             },
         };
         let text = text::escape_json(&serde_json::to_string(&document).expect("JSON"));
-        assert!(text.starts_with(BEGIN), "{text}");
+        assert!(text.starts_with(BEGINS[0]), "{text}");
         assert!(text.len() < ANSWER_MAX, "{}: {text}", text.len());
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     }
 
     #[test]
     fn a_datagram_gets_at_most_three_times_its_length() {
-        let document = || format!("{BEGIN}{}\n", "x".repeat(600));
+        let document = || format!("{}{}\n", BEGINS[0], "x".repeat(600));
         for len in (0..400).chain([1200, 65_507]) {
             match datagram(&vec![b'?'; len], document) {
                 Response::Bytes(bytes) => {
                     assert!(bytes.len() <= 3 * len, "{len}: {}", bytes.len());
                     let whole = document().len();
                     assert_eq!(bytes.len() == whole, 3 * len >= whole, "{len}");
-                    // Nobody answers what is sent here.
-                    let again = datagram(&bytes, document);
-                    assert!(matches!(again, Response::Nothing(_)), "{len}: {again:?}");
+                    // Nobody answers what is sent here, not even if a part is missing at its end.
+                    for cut in 0..=bytes.len() {
+                        let again = datagram(&bytes[..cut], document);
+                        assert!(matches!(again, Response::Nothing(_)), "{len} {cut}: {again:?}");
+                    }
                 }
                 response => assert!(len < 11, "{len}: {response:?}"),
             }
