@@ -76,7 +76,7 @@ _socket__activate__echo() {
 
     case "${cmd}" in
         socket__activate__echo)
-            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --workers --sandbox --generate --help --version serve activate probe bench inspect conform help"
+            opts="-d -s -t -h -V --debug --sdnotify --start-sleep --connections-max --exit-idle-time --connections-max-per-source --idle-timeout --unread-bytes-max --busy-poll --keep-connections --info --workers --sandbox --generate --help --version serve activate probe bench inspect conform help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -107,7 +107,7 @@ complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcomman
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -l notify -d 'Send one message of each kind of sd_notify(3) to NOTIFY_SOCKET'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l format -d 'How to print the results' -r -f -a "table\t'A row for each case'
-tap\t'TAP version 14'
+tap\t'TAP version 13'
 junit\t'JUnit XML'
 json\t'One JSON document'"
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l case -d 'Run only the cases whose name matches; may be repeated' -r

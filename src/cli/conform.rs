@@ -47,7 +47,7 @@ pub struct ConformArgs {
 pub enum Format {
     /// A row for each case.
     Table,
-    /// TAP version 14.
+    /// TAP version 13.
     Tap,
     /// JUnit XML.
     Junit,

@@ -17,6 +17,11 @@ fn activation() {
 }
 
 #[test]
+fn conform() {
+    check("docs/conform.md", 1);
+}
+
+#[test]
 fn info() {
     if kit::has_tool("curl", "docs/info.md") {
         check("docs/info.md", 1);

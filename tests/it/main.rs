@@ -10,6 +10,7 @@ mod announce;
 mod architecture;
 mod bench;
 mod clients;
+mod conform;
 mod datagrams;
 mod docs;
 mod example;

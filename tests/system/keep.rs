@@ -171,7 +171,8 @@ fn a_hundred_restarts_under_load_lose_nothing() {
     ));
     assert_eq!(answered + dropped, sent);
     let going_on = format!(
-        "journalctl --no-pager --user --unit={SERVICE} --output=cat | grep 'going on with' | sort | uniq -c"
+        "journalctl --no-pager --user --unit={SERVICE} --output=cat |
+             grep -o 'going on with [0-9]* kept' | sort | uniq -c"
     );
     let journal = machine.run_until(&going_on, |output| output.stdout.contains("100 "));
     assert_eq!(journal.stdout.lines().count(), 1, "{journal}");

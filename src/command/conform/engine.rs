@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use super::case::Miss;
 use super::inspection::Inspection;
+use super::processes;
 use crate::activator::{Bound, HandOver, Target};
 use crate::address::{Address, Style, UnixName};
 use crate::cli::ConformArgs;
@@ -256,9 +258,16 @@ impl Drop for Running<'_> {
             self.signal(Signal::KILL);
             self.ended_within(KILL_PATIENCE);
         }
+        processes::end_programs();
     }
 }
 
 fn lossy(path: &Path) -> String {
-    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+    /// More than `inspect` prints about 200 sockets. An engine may print without an end.
+    const BYTES_MAX: u64 = 4 << 20;
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(BYTES_MAX).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

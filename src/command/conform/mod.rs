@@ -13,6 +13,7 @@ mod finding;
 mod format;
 mod inspection;
 mod manager;
+mod processes;
 
 use std::io::{self, Write};
 

@@ -6,7 +6,8 @@ use crate::command::conform::case::{Case, Miss, Seen};
 use crate::command::conform::clients::{Client, knock};
 use crate::command::conform::engine::{Engine, INSPECT, SERVE};
 use crate::command::conform::inspection::Inspection;
-use crate::proc::{self, Process};
+use crate::command::conform::processes::{descendants, inner_pid, is_program};
+use crate::proc;
 
 pub(super) fn cases(engine: &Engine) -> Vec<Case<'_>> {
     vec![
@@ -69,23 +70,8 @@ fn not_inherited_further(engine: &Engine) -> Seen {
     }
 }
 
-fn is_program(process: &Process) -> bool {
-    // The kernel cuts names to 15 bytes.
-    Process::of(std::process::id()).is_some_and(|own| own.name == process.name)
-}
-
-/// The processes that were started by this one, and by those.
-fn descendants() -> Vec<Process> {
-    let own = std::process::id();
-    let is_descendant =
-        |process: &Process| proc::ancestry(process.parent).iter().any(|above| above.pid == own);
-    proc::processes().filter_map(Process::of).filter(is_descendant).collect()
-}
-
 /// Whether the variables name the process itself, by the id that it has in its innermost namespace.
 fn is_told(pid: u32) -> bool {
     let Some(listen_pid) = proc::variable(pid, "LISTEN_PID") else { return false };
-    let status = proc::Fields::of(pid, "status");
-    let inside = status.get("NSpid").and_then(|ids| ids.split_whitespace().next_back());
-    proc::variable(pid, "LISTEN_FDS").is_some() && inside == Some(listen_pid.as_str())
+    proc::variable(pid, "LISTEN_FDS").is_some() && listen_pid.parse().ok() == inner_pid(pid)
 }

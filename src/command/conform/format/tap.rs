@@ -1,4 +1,5 @@
-//! TAP 14, the Test Anything Protocol: <https://testanything.org/tap-version-14-specification.html>.
+//! TAP 13, the Test Anything Protocol, which every harness reads:
+//! <https://testanything.org/tap-version-13-specification.html>.
 
 use std::io::{Result, Write};
 
@@ -8,14 +9,13 @@ use crate::command::conform::finding::Finding;
 use crate::text::Escaped;
 
 pub(super) fn begin(out: &mut impl Write, cases: usize) -> Result<()> {
-    writeln!(out, "TAP version 14\n1..{cases}")
+    writeln!(out, "TAP version 13\n1..{cases}")
 }
 
 pub(super) fn row(out: &mut impl Write, number: usize, finding: &Finding) -> Result<()> {
     let Finding { name, result, expected, .. } = finding;
-    // `#` begins a directive, and a backslash escapes it.
-    let reason =
-        Escaped::new(&finding.reason).to_string().replace('\\', "\\\\").replace('#', "\\#");
+    // `#` begins a directive.
+    let reason = Escaped::new(&finding.reason).to_string().replace('#', "\\#");
     match result {
         Verdict::Skip if *expected => writeln!(out, "ok {number} - {name} # SKIP {reason}"),
         Verdict::Skip => writeln!(out, "not ok {number} - {name}: skipped: {reason}"),
