@@ -11,6 +11,7 @@ mod arch;
 mod beds;
 mod butane;
 mod images;
+mod info;
 mod keep;
 mod kit;
 mod kubernetes;

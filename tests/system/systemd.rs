@@ -79,7 +79,7 @@ pub(crate) fn as_root(machine: &Bed, script: &str) -> Output {
 }
 
 /// The README's installation.
-fn install(machine: &Bed) {
+pub(crate) fn install(machine: &Bed) {
     machine.readme("mkdir -p ~/.config/systemd/user");
     machine.readme("cp -r systemd/echo* ~/.config/systemd/user");
     machine.readme("systemctl --user daemon-reload");
@@ -91,7 +91,7 @@ const WITHOUT_VSOCK: &str =
 
 /// Starts the demo set, as in the README. vsock has no namespace, so a program on the machine
 /// itself may have its port; then the unit is started without.
-fn start_demo_set(machine: &Bed) {
+pub(crate) fn start_demo_set(machine: &Bed) {
     let start = readme("systemctl --user start echo@demo.socket").command;
     if machine.run(&start).succeeded() {
         return;
@@ -108,7 +108,7 @@ pub(crate) fn probe(machine: &Bed, addresses: &str) {
     machine.run(&format!("socket-activate-echo probe --count 10 {addresses}")).ok();
 }
 
-const DEMO: &str = "tcp:127.0.0.1:3000 tcp:[::1]:3000 udp:127.0.0.1:3000 udp:[::1]:3000 \
+pub(crate) const DEMO: &str = "tcp:127.0.0.1:3000 tcp:[::1]:3000 udp:127.0.0.1:3000 udp:[::1]:3000 \
                     unix:$HOME/echo_stream_sock.demo unix-dgram:$HOME/echo_datagram_sock.demo";
 
 #[test]
