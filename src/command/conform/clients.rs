@@ -93,7 +93,8 @@ impl OurEnd {
     pub(super) fn echoed_by(&self, running: &mut Running<'_>) -> Result<(), Miss> {
         running.answers(&self.0)?;
         let mut echo = [0; SIZE];
-        let failed = |what, error: io::Error| Miss::Fail(format!("{what}: {error}"));
+        let words = running.last_words();
+        let failed = |what, error: io::Error| Miss::Fail(format!("{what}: {error}; {words}"));
         (&self.0).read_exact(&mut echo).map_err(|error| failed("receive the echo", error))?;
         if echo != [b'?'; SIZE] {
             return Err(Miss::Fail("the echo differs from what was sent".to_owned()));

@@ -15,12 +15,12 @@ pub(super) struct Inspection(Value);
 pub(super) struct Arrived<'a>(&'a Value);
 
 impl Inspection {
-    /// The document is the last thing that is printed; an engine may print something before it.
+    /// The document is the last thing that is printed, and begins a line. An engine may print
+    /// something before it, JSON of its own included.
     pub(super) fn parse(output: &str) -> Option<Self> {
-        let (start, _) = output.match_indices('{').find(|(at, _)| {
-            *at == 0 || output[..*at].ends_with('\n') || output[..*at].ends_with('\r')
-        })?;
-        serde_json::from_str(output[start..].trim_end()).map(Self).ok()
+        let begins_line = |at: &usize| *at == 0 || output[..*at].ends_with(['\n', '\r']);
+        let mut starts = output.match_indices('{').map(|(at, _)| at).filter(begins_line);
+        starts.find_map(|start| serde_json::from_str(output[start..].trim_end()).map(Self).ok())
     }
 
     pub(super) fn get(&self, pointer: &str) -> &Value {
@@ -87,4 +87,24 @@ impl Arrived<'_> {
 
 fn elements(array: &Value) -> impl Iterator<Item = &Value> {
     array.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_may_have_anything_before_it() {
+        for (output, found) in [
+            ("{\"schema\": 1}\n", true),
+            ("Trying to pull {x}...\r\n{\"level\": 3}\n{\n  \"schema\": 1\n}\r\n", true),
+            ("{\"schema\": 1}\nmore", false),
+            ("it is {\"schema\": 1}", false),
+            ("{\"schema\":", false),
+            ("", false),
+        ] {
+            let schema = Inspection::parse(output).map(|one| one.get("/schema").clone());
+            assert_eq!(schema, found.then(|| Value::from(1)), "{output:?}");
+        }
+    }
 }
