@@ -62,6 +62,9 @@ const WAYS: [(&str, &str); 4] = [
     ("`--network=bridge --publish`", "bridge"),
 ];
 
+/// Debian's Podman does not depend on nft(8), and a rootless port does not need it.
+const WITHOUT_NFT: &str = "export NETAVARK_FW=none";
+
 fn command(network: &str) -> String {
     let serve = "serve --info info";
     let run = "podman run --rm --name who";
@@ -70,9 +73,8 @@ fn command(network: &str) -> String {
             "exec systemd-socket-activate -l 0.0.0.0:3001 --fdname info {run} --network=none \
              {IMAGE} {serve}"
         ),
-        // Debian's Podman does not depend on nft(8), which a rootless port does not need.
         _ => format!(
-            "export NETAVARK_FW=none; exec {run} --network={network} --publish 3001:3001 {IMAGE} activate --now \
+            "{WITHOUT_NFT}; exec {run} --network={network} --publish 3001:3001 {IMAGE} activate --now \
              -l tcp:0.0.0.0:3001 --fdname info -- /socket-activate-echo {serve}"
         ),
     }
@@ -96,7 +98,7 @@ fn row(machine: &Bed, way: &str, network: &str) -> String {
     server.wait_for(if network == "none" { "Listening on" } else { "running /" });
     let here = peer(&machine.run(&format!("{ASK}127.0.0.1:3001")).ok());
     let there = peer(&as_root(machine, &format!("ip netns exec client {ASK}10.9.0.1:3001")).ok());
-    machine.run("podman stop --time=10 who").ok();
+    machine.run(&format!("{WITHOUT_NFT}; podman stop --time=10 who")).ok();
     server.finish();
     format!("| {way} | {here} | {there} |\n")
 }
