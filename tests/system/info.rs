@@ -2,8 +2,9 @@
 //! which way into a container.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::kit::Bed;
+use crate::kit::{Bed, run};
 use crate::systemd::{DEMO, as_root, install, machine, probe, start_demo_set};
 
 const PAGE: &str = include_str!("../../docs/info.md");
@@ -36,6 +37,17 @@ fn the_demo_container_takes_one_more_socket() {
     {
         let row = |line: &str| line.split_whitespace().eq([field, value]);
         assert!(answer.stdout.lines().any(row), "no {field} {value}\n{answer}");
+    }
+    // Clients that are not ours, each with a port that it is told to have.
+    for (port, client) in [
+        (40123, "curl --silent --show-error --local-port 40123 http://127.0.0.1:3001/"),
+        (40124, "echo hello | socat - tcp4:127.0.0.1:3001,bind=127.0.0.1:40124"),
+    ] {
+        let inside = ["-t", machine.pid(), "-n", "bash", "-c", client];
+        let answer = run(Command::new("nsenter").args(inside)).ok();
+        let answer: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
+        assert_eq!(answer["peer"]["address"], "127.0.0.1", "{client}: {answer}");
+        assert_eq!(answer["peer"]["port"], port, "{client}: {answer}");
     }
     probe(&machine, DEMO);
     machine.run("systemctl --user stop echo-demo-info.socket echo@demo.socket").ok();
