@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::page::{Step, readme};
 
 /// Longer than anything here takes on a busy machine, shorter than a CI job's patience.
-const COMMAND_TIMEOUT: &str = "120";
+const COMMAND_TIMEOUT: &str = "240";
 
 /// Why something cannot be tried, as a script of `tests/beds` says it.
 #[derive(Debug, Clone)]

@@ -86,7 +86,7 @@ fn ends_of(unit: &str) -> String {
     format!("journalctl --user --unit={unit} --output=cat | grep -c 'idle for'")
 }
 
-const PLAIN: &str = "tcp:127.0.0.1:3007 tcp:[::1]:3007 udp:127.0.0.1:3007 udp:[::1]:3007 \
+pub(crate) const PLAIN: &str = "tcp:127.0.0.1:3007 tcp:[::1]:3007 udp:127.0.0.1:3007 udp:[::1]:3007 \
                      unix:$XDG_RUNTIME_DIR/echo-plain.stream \
                      unix-seqpacket:$XDG_RUNTIME_DIR/echo-plain.seqpacket \
                      unix-dgram:$XDG_RUNTIME_DIR/echo-plain.datagram";

@@ -10,6 +10,8 @@
 mod arch;
 mod beds;
 mod butane;
+mod conform;
+mod engines;
 mod images;
 mod info;
 mod keep;

@@ -2,63 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::kit::{Background, Bed, bed_script, not_run};
+use crate::images;
+use crate::kit::{Bed, bed_script, not_run};
 use crate::page::readme;
-use crate::{images, matrix};
-
-/// What is activated, but for the engine's name: a container named `echo`, of the image by the name
-/// that the original's README runs.
-pub(crate) const RUN: &str =
-    "run --rm --name echo --network=none ghcr.io/eriksjolund/socket-activate-echo";
-
-/// Sockets that one call of systemd-socket-activate can bind, which makes one type at a time.
-pub(crate) struct Kind {
-    flag: &'static str,
-    /// Row of the matrix, what to listen on, where to send to.
-    pub(crate) sockets: &'static [(&'static str, &'static str, &'static str)],
-}
-
-impl Kind {
-    /// The call that binds the sockets and, on the first traffic, becomes `command`.
-    pub(crate) fn activate(&self, command: &str) -> String {
-        let listen: Vec<_> = self.sockets.iter().map(|(_, on, _)| format!("-l {on}")).collect();
-        format!("exec systemd-socket-activate {} {} {command}", self.flag, listen.join(" "))
-    }
-
-    pub(crate) fn wait_until_bound(&self, activator: &Background) {
-        for (_, listen, _) in self.sockets {
-            activator.wait_for(&format!("Listening on {listen}"));
-        }
-    }
-}
-
-pub(crate) const KINDS: &[Kind] = &[
-    Kind {
-        flag: "",
-        sockets: &[
-            ("IPv4 stream", "127.0.0.1:3000", "tcp:127.0.0.1:3000"),
-            ("IPv6 stream", "[::1]:3000", "tcp:[::1]:3000"),
-            ("unix stream", "/tmp/stream.sock", "unix:/tmp/stream.sock"),
-        ],
-    },
-    Kind {
-        flag: "--datagram",
-        sockets: &[
-            ("IPv4 datagram", "127.0.0.1:3000", "udp:127.0.0.1:3000"),
-            ("IPv6 datagram", "[::1]:3000", "udp:[::1]:3000"),
-            // The probe is bound to an abstract name. Which network namespace that is looked up
-            // in is the socket's, not the container's, so the container can answer it.
-            ("unix datagram", "/tmp/datagram.sock", "unix-dgram:/tmp/datagram.sock"),
-        ],
-    },
-    Kind {
-        flag: "--seqpacket",
-        sockets: &[("unix seqpacket", "/tmp/seqpacket.sock", "unix-seqpacket:/tmp/seqpacket.sock")],
-    },
-];
 
 /// A bed of its own for each test, one at a time: they share one image store.
-fn bed(runtime: &str) -> Option<(MutexGuard<'static, ()>, Bed)> {
+pub(crate) fn bed(runtime: &str) -> Option<(MutexGuard<'static, ()>, Bed)> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let started = images::built().and_then(|share| {
@@ -79,57 +28,6 @@ fn bed(runtime: &str) -> Option<(MutexGuard<'static, ()>, Bed)> {
             None
         }
     }
-}
-
-/// Sends to the address and writes what came of it to the matrix.
-fn probe(bed: &Bed, row: &str, column: &str, address: &str) {
-    bed.run(&format!("socket-activate-echo probe --count 10 {address}")).ok();
-    matrix::record(row, column, "yes");
-}
-
-fn every_kind_of_socket_is_echoed(runtime: &str) {
-    let Some((_guard, bed)) = bed(runtime) else { return };
-    let column = format!("Podman rootful, {runtime}");
-    for kind in KINDS {
-        let activator = bed.spawn(&kind.activate(&format!("podman {RUN}")));
-        kind.wait_until_bound(&activator);
-        for (row, _, address) in kind.sockets {
-            probe(&bed, row, &column, address);
-        }
-        bed.run("podman stop echo").ok();
-        activator.finish().ok();
-    }
-    // What systemd-socket-activate cannot bind, ours can.
-    let activator = bed.spawn(&format!(
-        "exec socket-activate-echo activate -l mptcp:127.0.0.1:3000 -- podman {RUN}"
-    ));
-    activator.wait_for("mptcp:127.0.0.1:3000");
-    probe(&bed, "MPTCP stream", &column, "mptcp:127.0.0.1:3000");
-    bed.run("podman stop echo").ok();
-    activator.finish().ok();
-}
-
-/// The same without a container.
-#[test]
-fn every_kind_of_socket_is_echoed_without_podman() {
-    let Some((_guard, bed)) = bed("runc") else { return };
-    for kind in KINDS {
-        let activator = bed.spawn(&kind.activate("/run/sae-bed/share/socket-activate-echo"));
-        kind.wait_until_bound(&activator);
-        for (row, _, address) in kind.sockets {
-            probe(&bed, row, "systemd-socket-activate", address);
-        }
-    }
-}
-
-#[test]
-fn every_kind_of_socket_is_echoed_under_crun() {
-    every_kind_of_socket_is_echoed("crun");
-}
-
-#[test]
-fn every_kind_of_socket_is_echoed_under_runc() {
-    every_kind_of_socket_is_echoed("runc");
 }
 
 /// The README's section on stream sockets, as it is written there. What goes to vsock needs the

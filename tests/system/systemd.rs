@@ -4,10 +4,9 @@
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use crate::images;
 use crate::kit::{Bed, Output, Why, bed_script, not_run, run};
 use crate::page::readme;
-use crate::podman::{KINDS, RUN};
-use crate::{images, matrix};
 
 /// The machine, in the hands of one test at a time.
 pub(crate) type Machine = MutexGuard<'static, Bed>;
@@ -307,30 +306,4 @@ fn without_vsock_the_demo_set_says_so_and_the_rest_can_be_had() {
     manager("");
     refused.refused();
     journal.said("Address family not supported by protocol");
-}
-
-/// Rootless Podman by hand: the README's command with each kind of socket.
-fn every_kind_of_socket_is_echoed(runtime: &str) {
-    let Some(machine) = machine(&format!("rootless Podman with {runtime}")) else { return };
-    let column = format!("Podman rootless, {runtime}");
-    for kind in KINDS {
-        let activator = machine.spawn(&kind.activate(&format!("podman --runtime {runtime} {RUN}")));
-        kind.wait_until_bound(&activator);
-        for (row, _, address) in kind.sockets {
-            probe(&machine, address);
-            matrix::record(row, &column, "yes");
-        }
-        machine.run("podman stop echo").ok();
-        activator.finish().ok();
-    }
-}
-
-#[test]
-fn every_kind_of_socket_is_echoed_under_crun() {
-    every_kind_of_socket_is_echoed("crun");
-}
-
-#[test]
-fn every_kind_of_socket_is_echoed_under_runc() {
-    every_kind_of_socket_is_echoed("runc");
 }
