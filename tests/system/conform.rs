@@ -7,23 +7,81 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::kit::{Bed, bed_script, not_run, run_bed, say};
-use crate::{engines, matrix, podman, systemd};
+use crate::kit::{Output, bed_script, not_run, run_bed, say};
+use crate::{matrix, podman, systemd, vm};
 
 const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
-/// On the machine of `systemd`, as its user.
-const SOURCES_THERE: &str = ".";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_socket-activate-echo");
 
-/// An engine's command line, and how to try it.
-pub(crate) struct Engine<'a> {
-    /// The column of docs/matrix.md, and the section of docs/engines.md.
-    pub(crate) name: &'a str,
-    /// The file of known results, without `.expect`.
-    pub(crate) file: &'a str,
-    /// Prints its version.
-    pub(crate) version: &'a str,
-    /// What `conform` gets: its flags, and the command.
-    pub(crate) arguments: &'a str,
+/// Where an engine is tried.
+enum Place {
+    /// On this machine itself, if it has this tool.
+    Here(&'static str),
+    /// In the bed of rootful Podman, with this OCI runtime.
+    Rootful(&'static str),
+    /// By the user of the machine with systemd 257, with this OCI runtime of rootless Podman.
+    Machine(&'static str),
+    Vm,
+}
+
+/// An engine: the column of docs/matrix.md, the place, the file of known results, a command that
+/// prints the version, and what follows `conform`. RUNTIME is the place's OCI runtime.
+type Engine = (&'static str, Place, &'static str, &'static str, &'static str);
+
+const OURS: &str = "socket-activate-echo --version";
+const SOCKET_ACTIVATE: &str = "systemd-socket-activate --version | head -n 1";
+const PODMAN: &str = "for tool in podman conmon RUNTIME; do $tool --version; done | grep version";
+const PODMAN_RUN: &str = "--timeout 15 -- podman --runtime RUNTIME run --rm --network=none \
+    ghcr.io/eriksjolund/socket-activate-echo /socket-activate-echo";
+
+macro_rules! engines {
+    ($($test:ident: $column:literal, $place:expr, $file:literal, $version:expr, $run:expr;)*) => {
+        /// In the order of docs/matrix.md.
+        pub(crate) const COLUMNS: &[&str] = &[$($column),*];
+
+        $(#[test]
+        fn $test() {
+            check(&($column, $place, $file, $version, $run));
+        })*
+    };
+}
+
+// Podman runs the image by the name that the original's README has.
+engines! {
+    the_program: "exec", Place::Here("bash"), "exec", OURS, "-- socket-activate-echo";
+    our_activator: "activate", Place::Here("bash"), "activate", OURS,
+        "--timeout 5 -- socket-activate-echo activate --now -- socket-activate-echo";
+    systemd_socket_activate: "systemd-socket-activate 252",
+        Place::Here("systemd-socket-activate"), "systemd-socket-activate", SOCKET_ACTIVATE,
+        "-- systemd-socket-activate socket-activate-echo";
+    systemd_socket_activate_257: "systemd-socket-activate 257", Place::Machine(""),
+        "systemd-socket-activate", SOCKET_ACTIVATE,
+        "-- systemd-socket-activate socket-activate-echo";
+    rootful_podman_with_crun: "Podman rootful, crun", Place::Rootful("crun"),
+        "podman-rootful-crun", PODMAN, PODMAN_RUN;
+    rootful_podman_with_runc: "Podman rootful, runc", Place::Rootful("runc"),
+        "podman-rootful-runc", PODMAN, PODMAN_RUN;
+    rootless_podman_with_crun: "Podman rootless, crun", Place::Machine("crun"),
+        "podman-rootless-crun", PODMAN, PODMAN_RUN;
+    rootless_podman_with_runc: "Podman rootless, runc", Place::Machine("runc"),
+        "podman-rootless-runc", PODMAN, PODMAN_RUN;
+    systemd_nspawn: "systemd-nspawn", Place::Here("systemd-nspawn"), "systemd-nspawn",
+        "systemd-nspawn --version | head -n 1",
+        "-- systemd-nspawn --quiet --keep-unit --register=no --console=pipe \
+         --directory=/run/sae-root --bind-ro=/usr /socket-activate-echo";
+    bubblewrap: "bubblewrap", Place::Here("bwrap"), "bubblewrap", "bwrap --version",
+        "-- bwrap --dev-bind / / socket-activate-echo";
+    // As docs/engines.md recommends it.
+    bubblewrap_with_a_shell: "bubblewrap, sh", Place::Here("bwrap"), "bubblewrap-sh",
+        "bwrap --version",
+        "-- bwrap --die-with-parent --dev-bind / / sh -c \
+         'unset LISTEN_PIDFDID; [ -z \"$LISTEN_FDS\" ] || export LISTEN_PID=$$; exec \"$0\" \"$@\"' \
+         socket-activate-echo";
+    // It takes a listening socket as standard input, and nothing else.
+    s6_ipcserverd: "s6-ipcserverd", Place::Here("s6-ipcserverd"), "s6-ipcserverd",
+        "dpkg-query --show s6", "--case stdin.listening -- s6-ipcserverd socket-activate-echo";
+    // It has the kinds of sockets that a test machine may lack.
+    the_vm: "VM", Place::Vm, "exec", OURS, "--case 'type.*' -- socket-activate-echo";
 }
 
 /// A case, as the JSON has it.
@@ -33,201 +91,63 @@ impl Case {
     pub(crate) fn get(&self, field: &str) -> &str {
         self.0[field].as_str().unwrap_or_default()
     }
-
-    /// The word of docs/matrix.md.
-    pub(crate) fn cell(&self) -> &'static str {
-        match self.get("result") {
-            "pass" => "yes",
-            "fail" => "no",
-            _ => matrix::UNSEEN,
-        }
-    }
 }
 
-impl Engine<'_> {
-    /// A shell script that prints the version, and the JSON after it. `sources` is this package.
-    fn script(&self, sources: &str) -> String {
-        let Self { version, arguments, file, .. } = self;
+/// Runs `conform`, and compares what it finds with what is known.
+#[track_caller]
+fn check(engine: &Engine) {
+    let (column, _, file, ..) = engine;
+    let started = Instant::now();
+    let Some(output) = run(engine) else { return };
+    say(&format!("conform: {column} took {} s", started.elapsed().as_secs()));
+    let (version, json) = output.split_at(output.find('{').unwrap_or(output.len()));
+    let mut document: Value = serde_json::from_str(json)
+        .unwrap_or_else(|error| panic!("{column}: no JSON: {error}\n{output}"));
+    let Value::Array(cases) = document["cases"].take() else { panic!("no cases\n{output}") };
+    let cases: Vec<_> = cases.into_iter().map(Case).collect();
+    matrix::record(column, &version.trim().replace('\n', ", "), &cases);
+    let surprises = cases.iter().filter(|case| case.0["expected"] != true);
+    let shown = |case: &Case| ["name", "result", "reason"].map(|field| case.get(field)).join(" ");
+    let surprises: Vec<_> = surprises.map(shown).collect();
+    assert!(surprises.is_empty(), "{column} × conform/{file}.expect: {surprises:#?}");
+}
+
+/// The version, and the JSON after it.
+fn run((column, place, file, version, arguments): &Engine) -> Option<String> {
+    let known = std::fs::read_to_string(format!("{SOURCES}/conform/{file}.expect"));
+    let known = known.expect("what is known is in the sources");
+    // 1 says that something else was found.
+    let script = |runtime| {
         format!(
-            "{{ {version}; }} | head -n 1
-             socket-activate-echo conform --format json --expect {sources}/conform/{file}.expect \
-                 {arguments} || [ $? = 1 ]"
+            "{version}
+             socket-activate-echo conform --format json --expect /dev/stdin {arguments} \
+                 <<'END' || [ $? = 1 ]\n{known}END\n"
         )
-    }
-
-    #[track_caller]
-    pub(crate) fn run_in(&self, bed: &Bed, sources: &str) {
-        let started = Instant::now();
-        let output = bed.run(&self.script(sources)).ok();
-        self.compare(&output.stdout, started);
-    }
-
-    /// On this machine itself.
-    #[track_caller]
-    fn run_here(&self, tool: &str) {
-        let program = Path::new(env!("CARGO_BIN_EXE_socket-activate-echo"));
-        let folder = program.parent().expect("it is in a folder").display();
-        let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
-        let script = self.script(SOURCES);
-        let started = Instant::now();
-        let mut bed = bed_script("engine");
-        match run_bed(bed.env("PATH", path).args([tool, "bash", "-c", &script])) {
-            Ok(output) => self.compare(&output, started),
-            Err(why) => not_run(self.name, &why),
+        .replace("RUNTIME", runtime)
+    };
+    let text = |output: Output| output.ok().stdout;
+    match place {
+        Place::Here(tool) => {
+            let folder = Path::new(PROGRAM).parent().expect("it is in a folder").display();
+            let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
+            let mut bed = bed_script("engine");
+            run_bed(bed.env("PATH", path).args([tool, "bash", "-c", &script("")]))
+                .map_err(|why| not_run(column, &why))
+                .ok()
         }
-    }
-
-    /// Compares what the script has printed with what is known.
-    #[track_caller]
-    fn compare(&self, output: &str, started: Instant) {
-        let name = self.name;
-        say(&format!("conform: {name} took {} s", started.elapsed().as_secs()));
-        let (version, json) = output.split_at(output.find('{').unwrap_or(output.len()));
-        let mut document: Value = serde_json::from_str(json)
-            .unwrap_or_else(|error| panic!("{name}: no JSON: {error}\n{output}"));
-        let cases: Vec<_> = match document["cases"].take() {
-            Value::Array(cases) => cases.into_iter().map(Case).collect(),
-            _ => panic!("{name}: no cases\n{output}"),
-        };
-        matrix::record(name, &cases);
-        engines::record(name, version.trim(), &cases);
-        let surprises: Vec<_> = cases.iter().filter(|case| case.0["expected"] != true).collect();
-        let shown = |case: &&Case| {
-            ["name", "result", "reason"].map(|field| case.get(field)).join(" ") + "\n"
-        };
-        let shown: String = surprises.iter().map(shown).collect();
-        assert!(shown.is_empty(), "{name}: not as conform/{}.expect says:\n{shown}", self.file);
+        Place::Rootful(runtime) => {
+            podman::bed(runtime).map(|(_guard, bed)| text(bed.run(&script(runtime))))
+        }
+        Place::Machine(runtime) => {
+            systemd::machine(column).map(|bed| text(bed.run(&script(runtime))))
+        }
+        Place::Vm => vm::vm(column).map(|vm| text(vm.bed.run(&script("")))),
     }
 }
 
 /// The names of all cases, in their order.
 pub(crate) fn names() -> Vec<String> {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_socket-activate-echo"));
-    let list = program.args(["conform", "--list"]).output().expect("the program runs");
-    let list = String::from_utf8(list.stdout).expect("the list is text");
+    let list = Command::new(PROGRAM).args(["conform", "--list"]).output();
+    let list = String::from_utf8(list.expect("the program runs").stdout).expect("text");
     list.lines().filter(|line| !line.starts_with(' ')).map(str::to_owned).collect()
-}
-
-#[test]
-fn the_program_itself() {
-    let version = "socket-activate-echo --version";
-    let arguments = "-- socket-activate-echo";
-    Engine { name: "exec", file: "exec", version, arguments }.run_here("bash");
-}
-
-#[test]
-fn our_own_activator() {
-    let version = "socket-activate-echo --version";
-    let arguments = "--timeout 5 -- socket-activate-echo activate --now -- socket-activate-echo";
-    Engine { name: "activate", file: "activate", version, arguments }.run_here("bash");
-}
-
-const SYSTEMD_SOCKET_ACTIVATE: Engine<'_> = Engine {
-    name: "systemd-socket-activate 252",
-    file: "systemd-socket-activate",
-    version: "systemd-socket-activate --version",
-    arguments: "-- systemd-socket-activate socket-activate-echo",
-};
-
-#[test]
-fn systemd_socket_activate_252() {
-    SYSTEMD_SOCKET_ACTIVATE.run_here("systemd-socket-activate");
-}
-
-#[test]
-fn systemd_socket_activate_257() {
-    let Some(machine) = systemd::machine("systemd-socket-activate 257") else { return };
-    let name = "systemd-socket-activate 257";
-    Engine { name, ..SYSTEMD_SOCKET_ACTIVATE }.run_in(&machine, SOURCES_THERE);
-}
-
-#[test]
-fn systemd_nspawn() {
-    Engine {
-        name: "systemd-nspawn",
-        file: "systemd-nspawn",
-        version: "systemd-nspawn --version",
-        arguments: "-- systemd-nspawn --quiet --keep-unit --register=no --console=pipe \
-                    --directory=/run/sae-root --bind-ro=/usr /socket-activate-echo",
-    }
-    .run_here("systemd-nspawn");
-}
-
-#[test]
-fn bubblewrap() {
-    Engine {
-        name: "bubblewrap",
-        file: "bubblewrap",
-        version: "bwrap --version",
-        arguments: "-- bwrap --dev-bind / / socket-activate-echo",
-    }
-    .run_here("bwrap");
-}
-
-/// As docs/engines.md recommends it.
-#[test]
-fn bubblewrap_with_a_shell() {
-    Engine {
-        name: "bubblewrap, sh",
-        file: "bubblewrap-sh",
-        version: "bwrap --version",
-        arguments: "-- bwrap --die-with-parent --dev-bind / / sh -c \
-                    'unset LISTEN_PIDFDID; [ -z \"$LISTEN_FDS\" ] || export LISTEN_PID=$$; \
-                     exec \"$0\" \"$@\"' socket-activate-echo",
-    }
-    .run_here("bwrap");
-}
-
-/// It takes a listening socket as standard input, and nothing else.
-#[test]
-fn s6_ipcserverd() {
-    Engine {
-        name: "s6-ipcserverd",
-        file: "s6-ipcserverd",
-        version: "dpkg-query --show s6",
-        arguments: "--case stdin.listening -- s6-ipcserverd socket-activate-echo",
-    }
-    .run_here("s6-ipcserverd");
-}
-
-/// The image goes by the name that the original's README runs.
-fn podman(runtime: &str, name: &str, file: &str, run: impl FnOnce(&Engine<'_>)) {
-    let version = format!(
-        "echo $(podman --version), $(conmon --version | head -n 1), $({runtime} --version | head -n 1)"
-    );
-    let arguments = format!(
-        "--timeout 15 -- podman --runtime {runtime} run --rm --network=none \
-         ghcr.io/eriksjolund/socket-activate-echo /socket-activate-echo"
-    );
-    run(&Engine { name, file, version: &version, arguments: &arguments });
-}
-
-fn rootful(runtime: &str, name: &str, file: &str) {
-    let Some((_guard, bed)) = podman::bed(runtime) else { return };
-    podman(runtime, name, file, |engine| engine.run_in(&bed, SOURCES));
-}
-
-fn rootless(runtime: &str, name: &str, file: &str) {
-    let Some(machine) = systemd::machine(name) else { return };
-    podman(runtime, name, file, |engine| engine.run_in(&machine, SOURCES_THERE));
-}
-
-#[test]
-fn rootful_podman_with_crun() {
-    rootful("crun", "Podman rootful, crun", "podman-rootful-crun");
-}
-
-#[test]
-fn rootful_podman_with_runc() {
-    rootful("runc", "Podman rootful, runc", "podman-rootful-runc");
-}
-
-#[test]
-fn rootless_podman_with_crun() {
-    rootless("crun", "Podman rootless, crun", "podman-rootless-crun");
-}
-
-#[test]
-fn rootless_podman_with_runc() {
-    rootless("runc", "Podman rootless, runc", "podman-rootless-runc");
 }

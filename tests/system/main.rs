@@ -11,7 +11,6 @@ mod arch;
 mod beds;
 mod butane;
 mod conform;
-mod engines;
 mod images;
 mod info;
 mod keep;

@@ -88,24 +88,6 @@ fn a_listening_socket_can_be_standard_input() {
     machine.run("systemctl --user is-active echo-stdin.service").ok();
 }
 
-/// SocketProtocol=mptcp (systemd 257), as docs/units.md shows it.
-#[test]
-fn a_socket_unit_can_ask_for_multipath_tcp() {
-    let Some(machine) = machine("SocketProtocol=mptcp") else { return };
-    install(&machine, "echo-stdin.*");
-    machine
-        .run(
-            "set -e
-             mkdir ~/.config/systemd/user/echo-stdin.socket.d
-             printf '[Socket]\\nSocketProtocol=mptcp\\n' \
-                 > ~/.config/systemd/user/echo-stdin.socket.d/mptcp.conf
-             systemctl --user daemon-reload
-             systemctl --user start echo-stdin.socket",
-        )
-        .ok();
-    probe(&machine, "mptcp:127.0.0.1:3307");
-}
-
 /// What `systemd-analyze security` prints is out of ten; lower is better.
 const EXPOSURE_MAX: f64 = 0.1;
 
