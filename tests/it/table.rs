@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use crate::activators::{Activator, Active, Kind, Who};
 use crate::clients::Client;
 use crate::handover::hand_over;
-use crate::kit::{Dir, Process, clean, has_tool, not_run, program, program_path};
+use crate::kit::{Dir, Process, clean, has_tool, program, program_path};
 
 /// Runs one activator with every kind of socket and every client that there is.
 fn check(activator: Activator) {
@@ -125,45 +125,5 @@ fn several_of_systemds_with_names() {
         let active = Active::at(active.process, &format!("{scheme}:{b}"));
         Client::InProcess.check(&active);
         active.process.terminate().expect_code(0).expect_stderr(&["bytes on a ", "bytes on b "]);
-    }
-}
-
-/// SCTP and the vsock loopback are modules that many kernels do not have; the virtual machine of
-/// the system tests has them. Where they are there, they are tried here too.
-#[test]
-fn sctp_udplite_and_vsock_where_the_kernel_has_them() {
-    /// `VMADDR_PORT_ANY`: the kernel chooses one.
-    const ANY: u32 = u32::MAX;
-    for address in [
-        "sctp:127.0.0.1:0".to_owned(),
-        "udplite:127.0.0.1:0".to_owned(),
-        format!("vsock:any:{ANY}"),
-        format!("vsock-seqpacket:any:{ANY}"),
-    ] {
-        let mut command = program();
-        command.args(["activate", "-l", &address]);
-        let process = Process::start(&mut command);
-        let Some(line) = process.stderr_line("listening: ") else {
-            let finished = process.finish().expect_code(5);
-            not_run(&format!("echo over {address}"), finished.stderr.trim(), false);
-            continue;
-        };
-        assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
-        let active = Active::at(process, line.rsplit(' ').next().unwrap_or_default());
-        let sockaddr = active.sockaddr();
-        let r#type = active.address.style().socket_type();
-        let family = Domain::from(i32::from(sockaddr.family()));
-        let client = Socket::new(family, r#type, active.address.protocol()).expect("a socket");
-        match client.connect(&sockaddr) {
-            Ok(()) => {
-                drop(client);
-                Client::InProcess.check(&active);
-            }
-            Err(error) if sockaddr.as_vsock_address().is_some() => {
-                let why = format!("no loopback transport: {error}");
-                not_run(&format!("echo over {address}"), &why, false);
-            }
-            Err(error) => panic!("{address}: {error}"),
-        }
     }
 }
