@@ -24,9 +24,9 @@ pub struct ConformArgs {
     pub cases: Vec<String>,
     /// A file of known results
     ///
-    /// Each line has the name of a case, or a GLOB, and `pass`, `fail` or `skip`; `#` begins a
-    /// comment. The last line that matches a case counts. A case that no line names has to pass, or
-    /// to be skipped.
+    /// Each line has the name of a case, or a GLOB, and `pass`, `fail`, `skip` or `any`; `#`
+    /// begins a comment. The last line that matches a case counts. A case that no line names has to
+    /// pass, or to be skipped.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub expect: Option<PathBuf>,
     /// How long to wait for each answer and each end [default: 30]

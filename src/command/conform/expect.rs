@@ -15,12 +15,15 @@ pub(super) enum Expectation {
     Unnamed,
     /// This result. A known failure may be skipped too: then nothing has changed.
     Result(Verdict),
+    /// Sometimes this, sometimes that: a race of the engine.
+    Any,
 }
 
 impl Expectation {
     pub(super) fn is_met_by(self, result: Verdict) -> bool {
         match self {
             Self::Unnamed => result != Verdict::Fail,
+            Self::Any => true,
             Self::Result(Verdict::Fail) => result != Verdict::Pass,
             Self::Result(expected) => result == expected,
         }
@@ -29,15 +32,16 @@ impl Expectation {
 
 /// The lines of the file.
 #[derive(Debug, Default)]
-pub(super) struct Expected(Vec<(WildMatch, Verdict)>);
+pub(super) struct Expected(Vec<(WildMatch, Expectation)>);
 
 impl Expected {
     pub(super) fn read(file: &Path) -> Result<Self> {
         let shown = Escaped::new(file);
         let text = std::fs::read_to_string(file).context(format!("read {shown}"))?;
         Self::parse(&text).map_err(|(line, message)| {
-            Error::new(ErrorKind::Usage, format!("{shown}, line {line}: {message}"))
-                .remedy("write the name of a case and `pass`, `fail` or `skip`; # begins a comment")
+            Error::new(ErrorKind::Usage, format!("{shown}, line {line}: {message}")).remedy(
+                "write the name of a case and `pass`, `fail`, `skip` or `any`; # begins a comment",
+            )
         })
     }
 
@@ -46,14 +50,15 @@ impl Expected {
         for (number, line) in (1..).zip(text.lines()) {
             let words: Vec<_> =
                 line.split('#').next().unwrap_or_default().split_whitespace().collect();
-            let verdict = match words[..] {
+            let expectation = match words[..] {
                 [] => continue,
-                [_, "pass"] => Verdict::Pass,
-                [_, "fail"] => Verdict::Fail,
-                [_, "skip"] => Verdict::Skip,
+                [_, "pass"] => Expectation::Result(Verdict::Pass),
+                [_, "fail"] => Expectation::Result(Verdict::Fail),
+                [_, "skip"] => Expectation::Result(Verdict::Skip),
+                [_, "any"] => Expectation::Any,
                 _ => return Err((number, format!("`{}` is no result", Escaped::new(line)))),
             };
-            lines.push((WildMatch::new(words[0]), verdict));
+            lines.push((WildMatch::new(words[0]), expectation));
         }
         Ok(Self(lines))
     }
@@ -73,7 +78,7 @@ impl Expected {
 
     pub(super) fn of(&self, name: &str) -> Expectation {
         let last = self.0.iter().rfind(|(pattern, _)| pattern.matches(name));
-        last.map_or(Expectation::Unnamed, |(_, verdict)| Expectation::Result(*verdict))
+        last.map_or(Expectation::Unnamed, |(_, expectation)| *expectation)
     }
 }
 
@@ -83,11 +88,13 @@ mod tests {
 
     #[test]
     fn the_last_line_counts() {
-        let expected = Expected::parse("# known\n\nnames.* fail # 43764\nnames.absent pass\n")
-            .expect("it is valid");
+        let expected =
+            Expected::parse("# known\n\nnames.* fail # 43764\nnames.absent pass\nstop.* any\n")
+                .expect("it is valid");
         for (name, expectation) in [
             ("names.kept", Expectation::Result(Verdict::Fail)),
             ("names.absent", Expectation::Result(Verdict::Pass)),
+            ("stop.released", Expectation::Any),
             ("fds.order", Expectation::Unnamed),
         ] {
             assert_eq!(expected.of(name), expectation, "{name}");
@@ -105,6 +112,7 @@ mod tests {
             (Expectation::Result(Pass), [true, false, false]),
             (Expectation::Result(Fail), [false, true, true]),
             (Expectation::Result(Skip), [false, false, true]),
+            (Expectation::Any, [true, true, true]),
         ] {
             assert_eq!([Pass, Fail, Skip].map(|result| expectation.is_met_by(result)), met);
         }
