@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -97,14 +96,23 @@ impl Case {
 #[track_caller]
 fn check(engine: &Engine) {
     let (column, _, file, ..) = engine;
-    let started = Instant::now();
-    let Some(output) = run(engine) else { return };
-    say(&format!("conform: {column} took {} s", started.elapsed().as_secs()));
+    let known = std::fs::read_to_string(format!("{SOURCES}/conform/{file}.expect"));
+    let known = known.expect("what is known is in the sources");
+    let Some(output) = run(engine, &known) else { return };
     let (version, json) = output.split_at(output.find('{').unwrap_or(output.len()));
     let mut document: Value = serde_json::from_str(json)
         .unwrap_or_else(|error| panic!("{column}: no JSON: {error}\n{output}"));
     let Value::Array(cases) = document["cases"].take() else { panic!("no cases\n{output}") };
-    let cases: Vec<_> = cases.into_iter().map(Case).collect();
+    let mut cases: Vec<_> = cases.into_iter().map(Case).collect();
+    let times = cases.iter().filter_map(|case| case.0["duration_ms"].as_u64());
+    say(&format!("conform: {column} took {} s", times.sum::<u64>() / 1000));
+    // A race of the engine is not what this run happens to show.
+    let races: Vec<_> = known.lines().filter_map(|line| line.strip_suffix(" any")).collect();
+    for case in &mut cases {
+        if races.iter().any(|race| race.trim() == case.get("name")) {
+            case.0["result"] = "any".into();
+        }
+    }
     matrix::record(column, &version.trim().replace('\n', ", "), &cases);
     let surprises = cases.iter().filter(|case| case.0["expected"] != true);
     let shown = |case: &Case| ["name", "result", "reason"].map(|field| case.get(field)).join(" ");
@@ -113,9 +121,7 @@ fn check(engine: &Engine) {
 }
 
 /// The version, and the JSON after it.
-fn run((column, place, file, version, arguments): &Engine) -> Option<String> {
-    let known = std::fs::read_to_string(format!("{SOURCES}/conform/{file}.expect"));
-    let known = known.expect("what is known is in the sources");
+fn run((column, place, _, version, arguments): &Engine, known: &str) -> Option<String> {
     // 1 says that something else was found.
     let script = |runtime| {
         format!(

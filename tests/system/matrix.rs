@@ -61,6 +61,7 @@ fn cell(case: &Case) -> String {
     match case.get("result") {
         "pass" => "yes".to_owned(),
         "fail" => "no".to_owned(),
+        "any" => "sometimes".to_owned(),
         _ => UNSEEN.to_owned(),
     }
 }
