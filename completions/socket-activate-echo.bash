@@ -281,7 +281,7 @@ _socket__activate__echo() {
             return 0
             ;;
         socket__activate__echo__subcmd__conform)
-            opts="-h --format --case --expect --timeout --list --help"
+            opts="-h --format --case --expect --timeout --vsock-mux --list --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -311,6 +311,10 @@ _socket__activate__echo() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vsock-mux)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -113,6 +113,7 @@ json\t'One JSON document'"
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l case -d 'Run only the cases whose name matches; may be repeated' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l expect -d 'A file of known results' -r -F
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l timeout -d 'How long to wait for each answer and each end [default: 30]' -r
+complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l vsock-mux -d 'Check a hypervisor\'s vsock multiplexer instead of a COMMAND' -r
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -l list -d 'List the cases instead of running them'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand conform" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c socket-activate-echo -n "__fish_socket_activate_echo_using_subcommand help; and not __fish_seen_subcommand_from serve activate probe bench inspect conform help" -f -a "serve" -d 'Echo on the sockets that were passed to it'

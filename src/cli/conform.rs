@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::some_seconds;
+use crate::address::Address;
 
 /// The flags of `conform`.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +33,12 @@ pub struct ConformArgs {
     /// How long to wait for each answer and each end [default: 30]
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = some_seconds, hide_default_value = true)]
     pub timeout: Duration,
+    /// Check a hypervisor's vsock multiplexer instead of a COMMAND
+    ///
+    /// ADDR is vsock-mux:/path/to.sock:PORT. The unix socket belongs to Firecracker, Cloud
+    /// Hypervisor or vhost-device-vsock; on PORT, `serve` runs in the guest.
+    #[arg(long, value_name = "ADDR", value_parser = vsock_mux, conflicts_with = "command")]
+    pub vsock_mux: Option<Address>,
     /// List the cases instead of running them
     #[arg(long)]
     pub list: bool,
@@ -40,6 +47,14 @@ pub struct ConformArgs {
     /// `inspect --json` or `serve`, with flags, are appended to it.
     #[arg(trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+fn vsock_mux(text: &str) -> Result<Address, String> {
+    match text.parse() {
+        Ok(address @ Address::VsockMux(..)) => Ok(address),
+        Ok(_) => Err("vsock-mux:/path/to.sock:PORT is expected".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// How `conform` prints its results.

@@ -174,6 +174,8 @@ Examples:
   In CI, with the differences that are known:
     socket-activate-echo conform --format junit --expect known.txt -- \\
         ENGINE run socket-activate-echo > conform.xml
+  A hypervisor, in whose guest an echo server listens on vsock port 3000:
+    socket-activate-echo conform --vsock-mux vsock-mux:/path/to.sock:3000
   What is checked, and where it is written:
     socket-activate-echo conform --list";
 
@@ -183,6 +185,10 @@ What it does:
 sockets, lets clients connect, starts COMMAND with the sockets, and compares
 what arrives inside with what was handed over. COMMAND has to end in this
 program; `inspect --json` or `serve` is appended to it. SIGTERM ends it.
+With --vsock-mux it takes the place of rude clients of a hypervisor: half a
+CONNECT, a close at any time, a half-close, many at once. Each time, the next
+client has to be served, and no descriptor may stay open. /proc shows the
+descriptors only to root and to the user whose process it is.
 
 Output:
 Each case is `pass`, `fail` or `skip` (this kernel cannot try it), with what was
@@ -190,7 +196,8 @@ seen. The exit status is 0 if every result is as expected. TAP shows a known
 failure as TODO, JUnit as skipped.
 
 JSON:
---format json prints one object with schema (1), version, kernel, command, and
+--format json prints one object with schema (1), version, kernel, command (with
+--vsock-mux the address), and
 cases: an array of objects with name, result (pass, fail or skip), reason,
 source, explanation, expected (whether it is) and duration_ms.";
 

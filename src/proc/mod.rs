@@ -14,6 +14,8 @@ mod sockets;
 #[cfg(feature = "cli")]
 pub(crate) use diag::accept_queue;
 pub use memory::memory_max;
+#[cfg(feature = "cli")]
+pub(crate) use process::descriptors;
 pub use process::{
     Cgroups, Fields, Process, ancestry, argument, cpu_nanoseconds, holders, own_descriptor_target,
     own_descriptors, processes, security_label, sysctl, variable,

@@ -94,6 +94,13 @@ pub fn own_descriptor_target(number: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
 
+/// How many descriptors a process has open; `None` if there is no such process, or this user may not
+/// see them: proc_pid_fd(5).
+#[cfg(feature = "cli")]
+pub(crate) fn descriptors(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().count())
+}
+
 /// The processes that have one of the sockets open. Only root sees the descriptors of other users.
 pub fn holders(sockets: &[Socket]) -> Vec<u32> {
     let link = |socket: &Socket| format!("socket:[{}]", socket.inode);

@@ -11,6 +11,7 @@ mod architecture;
 mod bench;
 mod clients;
 mod conform;
+mod conform_mux;
 mod datagrams;
 mod docs;
 mod example;

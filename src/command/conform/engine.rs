@@ -66,7 +66,7 @@ impl Engine {
         if command.is_empty() && !args.list {
             return Err(Error::new(ErrorKind::Usage, "conform needs a command to check").remedy(
                 "give one that ends in this program: `conform -- podman run --rm --network=none \
-                 IMAGE /socket-activate-echo`",
+                 IMAGE /socket-activate-echo`; or --vsock-mux for a hypervisor",
             ));
         }
         // For --list nothing is started.

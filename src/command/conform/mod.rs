@@ -2,7 +2,8 @@
 //! sd_listen_fds(3) and sd_notify(3) say.
 //!
 //! It takes the place of the service manager. For each case it starts the command, which ends in
-//! this program, hands it sockets, and compares what arrives with what was handed over.
+//! this program, hands it sockets, and compares what arrives with what was handed over. With
+//! `--vsock-mux` it is instead the client of a hypervisor's vsock multiplexer.
 
 mod case;
 mod cases;
@@ -13,6 +14,7 @@ mod finding;
 mod format;
 mod inspection;
 mod manager;
+mod mux;
 mod processes;
 
 use std::io::{self, Write};
@@ -23,6 +25,7 @@ use self::case::Case;
 use self::engine::Engine;
 use self::expect::Expected;
 use self::finding::Finding;
+use self::mux::Mux;
 use super::{Outcome, logging};
 use crate::cli::ConformArgs;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -33,8 +36,10 @@ pub(super) fn run(args: &ConformArgs) -> Outcome {
         Some(file) => Expected::read(file)?,
         None => Expected::default(),
     };
-    let engine = Engine::new(args)?;
-    let all = cases::all(&engine);
+    let engine = args.vsock_mux.is_none().then(|| Engine::new(args)).transpose()?;
+    let mux = Mux::new(args)?;
+    let of_engine = engine.iter().flat_map(cases::of_engine);
+    let all: Vec<_> = of_engine.chain(mux.iter().flat_map(cases::of_mux)).collect();
     expected.check(&all)?;
     let cases = select(all, &args.cases)?;
     let result = if args.list { list(&cases) } else { report(args, &expected, &cases) };

@@ -4,6 +4,7 @@ mod environment;
 mod fds;
 mod kinds;
 mod life;
+mod mux;
 mod names;
 mod notify;
 mod options;
@@ -12,9 +13,10 @@ mod standard_input;
 
 use super::case::Case;
 use super::engine::Engine;
+use super::mux::Mux;
 
 /// All cases about an engine, in the order in which they run.
-pub(super) fn all(engine: &Engine) -> Vec<Case<'_>> {
+pub(super) fn of_engine(engine: &Engine) -> Vec<Case<'_>> {
     [
         fds::cases(engine),
         names::cases(engine),
@@ -29,6 +31,11 @@ pub(super) fn all(engine: &Engine) -> Vec<Case<'_>> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// All cases about a hypervisor's vsock multiplexer, in the order in which they run.
+pub(super) fn of_mux(mux: &Mux) -> Vec<Case<'_>> {
+    mux::cases(mux)
 }
 
 /// Names in a list, cut where nobody reads on.

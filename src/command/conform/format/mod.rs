@@ -83,7 +83,11 @@ pub(super) fn end(out: &mut impl Write, args: &ConformArgs, findings: &[Finding]
     out.flush()
 }
 
+/// What is checked: a command line, or the address of a multiplexer.
 fn words(args: &ConformArgs) -> Vec<String> {
+    if let Some(address) = &args.vsock_mux {
+        return vec![address.to_string()];
+    }
     args.command.iter().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
