@@ -294,8 +294,8 @@ impl Dir {
 }
 
 /// The turn of a test that binds the demo set: held until it is dropped. A network namespace gives
-/// each its own port 3000 of TCP and UDP, but vsock has none, and nextest runs each test as a
-/// process.
+/// each its own port 3000 of TCP and UDP, but of vsock only in local mode (Linux 7.0,
+/// `net.vsock.ns_mode`), and nextest runs each test as a process.
 pub(crate) fn demo_set_turn() -> std::fs::File {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-set.lock");
     let turn = std::fs::File::options().create(true).append(true).open(path).expect("open");

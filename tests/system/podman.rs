@@ -39,7 +39,7 @@ fn readme_stream(runtime: &str) {
          --rm --name echo2 --network=none localhost/socket-activate-echo",
     );
     let mut activator = bed.spawn(&format!("exec {}", activate.command));
-    // vsock has no namespace: another run of these tests may have that port.
+    // vsock has a namespace only in local mode (Linux 7.0): another run of these tests may have that port.
     let (listens, said) = activator.says("Listening on vsock::4000");
     if !listens && said.contains("vsock:4294967295:4000': Address already in use") {
         let without = activate.command.replace(" -l vsock:4294967295:4000", "");

@@ -88,8 +88,9 @@ const WITHOUT_VSOCK: &str =
     "sed -i /vsock/d ~/.config/systemd/user/echo@demo.socket.d/override.conf
                              systemctl --user daemon-reload";
 
-/// Starts the demo set, as in the README. vsock has no namespace, so a program on the machine
-/// itself may have its port; then the unit is started without.
+/// Starts the demo set, as in the README. Unless Linux 7.0's `net.vsock.ns_mode` is local, vsock
+/// ports have no namespace, so a program on the machine itself may have the port; then the unit is
+/// started without.
 pub(crate) fn start_demo_set(machine: &Bed) {
     let start = readme("systemctl --user start echo@demo.socket").command;
     if machine.run(&start).succeeded() {
