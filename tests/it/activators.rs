@@ -269,6 +269,13 @@ impl Active {
         Self::ours(Dir::new(), program().args(["activate", "-l", address]))
     }
 
+    /// The same for a new socket of this kind.
+    pub(crate) fn of(kind: Kind) -> Self {
+        let dir = Dir::new();
+        let address = kind.address(&dir);
+        Self::ours(dir, program().args(["activate", "-l", &address]))
+    }
+
     /// Our activator with `serve` and its flags as the command.
     pub(crate) fn serve(kind: Kind, flags: &[&str]) -> Self {
         let dir = Dir::new();

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use socket_activate_echo::address::{Address, Host, Inet, Style, UnixName, domain_of};
@@ -218,16 +219,16 @@ where
 fn in_process(active: &Active) {
     let socket = connect(&active.address, &active.dir);
     match active.address.style() {
-        Style::Stream => stream(&socket),
+        // More than fits into the buffers on the way.
+        Style::Stream => whole_stream(&socket, 1 << 20),
         Style::Seqpacket => messages(&socket, &[1, 1000, 65_536]),
         Style::Datagram => messages(&socket, &[1, 0, 1025, 9000]),
     }
 }
 
-/// Sends more than fits into the buffers on the way, half-closes, and expects all of it back and
-/// then the end.
-fn stream(socket: &Socket) {
-    let sent = pattern(1 << 20);
+/// Half-closes after so many bytes, and expects all of them back and then the end.
+pub(crate) fn whole_stream(socket: &Socket, len: usize) {
+    let sent = pattern(len);
     let mut received = Vec::new();
     let (mut writer, mut reader) = (socket, socket);
     std::thread::scope(|scope| {
@@ -240,6 +241,31 @@ fn stream(socket: &Socket) {
     assert!(received == sent, "{} of {} bytes, or others", received.len(), sent.len());
 }
 
+/// A prime length, so that no buffer's size repeats it.
+pub(crate) const FILL_CHUNK: usize = 1_048_573;
+
+/// Sends the pattern of that length again and again until nobody takes any more: then everything on
+/// the way is full. Tells how much that was. While the server is busy with it, the round trip of
+/// another connection is the event to wait for: it has nothing left to do then.
+pub(crate) fn fill(peer: &mut TcpStream, round_trip: impl Fn()) -> usize {
+    const ROUNDS_WITHOUT_PROGRESS: usize = 20;
+    peer.set_nonblocking(true).expect("O_NONBLOCK");
+    let chunk = pattern(FILL_CHUNK);
+    let (mut sent, mut stuck) = (0, 0);
+    while stuck < ROUNDS_WITHOUT_PROGRESS {
+        match peer.write(&chunk[sent % chunk.len()..]) {
+            Ok(count) => (sent, stuck) = (sent + count, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                stuck += 1;
+                round_trip();
+            }
+            Err(error) => panic!("after {sent} bytes: {error}"),
+        }
+    }
+    peer.set_nonblocking(false).expect("O_NONBLOCK");
+    sent
+}
+
 /// Sends messages one by one; each comes back as one, whole.
 pub(crate) fn messages(socket: &Socket, sizes: &[usize]) {
     for &size in sizes {
@@ -248,5 +274,22 @@ pub(crate) fn messages(socket: &Socket, sizes: &[usize]) {
         assert_eq!(count, size);
         let received = receive(socket, size);
         assert!(received == sent, "{} of {size} bytes, or others", received.len());
+    }
+}
+
+/// Sends datagrams with the numbers up to `count`, and reads no reply.
+pub(crate) fn send_numbers(client: &UnixDatagram, to: &Path, count: u32) {
+    for number in 0..count {
+        client.send_to(&number.to_be_bytes(), to).expect("it waits for room");
+    }
+}
+
+/// Expects the replies in their order.
+pub(crate) fn expect_numbers(client: &UnixDatagram, count: u32) {
+    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    for number in 0..count {
+        let mut reply = [0; 5];
+        assert_eq!(client.recv(&mut reply).expect("a reply"), 4);
+        assert_eq!(reply[..4], number.to_be_bytes());
     }
 }

@@ -76,6 +76,14 @@ pub(crate) fn not_run(test: &str, why: &str, required: bool) {
     assert!(!(required && strict), "{line}");
 }
 
+/// Whether the kernel lets a socket be bound to CID 1.
+pub(crate) fn has_vsock_loopback() -> bool {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    Socket::new(Domain::VSOCK, Type::STREAM, None)
+        .and_then(|socket| socket.bind(&SockAddr::vsock(1, libc::VMADDR_PORT_ANY)))
+        .is_ok()
+}
+
 /// Prints what was measured, past the capture of the test harness.
 pub(crate) fn measured(what: &str) {
     let line = format!("measured: {what}\n");
@@ -274,11 +282,37 @@ impl Finished {
         self
     }
 
+    /// Checks that it ended by itself, with an exit status of the program: a panic has 101, an abort
+    /// none.
+    #[track_caller]
+    pub(crate) fn expect_code_in(&self, codes: std::ops::Range<i32>) {
+        let is_ours = self.status.code().is_some_and(|code| codes.contains(&code));
+        assert!(is_ours && !self.stderr.contains("panicked"), "{}", self.describe());
+    }
+
     pub(crate) fn describe(&self) -> String {
         let Self { status, stdout, stderr, what } = self;
         format!("{what}: {status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
 }
+
+/// What is no number, and numbers that no clock, memory or count has room for.
+pub(crate) const HOSTILE_NUMBERS: [&str; 14] = [
+    "",
+    "0",
+    "-1",
+    "nan",
+    "inf",
+    "-inf",
+    "1e-300",
+    "1e19",
+    "1e308",
+    "4294967295",
+    "9223372036854775807",
+    "18446744073709551615",
+    "18446744073709551616",
+    "340282366920938463463374607431768211456",
+];
 
 /// A temporary directory with a short name: the path of a unix socket has 107 bytes at most.
 pub(crate) struct Dir(tempfile::TempDir);
@@ -307,53 +341,6 @@ pub(crate) fn demo_set_turn() -> std::fs::File {
 /// such as the echo@demo.socket of this machine's user or of a container. No event tells when that
 /// lets go, so a test goes on with the rest of the set.
 pub(crate) const VSOCK_PORT_IS_TAKEN: &str = "bind vsock:any:3000: Address already in use";
-
-impl Process {
-    /// A line of /proc/PID/status in KiB, for example `VmHWM`, the most memory that was resident.
-    pub(crate) fn memory_kib(&self, line: &str) -> u64 {
-        let pid = self.pid().as_raw_nonzero();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let value = status.lines().find_map(|status| status.strip_prefix(line)?.strip_prefix(':'));
-        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("no {line}:\n{status}"))
-    }
-
-    /// The memory that is its own: what it has allocated and written to. The kernel counts it page
-    /// by page here, and only roughly in /proc/PID/status.
-    pub(crate) fn anonymous_kib(&self) -> u64 {
-        let pid = self.pid().as_raw_nonzero();
-        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it runs");
-        let value = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
-        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("{rollup}"))
-    }
-
-    /// The time that all of its threads were on a processor, in the scheduler's nanoseconds:
-    /// /proc/PID/stat counts ticks of 10 ms.
-    pub(crate) fn cpu_time(&self) -> Duration {
-        Duration::from_nanos(self.schedstat(0))
-    }
-
-    /// How often its threads were put on a processor: 0 times in a while in which all of them sleep,
-    /// however busy the machine is.
-    pub(crate) fn times_run(&self) -> u64 {
-        self.schedstat(2)
-    }
-
-    /// The sum of a field of /proc/PID/task/TID/schedstat over all threads.
-    fn schedstat(&self, field: usize) -> u64 {
-        let pid = self.pid().as_raw_nonzero();
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
-        let values = tasks.map(|task| {
-            let schedstat = std::fs::read_to_string(task.path().join("schedstat"));
-            let schedstat = schedstat.expect("a kernel with scheduler statistics");
-            let value =
-                schedstat.split_whitespace().nth(field).and_then(|value| value.parse().ok());
-            value.unwrap_or(0)
-        });
-        values.sum()
-    }
-}
 
 /// Lets this process, which holds the clients' ends, have as many descriptors as it may; tells how
 /// many these are.

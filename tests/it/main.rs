@@ -52,5 +52,6 @@ mod steady;
 mod strangers;
 mod table;
 mod unread;
+mod usage;
 mod vitals;
 mod workers;
