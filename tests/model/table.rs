@@ -70,6 +70,22 @@ const ROWS: &[Row] = &[
         ],
     ),
     (
+        "restarts with an end behind what is owed, and without anything that is owed",
+        Settings { keeps: true, workers: 2, ..PLAIN },
+        &[
+            Crowd(Tcp4, 3),
+            Settle,
+            On(Unix, 0, Fill),
+            On(Unix, 0, HalfClose),
+            On(Tcp6, 0, Fill),
+            On(Tcp6, 0, HalfClose),
+            On(Seqpacket, 0, Fill),
+            On(Seqpacket, 0, HalfClose),
+            Restart,
+            Restart,
+        ],
+    ),
+    (
         "a restart while everything is full, and a shutdown whose work nobody takes",
         Settings { keeps: true, ..PLAIN },
         &[On(Unix, 0, Fill), On(Tcp6, 0, Fill), On(Datagram, 0, Fill), Restart, Shutdown],

@@ -49,8 +49,7 @@ fn a_process_that_is_killed_while_it_stores_doubles_nothing() {
         for number in 1.. {
             let bed = Bed::new(ENOUGH, &["unix", "unix-seqpacket", "tcp:127.0.0.1:0"]);
             let process = bed.start();
-            let peers = bed.connect();
-            exchange(&peers);
+            let peers = bed.served();
             let before = bed.manager.said().len();
             kill_at(&bed, number, answer);
             process.signal(Signal::TERM);
@@ -61,7 +60,7 @@ fn a_process_that_is_killed_while_it_stores_doubles_nothing() {
             let said = bed.manager.said().len() - before;
             bed.manager.rule(|_| Answer::Process);
             let process = bed.start();
-            exchange(&bed.connect());
+            bed.served();
             bed.manager.wait_for_stored(&[]);
             let going_on = peers.iter().filter(|peer| is_whole_or_ends(peer, b"between")).count();
             assert!([0, peers.len()].contains(&going_on), "{answer:?} {number}: {going_on}");
@@ -83,8 +82,7 @@ fn a_process_that_is_killed_while_it_takes_doubles_nothing() {
         for number in 1..=7 {
             let bed = Bed::new(ENOUGH, &["unix", "unix-seqpacket", "tcp:127.0.0.1:0"]);
             let process = bed.start();
-            let peers = bed.connect();
-            exchange(&peers);
+            let peers = bed.served();
             process.terminate().expect_code(0);
             for peer in &peers {
                 peer.send(b"between").expect("it is stored");
@@ -93,7 +91,7 @@ fn a_process_that_is_killed_while_it_takes_doubles_nothing() {
             assert_eq!(bed.start().finish().status.code(), None);
             bed.manager.rule(|_| Answer::Process);
             let process = bed.start();
-            exchange(&bed.connect());
+            bed.served();
             bed.manager.wait_for_stored(&[]);
             for peer in &peers {
                 is_whole_or_ends(peer, b"between");
@@ -136,8 +134,7 @@ fn check_fault(fault: &str) {
     let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", &inject];
     let serve = [program_path(), "serve", "--keep-connections"];
     let process = bed.manager.start(&[&strace[..], &serve].concat(), &[("FDSTORE", "512")]);
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     let finished = process.terminate().expect_code(0);
     let is_kept = bed.manager.stored().len() == peers.len() + 1;
     assert!(is_kept || bed.manager.stored().is_empty(), "{fault}: {:?}", bed.manager.stored());
@@ -147,7 +144,7 @@ fn check_fault(fault: &str) {
         let _ = peer.send(b"between");
     }
     let process = bed.start();
-    exchange(&bed.connect());
+    bed.served();
     let going_on = peers.iter().filter(|peer| is_whole_or_ends(peer, b"between")).count();
     assert_eq!(going_on, if is_kept { peers.len() } else { 0 }, "{fault}: {}", finished.describe());
     process.terminate().expect_code(0);
@@ -196,7 +193,7 @@ fn only_one_complete_ledger_counts() {
             "good" => exchange(&[peer]),
             _ => expect_the_end(&peer),
         }
-        exchange(&bed.connect());
+        bed.served();
         bed.manager.wait_for_stored(&[]);
         process.terminate().expect_code(0).expect_stderr(&[why]);
     }

@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use socket_activate_echo::address::{Address, domain_of};
 use socket2::Socket;
 
-use crate::clients::{connect, messages};
+use crate::clients::{connect, expect_numbers, messages, send_numbers};
 use crate::fd_store::{Answer, Manager};
-use crate::kit::{DEADLINE, Dir, Process, program_path};
+use crate::kit::{Dir, Process, has_vsock_loopback, not_run, program_path};
 use crate::load::{Habit, Load};
 
 /// More than any of these tests stores.
@@ -47,19 +47,26 @@ impl Bed {
         self.addresses.iter().map(|address| connect(address, &self.dir)).collect()
     }
 
+    /// Peers that have been served once.
+    fn served(&self) -> Vec<Socket> {
+        let peers = self.connect();
+        exchange(&peers);
+        peers
+    }
+
     /// The program with the flag, as systemd 254 starts it.
     fn start(&self) -> Process {
         self.start_with(&[])
     }
 
     fn start_with(&self, flags: &[&str]) -> Process {
-        let command = [&[program_path(), "serve", "--keep-connections"], flags].concat();
-        self.manager.start(&command, &[("FDSTORE", "512")])
+        self.start_in(&[("FDSTORE", "512")], flags)
     }
 
-    /// The same for a manager that does not tell whether it has a store.
-    fn start_without_fdstore(&self) -> Process {
-        self.manager.start(&[program_path(), "serve", "--keep-connections"], &[])
+    /// The same for a manager that says something else, or not whether it has a store.
+    fn start_in(&self, environment: &[(&str, &str)], flags: &[&str]) -> Process {
+        let command = [&[program_path(), "serve", "--keep-connections"], flags].concat();
+        self.manager.start(&command, environment)
     }
 }
 
@@ -117,15 +124,21 @@ fn every_kind_of_connection_outlives_restarts() {
 /// Peers of every habit, restarted again and again: no byte is lost, doubled or changed.
 #[test]
 fn restarts_in_the_middle_of_traffic_lose_nothing() {
+    let mut kinds = KINDS.to_vec();
+    if has_vsock_loopback() {
+        kinds.push("vsock:local:any");
+    } else {
+        not_run("restarts with vsock", "this kernel has no vsock loopback", false);
+    }
     for workers in ["1", "4"] {
-        let bed = Bed::new(ENOUGH, &KINDS);
+        let bed = Bed::new(ENOUGH, &kinds);
         let mut process = bed.start_with(&["--workers", workers]);
         let habits = [Habit::PingPong(64), Habit::PingPong(20_000), Habit::Bulk, Habit::Stalls];
         let peers =
             bed.addresses.iter().flat_map(|address| habits.map(|habit| (address.clone(), habit)));
         let load = Load::start(peers.collect(), false, || ());
         for _ in 0..20 {
-            exchange(&bed.connect());
+            bed.served();
             process.terminate().expect_code(0);
             process = bed.start_with(&["--workers", workers]);
         }
@@ -140,9 +153,8 @@ fn restarts_in_the_middle_of_traffic_lose_nothing() {
 fn a_store_that_is_too_small_is_said_and_connections_are_drained() {
     for fds_max in 0..=5 {
         let bed = Bed::new(fds_max, &["unix"; 5]);
-        let process = bed.start_without_fdstore();
-        let peers = bed.connect();
-        exchange(&peers);
+        let process = bed.start_in(&[], &[]);
+        let peers = bed.served();
         let finished = process.terminate().expect_code(0);
         let finished = match fds_max {
             // One descriptor is enough or not: the manager closes the other when it likes.
@@ -161,10 +173,8 @@ fn a_store_that_is_too_small_is_said_and_connections_are_drained() {
     }
     // As the manager tells how many, it is not even tried.
     let bed = Bed::new(6, &["unix"; 5]);
-    let process =
-        bed.manager.start(&[program_path(), "serve", "--keep-connections"], &[("FDSTORE", "6")]);
-    let peers = bed.connect();
-    exchange(&peers);
+    let process = bed.start_in(&[("FDSTORE", "6")], &[]);
+    let peers = bed.served();
     process.terminate().expect_code(0).expect_stderr(&["set FileDescriptorStoreMax=7"]);
     assert!(
         !bed.manager.said().iter().any(|said| said.contains("FDSTORE=1")),
@@ -174,10 +184,8 @@ fn a_store_that_is_too_small_is_said_and_connections_are_drained() {
     peers.iter().for_each(expect_the_end);
     // And this many are enough.
     let bed = Bed::new(7, &["unix"; 5]);
-    let process =
-        bed.manager.start(&[program_path(), "serve", "--keep-connections"], &[("FDSTORE", "7")]);
-    let peers = bed.connect();
-    exchange(&peers);
+    let process = bed.start_in(&[("FDSTORE", "7")], &[]);
+    let peers = bed.served();
     process.terminate().expect_code(0).expect_stderr(&["kept 5 connections"]);
     let _process = bed.start();
     exchange(&peers);
@@ -188,15 +196,13 @@ fn a_store_that_is_too_small_is_said_and_connections_are_drained() {
 fn a_manager_that_drops_descriptors_is_no_store() {
     let bed = Bed::new(ENOUGH, &["unix"]);
     bed.manager.rule(|_| Answer::Relay);
-    let process = bed.start_without_fdstore();
-    let peers = bed.connect();
-    exchange(&peers);
+    let process = bed.start_in(&[], &[]);
+    let peers = bed.served();
     process.terminate().expect_code(0).expect_stderr(&["it closed them", "SIGTERM drains them"]);
     peers.iter().for_each(expect_the_end);
     // Or it is noticed at the end.
     let process = bed.start();
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     process.terminate().expect_code(0).expect_stderr(&["so they are drained", "it closed them"]);
     peers.iter().for_each(expect_the_end);
 }
@@ -206,18 +212,14 @@ fn without_a_manager_sigterm_drains() {
     let bed = Bed::new(ENOUGH, &["unix"]);
     let serve = "exec env -u NOTIFY_SOCKET \"$0\" serve --keep-connections";
     let process = bed.manager.start(&["sh", "-c", serve, program_path()], &[]);
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     process
         .terminate()
         .expect_code(0)
         .expect_stderr(&["NOTIFY_SOCKET is not set", "in no container"]);
     peers.iter().for_each(expect_the_end);
-    let process = bed.manager.start(
-        &[program_path(), "serve", "--keep-connections"],
-        &[("NOTIFY_SOCKET", "vsock:host:1")],
-    );
-    exchange(&bed.connect());
+    let process = bed.start_in(&[("NOTIFY_SOCKET", "vsock:host:1")], &[]);
+    bed.served();
     process.terminate().expect_code(0).expect_stderr(&["vsock:host:1 carries no file descriptors"]);
 }
 
@@ -231,8 +233,7 @@ fn a_manager_that_does_not_answer_delays_the_drain_and_no_more() {
         _ => Answer::Process,
     });
     let process = bed.start();
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     process.terminate().expect_code(0).expect_stderr(&["so they are drained", "timed out"]);
     peers.iter().for_each(expect_the_end);
     assert_eq!(bed.manager.stored(), [""; 0]);
@@ -243,8 +244,7 @@ fn a_manager_that_does_not_answer_delays_the_drain_and_no_more() {
 fn what_the_manager_does_not_give_up_is_closed() {
     let bed = Bed::new(ENOUGH, &KINDS);
     let process = bed.start();
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     process.terminate().expect_code(0);
     bed.manager.rule(|_| Answer::Relay);
     let process = bed.start();
@@ -261,8 +261,7 @@ fn what_the_manager_does_not_give_up_is_closed() {
 fn without_the_flag_kept_connections_go_on_and_are_drained() {
     let bed = Bed::new(ENOUGH, &KINDS);
     let process = bed.start();
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     process.terminate().expect_code(0);
     let process = bed.manager.start(&[program_path()], &[]);
     exchange(&peers);
@@ -290,8 +289,7 @@ fn what_is_not_ours_is_left_alone() {
     // A name of ours for something else.
     bed.manager.put("kept-socket", memfd(b"", SealFlags::empty()));
     let process = bed.start();
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     let finished = process.terminate().expect_code(0).expect_stderr(&[
         "(stored) is not served, and left alone in the fd store, because it is a regular file",
         "(database) is not served, and left alone in the fd store, because it is a connected",
@@ -313,21 +311,10 @@ fn what_is_not_ours_is_left_alone() {
 fn unread_replies(bed: &Bed) -> (UnixDatagram, u32) {
     // Only the queue of a socket that is not connected has a limit.
     let client = UnixDatagram::bind(bed.dir.path("client")).expect("bind");
-    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").expect("a limit");
     let sent = 2 * queue.trim().parse::<u32>().expect("a number") + 60;
-    for number in 0..sent {
-        client.send_to(&number.to_le_bytes(), bed.dir.path("s0")).expect("it waits for room");
-    }
+    send_numbers(&client, &bed.dir.path("s0"), sent);
     (client, sent)
-}
-
-fn expect_replies(client: &UnixDatagram, count: u32) {
-    for number in 0..count {
-        let mut reply = [0; 4];
-        client.recv(&mut reply).expect("a reply");
-        assert_eq!(reply, number.to_le_bytes());
-    }
 }
 
 /// What waits for a unix datagram receiver that does not read goes along.
@@ -339,7 +326,7 @@ fn datagram_replies_that_wait_go_along() {
     let ended = process.terminate().expect_code(0);
     ended.expect_stderr(&["kept 0 connections and the replies of 1 datagram socket"]);
     let process = bed.start();
-    expect_replies(&client, sent);
+    expect_numbers(&client, sent);
     process.terminate().expect_code(0);
 }
 
@@ -361,7 +348,7 @@ fn datagram_replies_that_cannot_be_stored_are_sent() {
         bed.manager.rule(|_| Answer::Relay);
         process.signal(Signal::TERM);
         // What the server has not received is left to the next one: a queue at most.
-        expect_replies(&client, sent / 2 + 10);
+        expect_numbers(&client, sent / 2 + 10);
         process.finish().expect_code(0).expect_stderr(&["so they are drained"]);
         peers.iter().for_each(expect_the_end);
     }
@@ -371,8 +358,7 @@ fn datagram_replies_that_cannot_be_stored_are_sent() {
 fn the_manager_is_asked_for_more_time() {
     let bed = Bed::new(ENOUGH, &["unix"]);
     let process = bed.start();
-    let peers = bed.connect();
-    exchange(&peers);
+    let _peers = bed.served();
     process.terminate().expect_code(0);
     let said = bed.manager.said();
     assert!(said.iter().any(|said| said == "EXTEND_TIMEOUT_USEC=20020000"), "{said:?}");
@@ -382,8 +368,7 @@ fn the_manager_is_asked_for_more_time() {
 fn inspect_explains_what_is_kept() {
     let bed = Bed::new(ENOUGH, &["unix"]);
     let process = bed.start();
-    let peers = bed.connect();
-    exchange(&peers);
+    let peers = bed.served();
     process.terminate().expect_code(0);
     let finished = bed.manager.start(&[program_path(), "inspect", "--json"], &[]).finish();
     let document: serde_json::Value =
