@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown as Direction, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,12 +14,11 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use socket_activate_echo::activator::{Bound, Target};
 use socket_activate_echo::address::{Address, Style};
 use socket_activate_echo::server::{self, Config, Kept, Limits, Shutdown, Statistics};
-use socket2::Socket;
 
 use crate::activators::Kind;
-use crate::clients::{connect, messages, pattern};
-use crate::handover::{hand_over, hand_over_with};
-use crate::kit::{DEADLINE, Dir, Process, deadline, program_path};
+use crate::clients::{connect, messages, whole_stream};
+use crate::handover::{Notified, hand_over, hand_over_with, listener};
+use crate::kit::{Dir, Process, deadline, program_path};
 use crate::random::Random;
 use crate::workers::inherited;
 
@@ -76,9 +75,7 @@ fn it_ends_if_nobody_comes_whatever_the_socket() {
 #[test]
 fn the_manager_is_told() {
     for workers in WORKERS {
-        let dir = Dir::new();
-        let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
-        manager.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let manager = Notified::new();
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let start = Instant::now();
         let flags = [
@@ -92,20 +89,13 @@ fn the_manager_is_told() {
             workers,
         ];
         let mut command = hand_over(listener, &flags);
-        let process = Process::start(command.env("NOTIFY_SOCKET", dir.path("notify")));
-        let message = || {
-            let mut buffer = [0; 4096];
-            manager
-                .recv(&mut buffer)
-                .map(|len| String::from_utf8_lossy(&buffer[..len]).into_owned())
-        };
-        assert_eq!(message().expect("a message"), "READY=1");
-        assert!(message().expect("a message").starts_with("STATUS=serving 1 socket: tcp:"));
-        assert_eq!(message().expect("a message"), "STOPPING=1");
+        let process = Process::start(manager.of(&mut command));
+        assert_eq!(manager.message(), "READY=1");
+        assert!(manager.message().starts_with("STATUS=serving 1 socket: tcp:"));
+        assert_eq!(manager.message(), "STOPPING=1");
         process.finish().expect_code(0);
         assert!(start.elapsed() >= Duration::from_millis(300), "it counts from the start on");
-        manager.set_nonblocking(true).expect("O_NONBLOCK");
-        message().expect_err("nothing more");
+        manager.expect_no_message();
     }
 }
 
@@ -123,9 +113,7 @@ fn word(client: &mut TcpStream) {
 #[test]
 fn an_idle_connection_is_served_to_its_end() {
     for workers in WORKERS {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let mut client = TcpStream::connect(listener.local_addr().expect("it")).expect("connect");
-        client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let (listener, mut client) = listener();
         let flags = ["serve", "--exit-idle-time", "0", "--workers", workers];
         let process = Process::start(&mut hand_over(listener, &flags));
         word(&mut client);
@@ -142,9 +130,7 @@ fn an_idle_connection_is_served_to_its_end() {
 fn a_server_for_one_connection_ends_with_it() {
     let environment = "LISTEN_PID=$$ LISTEN_FDS=1";
     for (environment, redirections) in [(environment, ""), ("X=", "0<&3 1>&3 3<&-")] {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let mut client = TcpStream::connect(listener.local_addr().expect("it")).expect("connect");
-        client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let (listener, mut client) = listener();
         let connection = listener.accept().expect("accept").0;
         let flags = ["serve", "--exit-idle-time", "0", "--workers", "4"];
         let mut command = hand_over_with(connection, environment, redirections, &flags);
@@ -221,25 +207,15 @@ fn supervise(doors: &[Bound], stop: BorrowedFd<'_>, cycles: &AtomicUsize, serve:
 /// serve.
 fn talk(address: &Address, dir: &Dir, pause: impl FnOnce()) {
     let socket = connect(address, dir);
-    if address.style() == Style::Stream {
-        return stream(socket, pause);
-    }
     pause();
+    if address.style() == Style::Stream {
+        return whole_stream(&socket, 3000);
+    }
     messages(&socket, &[64, 1]);
     if address.style() == Style::Seqpacket {
         socket.shutdown(Direction::Write).expect("shutdown");
         assert_eq!((&socket).read(&mut [0]).expect("the end"), 0);
     }
-}
-
-fn stream(mut socket: Socket, pause: impl FnOnce()) {
-    pause();
-    let sent = pattern(3000);
-    socket.write_all(&sent).expect("send");
-    socket.shutdown(Direction::Write).expect("shutdown");
-    let mut received = Vec::new();
-    socket.read_to_end(&mut received).expect("everything, and no reset");
-    assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
 }
 
 const RACING: [Kind; 5] =

@@ -10,22 +10,16 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::SendFlags;
 use socket2::SockRef;
 
-use crate::activators::{Activator, Active, Kind, Who};
-use crate::clients::{connect, messages, pattern, receive};
+use crate::activators::{Active, Kind};
+use crate::clients::{connect, expect_numbers, messages, pattern, receive, send_numbers};
 use crate::handover::hand_over;
 use crate::kit::{DEADLINE, deadline, run};
-
-const OURS: Activator = Activator { who: Who::Ours, accept: false, inetd: false };
-
-fn server(kind: Kind) -> Active {
-    OURS.start(kind).expect("it starts")
-}
 
 /// Urgent bytes are bytes of the stream, also in bulk that the server splices.
 #[test]
 fn urgent_bytes_keep_their_place() {
     for kind in [Kind::Tcp4, Kind::UnixStream] {
-        let active = server(kind);
+        let active = Active::of(kind);
         for len in [0, 5, 300_000, 20_000_000] {
             let peer = connect(&active.address, &active.dir);
             // Of two urgent bytes that arrive before anybody could accept, TCP drops the first.
@@ -51,18 +45,6 @@ fn urgent_bytes_keep_their_place() {
     }
 }
 
-/// A sender may raise its send buffer, and the server has to send as much back.
-#[test]
-fn messages_larger_than_the_default_send_buffer() {
-    for kind in [Kind::UnixDatagram, Kind::UnixSeqpacket] {
-        let active = server(kind);
-        let socket = connect(&active.address, &active.dir);
-        socket.set_send_buffer_size(1 << 20).expect("SO_SNDBUF");
-        messages(&socket, &[200_000, 300_000, 5, 400_000, 400_000, 5]);
-        active.process.terminate().expect_code(0);
-    }
-}
-
 /// To an IPv6 socket, a broadcast of IPv4 is addressed to itself: nothing can be sent from there.
 #[test]
 fn a_broadcast_is_answered() {
@@ -81,50 +63,24 @@ fn a_broadcast_is_answered() {
     }
 }
 
-/// The kernel holds so many datagrams for a receiver (net.unix.max_dgram_qlen), the server keeps
-/// the next ones.
-const REPLIES: u32 = 60;
-
-/// A burst of datagrams whose replies do not fit into the sender's queue. All have been received
-/// when somebody else is answered.
-fn burst(active: &Active, sender: &UnixDatagram, other: &socket2::Socket) {
-    for number in 0..REPLIES {
-        sender.send_to(&number.to_be_bytes(), active.dir.path("s")).expect("send");
-    }
-    messages(other, &[5]);
-}
-
-fn expect_burst(sender: &UnixDatagram) {
-    sender.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    for number in 0..REPLIES {
-        let mut reply = [0; 5];
-        assert_eq!(sender.recv(&mut reply).expect("receive"), 4);
-        assert_eq!(reply[..4], number.to_be_bytes());
-    }
-}
-
-/// Replies are kept for a second. A receiver that is late again and again must not make the
-/// server wait ever longer, or the replies expire.
+/// The kernel holds so many datagrams for a receiver (net.unix.max_dgram_qlen), the server keeps the
+/// next ones, for a second. A receiver that is late again and again must not make the server wait
+/// ever longer, or the replies expire; and a signal loses none that waits.
 #[test]
 fn late_receivers_get_everything_each_time() {
-    let active = server(Kind::UnixDatagram);
+    const REPLIES: u32 = 60;
+    let active = Active::of(Kind::UnixDatagram);
     let late = UnixDatagram::bind(active.dir.path("late")).expect("bind");
     let other = connect(&active.address, &active.dir);
-    for _ in 0..20 {
-        burst(&active, &late, &other);
-        expect_burst(&late);
+    for round in 1..=20 {
+        send_numbers(&late, &active.dir.path("s"), REPLIES);
+        // All have been received when somebody else is answered.
+        messages(&other, &[5]);
+        if round == 20 {
+            active.process.signal(rustix::process::Signal::TERM);
+        }
+        expect_numbers(&late, REPLIES);
     }
-    active.process.terminate().expect_code(0);
-}
-
-#[test]
-fn a_signal_loses_no_reply_that_waits() {
-    let active = server(Kind::UnixDatagram);
-    let late = UnixDatagram::bind(active.dir.path("late")).expect("bind");
-    let other = connect(&active.address, &active.dir);
-    burst(&active, &late, &other);
-    active.process.signal(rustix::process::Signal::TERM);
-    expect_burst(&late);
     active.process.finish().expect_code(0);
 }
 

@@ -2,39 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, Signal, pidfd_open};
 use socket2::SockRef;
 
-use crate::activators::{Activator, Kind, Who};
-use crate::clients::{connect, messages, pattern};
-use crate::handover::{hand_over, hand_over_with};
-use crate::kit::{DEADLINE, Dir, Process, run};
-
-const OURS: Activator = Activator { who: Who::Ours, accept: false, inetd: false };
-
-/// Sends until nobody takes any more: then everything on the way is full. The server has answered
-/// another client since, so it has nothing left to do.
-fn fill(peer: &mut TcpStream, answers: impl Fn()) -> usize {
-    const ROUNDS_WITHOUT_PROGRESS: usize = 20;
-    peer.set_nonblocking(true).expect("O_NONBLOCK");
-    let chunk = pattern(1 << 20);
-    let (mut sent, mut stuck) = (0, 0);
-    while stuck < ROUNDS_WITHOUT_PROGRESS {
-        match peer.write(&chunk[sent % chunk.len()..]) {
-            Ok(count) => (sent, stuck) = (sent + count, 0),
-            Err(_) => {
-                stuck += 1;
-                answers();
-            }
-        }
-    }
-    peer.set_nonblocking(false).expect("O_NONBLOCK");
-    sent
-}
+use crate::activate::listening;
+use crate::activators::{Active, Kind};
+use crate::clients::{connect, fill, messages, pattern};
+use crate::handover::{Notified, hand_over, hand_over_with};
+use crate::kit::{DEADLINE, Dir, Process, program_path, run};
 
 /// What was received before a signal comes back, although the peer reads late, and sends more in
 /// between: a socket that was closed by then would answer with a reset.
@@ -42,7 +21,7 @@ fn fill(peer: &mut TcpStream, answers: impl Fn()) -> usize {
 fn a_signal_loses_nothing_of_a_peer_that_reads_late_and_goes_on_sending() {
     // Of the first one everything has reached the peer's kernel, and nothing is waited for.
     for (sent, late) in [(20_000, 1), (1_500_000, 2)] {
-        let active = OURS.start(Kind::Tcp4).expect("it starts");
+        let active = Active::of(Kind::Tcp4);
         let mut peer: TcpStream = connect(&active.address, &active.dir).into();
         let bytes = pattern(sent);
         peer.write_all(&bytes).expect("send");
@@ -79,7 +58,7 @@ fn is_acknowledged(peer: &TcpStream) -> bool {
 /// Who does not read within the time has lost something, and the log says so.
 #[test]
 fn what_a_signal_loses_is_said() {
-    let active = OURS.start(Kind::Tcp4).expect("it starts");
+    let active = Active::of(Kind::Tcp4);
     let mut deaf: TcpStream = connect(&active.address, &active.dir).into();
     fill(&mut deaf, || messages(&connect(&active.address, &active.dir), &[64]));
     active.process.signal(Signal::TERM);
@@ -89,22 +68,14 @@ fn what_a_signal_loses_is_said() {
 /// A keep-alive is due while the server looks for events without sleeping.
 #[test]
 fn busy_polling_ends_with_the_next_deadline() {
-    let dir = Dir::new();
-    let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
-    manager.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    let environment = format!(
-        "LISTEN_PID=$$ LISTEN_FDS=1 WATCHDOG_USEC=200000 NOTIFY_SOCKET={}",
-        dir.path("notify").display()
-    );
+    let manager = Notified::new();
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
     // Longer than any test: looking would go on for an hour.
     let flags = ["serve", "--sdnotify", "--busy-poll", "3600000000"];
-    let process = Process::start(&mut hand_over_with(socket, &environment, "", &flags));
-    let (mut keep_alives, mut buffer) = (0, [0; 1000]);
-    while keep_alives < 3 {
-        let len = manager.recv(&mut buffer).expect("a keep-alive");
-        keep_alives += usize::from(&buffer[..len] == b"WATCHDOG=1");
-    }
+    let mut command = hand_over(socket, &flags);
+    let process = Process::start(manager.of(&mut command).env("WATCHDOG_USEC", "200000"));
+    let keep_alives = std::iter::repeat_with(|| manager.message());
+    keep_alives.filter(|message| message == "WATCHDOG=1").nth(2);
     process.terminate().expect_code(0);
 }
 
@@ -158,60 +129,32 @@ fn a_listener_that_fails_takes_no_other_socket_along() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let other_holder = listener.try_clone().expect("dup");
         let address = listener.local_addr().expect("an address");
-        let datagram = UdpSocket::bind("127.0.0.1:0").expect("bind");
-        datagram.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-        let client = UdpSocket::bind("127.0.0.1:0").expect("bind");
-        client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-        client.connect(datagram.local_addr().expect("an address")).expect("connect");
-        let sockets = [listener.into(), datagram.into()].map(crate::workers::inherited);
-        let (trigger, shutdown) =
-            socket_activate_echo::server::Shutdown::on_trigger().expect("eventfd");
-        let config = socket_activate_echo::server::Config {
-            workers: workers.parse().expect("a number"),
-            ..Default::default()
-        };
-        std::thread::scope(|scope| {
-            let server = scope.spawn(|| {
-                socket_activate_echo::server::run(
-                    sockets.into(),
-                    socket_activate_echo::server::Kept::default(),
-                    &config,
-                    &shutdown,
-                    &mut (),
-                )
-            });
-            let stream = TcpStream::connect(address).expect("connect");
-            messages(&stream.try_clone().expect("dup").into(), &[64]);
-            rustix::net::shutdown(&other_holder, rustix::net::Shutdown::Both).expect("shutdown");
-            drop(stream);
-            // Each worker that has the listener finds out, sooner or later; this one goes on.
-            let client = client.into();
-            messages(&client, &[64; 50]);
-            assert!(!server.is_finished(), "the socket is served no longer");
-            messages(&client, &[64; 50]);
-            trigger.pull();
-            server.join().expect("no panic").expect("it ends well");
-        });
+        let activate = ["activate", "-l", "udp:127.0.0.1:0", "--", program_path(), "serve"];
+        let arguments = [&activate[..], &["--workers", workers]].concat();
+        let process = Process::start(&mut hand_over(listener, &arguments));
+        let datagrams = listening(&process)[1].parse().expect("an address");
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        messages(&stream.try_clone().expect("dup").into(), &[64]);
+        SockRef::from(&other_holder).shutdown(std::net::Shutdown::Both).expect("shutdown");
+        drop(stream);
+        // Each worker that has the listener finds out, sooner or later; this one goes on.
+        messages(&connect(&datagrams, &Dir::new()), &[64; 100]);
+        process.terminate().expect_code(0);
     }
 }
 
 /// Threads that cannot be started are reported before anybody is told that the server is ready.
 #[test]
 fn workers_that_cannot_be_started_are_an_error_before_ready() {
-    let dir = Dir::new();
-    let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
-    manager.set_nonblocking(true).expect("O_NONBLOCK");
+    let manager = Notified::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let mut command = hand_over(listener, &["serve", "--sdnotify", "--workers", "4"]);
     // A stack that does not fit into the address space: no thread can be started.
-    let environment = format!(
-        "LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET={} RUST_MIN_STACK=70368744177664",
-        dir.path("notify").display()
-    );
-    let flags = ["serve", "--sdnotify", "--workers", "4"];
-    run(&mut hand_over_with(listener, &environment, "", &flags))
+    run(manager.of(&mut command).env("RUST_MIN_STACK", "70368744177664"))
         .expect_code(1)
         .expect_stderr(&["start a worker", "--workers"]);
-    manager.recv(&mut [0; 100]).expect_err("nobody is told that it is ready");
+    manager.expect_no_message();
 }
 
 /// So few descriptors that no connection can be held: the log says why nobody is answered.

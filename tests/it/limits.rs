@@ -5,29 +5,14 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::activators::{Activator, Active, Kind, Who};
-use crate::clients::{connect, pattern, receive};
+use crate::activators::{Active, Kind};
+use crate::clients::{FILL_CHUNK, connect, fill, pattern, receive};
 use crate::kit::{
-    DEADLINE, Dir, Process, clean, many_descriptors, measured, program, program_path,
-    raise_descriptor_limit,
+    DEADLINE, Dir, Process, clean, many_descriptors, measured, program_path, raise_descriptor_limit,
 };
 
 /// The most memory that a server may have resident, whatever one peer does.
 const RSS_MAX_KIB: u64 = 8 * 1024;
-
-fn tcp_server() -> Active {
-    let ours = Activator { who: Who::Ours, accept: false, inetd: false };
-    ours.start(Kind::Tcp4).expect("it starts")
-}
-
-fn unix_server() -> Active {
-    let ours = Activator { who: Who::Ours, accept: false, inetd: false };
-    ours.start(Kind::UnixStream).expect("it starts")
-}
-
-fn tcp(active: &Active) -> TcpStream {
-    connect(&active.address, &active.dir).into()
-}
 
 #[test]
 fn out_of_descriptors_all_are_served_in_the_end() {
@@ -77,10 +62,7 @@ fn assert_idle(process: &Process, client: &mut TcpStream) {
 
 #[test]
 fn connections_past_the_limit_wait_in_the_backlog() {
-    let mut command = program();
-    command.args(["activate", "-l", "tcp:127.0.0.1:0", "--"]);
-    command.args([program_path(), "serve", "--connections-max", "3"]);
-    let active = Active::ours(Dir::new(), &mut command);
+    let active = Active::serve(Kind::Tcp4, &["--connections-max", "3"]);
     let address = active.sockaddr().as_socket().expect("an IP address");
     let mut clients: Vec<_> = (0..20).map(|_| greet(address)).collect();
     expect_greeting(&mut clients[0]);
@@ -93,7 +75,7 @@ fn connections_past_the_limit_wait_in_the_backlog() {
 
 #[test]
 fn a_large_stream_comes_back_whole_in_bounded_memory() {
-    for active in [tcp_server(), unix_server()] {
+    for active in [Active::of(Kind::Tcp4), Active::of(Kind::UnixStream)] {
         let fast = bulk(&active, None);
         // Ten times slower than the writer can be, but not for so long that a test is a wait.
         let slow = (10 * fast).min(Duration::from_secs(5));
@@ -150,7 +132,7 @@ fn idle_connections_cost_next_to_nothing() {
     const FEW: usize = 5000;
     const MANY: usize = 10_000;
     let Some(_turn) = many_descriptors(MANY, "10,000 idle connections") else { return };
-    for active in [unix_server(), tcp_server()] {
+    for active in [Active::of(Kind::UnixStream), Active::of(Kind::Tcp4)] {
         let mut idle = Vec::with_capacity(MANY);
         let mut grow = |count: usize| {
             while idle.len() < count {
@@ -204,14 +186,19 @@ fn used_once(active: &Active) -> socket2::Socket {
 #[test]
 fn a_peer_that_never_reads_stops_nobody_and_is_bounded() {
     const PEERS: usize = 8;
-    let active = tcp_server();
-    let chunk = pattern(1 << 16);
-    let deaf: Vec<_> = (0..PEERS).map(|_| fill(&active, &chunk)).collect();
+    let active = Active::of(Kind::Tcp4);
+    let deaf: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut peer = connect(&active.address, &active.dir).into();
+            let sent = fill(&mut peer, || drop(used_once(&active)));
+            (peer, sent)
+        })
+        .collect();
+    let chunk = pattern(FILL_CHUNK);
     let peak = active.process.memory_kib("VmHWM");
     assert!(peak < RSS_MAX_KIB, "{peak} KiB");
     // Nothing is lost: all that was taken from them comes back once they read.
     for (mut peer, sent) in deaf {
-        peer.set_nonblocking(false).expect("O_NONBLOCK");
         peer.shutdown(Shutdown::Write).expect("shutdown");
         let mut received = Vec::new();
         peer.read_to_end(&mut received).expect("receive until the end");
@@ -253,38 +240,4 @@ fn without_memory_for_a_peer_that_never_reads_the_others_are_served() {
     drop(deaf);
     drop(used_once(&active));
     active.process.terminate().expect_code(0).expect_stderr(&["no memory for"]);
-}
-
-/// A peer that sends until nobody takes any more, and how much that was. While the server is busy
-/// with it, the round trip of another connection is the event to wait for.
-fn fill(active: &Active, chunk: &[u8]) -> (TcpStream, usize) {
-    const ROUNDS_WITHOUT_PROGRESS: usize = 20;
-    let mut peer = tcp(active);
-    peer.set_nonblocking(true).expect("O_NONBLOCK");
-    let (mut sent, mut stuck) = (0, 0);
-    while stuck < ROUNDS_WITHOUT_PROGRESS {
-        match peer.write(&chunk[sent % chunk.len()..]) {
-            Ok(count) => (sent, stuck) = (sent + count, 0),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                stuck += 1;
-                drop(used_once(active));
-            }
-            Err(error) => panic!("after {sent} bytes: {error}"),
-        }
-    }
-    (peer, sent)
-}
-
-#[test]
-fn an_idle_server_uses_no_processor_time() {
-    let active = unix_server();
-    let mut client = UnixStream::connect(active.dir.path("s")).expect("connect");
-    client.write_all(b"hello").expect("send");
-    client.read_exact(&mut [0; 5]).expect("receive");
-    const WINDOW: Duration = Duration::from_secs(1);
-    client.set_read_timeout(Some(WINDOW)).expect("a timeout");
-    let before = active.process.cpu_time();
-    client.read(&mut [0]).expect_err("nothing was sent");
-    let used = active.process.cpu_time() - before;
-    assert!(used < WINDOW / 100, "{used:?} of {WINDOW:?}");
 }

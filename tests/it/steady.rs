@@ -6,21 +6,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 
-use crate::activators::{Activator, Active, Kind, Who};
+use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern, receive};
 use crate::kit::{Dir, clean, has_tool, program_path};
-
-const OURS: Activator = Activator { who: Who::Ours, accept: false, inetd: false };
 
 /// What was received before SIGTERM or SIGINT is sent back, and then comes the end: no reset.
 #[test]
 fn a_signal_loses_nothing_that_was_received() {
     for kind in [Kind::Tcp4, Kind::UnixStream, Kind::Mptcp] {
         for signal in [Signal::TERM, Signal::INT] {
-            let active = OURS.start(kind).expect("it starts");
+            let active = Active::of(kind);
             let mut client: TcpStream = connect(&active.address, &active.dir).into();
             let sent = pattern(20_000);
             client.write_all(&sent).expect("send");
@@ -43,17 +41,6 @@ fn connect_again(active: &Active) -> bool {
     let domain = Domain::from(i32::from(sockaddr.family()));
     let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
     socket.connect(&sockaddr).is_err() || (&socket).read(&mut [0]).map_or(true, |count| count == 0)
-}
-
-/// A peer that does not read cannot keep the server from its end.
-#[test]
-fn a_signal_ends_it_although_a_peer_never_reads() {
-    let active = OURS.start(Kind::UnixStream).expect("it starts");
-    let mut deaf: TcpStream = connect(&active.address, &active.dir).into();
-    deaf.set_nonblocking(true).expect("O_NONBLOCK");
-    while deaf.write(&pattern(65_536)).is_ok() {}
-    messages(&connect(&active.address, &active.dir), &[64]);
-    active.process.terminate().expect_code(0);
 }
 
 #[test]
@@ -207,7 +194,9 @@ fn traced(kind: Kind, of: &str) -> (Active, PathBuf) {
 /// Ends it. Returns what strace wrote.
 fn end_traced(active: Active, log: &Path) -> String {
     // strace ends with what it traces; a signal would only detach it.
-    end_children(&active);
+    for child in active.process.children() {
+        kill_process(child, Signal::TERM).expect("kill(2)");
+    }
     active.process.finish().expect_code(0);
     std::fs::read_to_string(log).expect("the log")
 }
@@ -236,16 +225,5 @@ fn bulk_over_a_unix_stream_is_spliced() {
         // Each byte goes into a pipe and out of it.
         let spliced = moved.sum::<usize>() / 2;
         assert!(spliced > BYTES / 4 * 3, "writes of {size}: {spliced} bytes of {BYTES}");
-    }
-}
-
-/// Sends SIGTERM to the children of the activator's process.
-fn end_children(active: &Active) {
-    let pid = active.process.pid().as_raw_nonzero();
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let children = std::fs::read_to_string(path).expect("the kernel lists children");
-    for child in children.split_ascii_whitespace() {
-        let child = child.parse().ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(child, Signal::TERM).expect("kill(2)");
     }
 }

@@ -17,15 +17,12 @@ use socket2::SockRef;
 use crate::activators::{Active, Kind};
 use crate::clients::{Client, connect, messages, pattern, receive};
 use crate::handover::{hand_over, hand_over_with};
-use crate::kit::{DEADLINE, Dir, Process, program, program_path, run};
+use crate::kit::{DEADLINE, Dir, Process, run};
 
 const SERVE: [&str; 3] = ["serve", "--workers", "3"];
 
 fn serve(kind: Kind, flags: &[&str]) -> Active {
-    let dir = Dir::new();
-    let mut command = program();
-    command.args(["activate", "-l", &kind.address(&dir), "--", program_path()]);
-    Active::ours(dir, command.args(SERVE).args(flags))
+    Active::serve(kind, &[&SERVE[1..], flags].concat())
 }
 
 fn tcp(active: &Active) -> TcpStream {
@@ -94,11 +91,11 @@ fn a_signal_ends_all_of_them_although_peers_do_not_read() {
     }
 }
 
-/// The peers are served by different workers, and each has its own order.
+/// Also where peers are served by different workers: each has its own order.
 #[test]
 fn the_order_of_a_peer_is_kept() {
-    for kind in [Kind::Udp4, Kind::UnixDatagram] {
-        let active = serve(kind, &[]);
+    let alone = Active::of(Kind::UnixDatagram);
+    for active in [serve(Kind::Udp4, &[]), serve(Kind::UnixDatagram, &[]), alone] {
         let socket = connect(&active.address, &active.dir);
         SockRef::from(&socket).set_recv_buffer_size(1 << 20).expect("SO_RCVBUF");
         for round in 0..200_u32 {
@@ -107,7 +104,7 @@ fn the_order_of_a_peer_is_kept() {
                 assert_eq!(socket.send(&message).expect("send"), 4);
             }
             for message in batch() {
-                assert_eq!(receive(&socket, 4), message, "{kind:?}");
+                assert_eq!(receive(&socket, 4), message, "{}", active.address);
             }
         }
         active.process.terminate().expect_code(0);
