@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,53 +10,18 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{bench, document, measured};
-use crate::kit::Dir;
+use crate::kit::{Dir, HOSTILE_NUMBERS, program, run};
 
-/// Accepts each connection and ends it.
-fn closing_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || listener.incoming().for_each(drop));
-    address
-}
-
-/// What is no number, and numbers that no clock, memory or count has room for.
-const VALUES: [&str; 14] = [
-    "",
-    "0",
-    "-1",
-    "nan",
-    "inf",
-    "-inf",
-    "1e-300",
-    "1e19",
-    "1e308",
-    "4294967295",
-    "9223372036854775807",
-    "18446744073709551615",
-    "18446744073709551616",
-    "340282366920938463463374607431768211456",
-];
-
-/// Each run ends by itself, with an exit status of the program: a panic has 101, an abort none.
 fn ends_well(arguments: &[&str]) {
-    let output = bench_with(arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let code = output.status.code();
-    assert!(code.is_some_and(|code| code < 9), "{arguments:?}: {code:?}: {errors}");
-    assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
-}
-
-fn bench_with(arguments: &[&str]) -> std::process::Output {
-    crate::kit::program().arg("bench").args(arguments).output().unwrap()
+    run(program().arg("bench").args(arguments)).expect_code_in(0..9);
 }
 
 #[test]
 fn no_number_panics_aborts_or_runs_away() {
-    let closing = format!("tcp:{}", closing_server());
+    let closing = format!("tcp:{}", super::serve_tcp(drop));
     // Nobody listens on port 1: a count of connections or rounds ends with the first.
     let nobody = "tcp:127.0.0.1:1";
-    for value in VALUES {
+    for value in HOSTILE_NUMBERS {
         for flag in ["-c", "-r", "--window", "--cpu", "--server-pid"] {
             ends_well(&[&format!("{flag}={value}"), "-d", "0", "-w", "0", nobody]);
             ends_well(&[&format!("{flag}={value}"), "-m", "idle", "-d", "0", "-w", "0", nobody]);
@@ -92,17 +57,6 @@ fn append(mut stream: impl Read + Write) {
     }
 }
 
-fn appending_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || append(stream));
-        }
-    });
-    address
-}
-
 fn appending_seqpacket_server(dir: &Dir) -> String {
     let path = dir.path("q");
     let kind = SocketType::SEQPACKET;
@@ -121,9 +75,12 @@ fn appending_seqpacket_server(dir: &Dir) -> String {
 #[test]
 fn bytes_that_were_not_sent_are_wrong_in_every_mode() {
     let dir = Dir::new();
-    let tcp = format!("tcp:{}", appending_server());
+    let tcp = format!("tcp:{}", super::serve_tcp(append));
+    let spoilt = format!("tcp:{}", super::tcp_server(1));
     let seqpacket = appending_seqpacket_server(&dir);
     for (mode, address) in [
+        ("pingpong", &spoilt),
+        ("bulk --verify", &spoilt),
         ("pingpong", &tcp),
         ("pingpong -c 3 --rate 500", &tcp),
         ("bulk --verify", &tcp),
@@ -155,9 +112,8 @@ fn what_fails_is_said_in_the_document_too() {
         let error = document["error"].as_str().unwrap_or_default();
         assert!(error.contains(word), "{arguments}: {document:#}");
     }
-    let output = bench("--json tcp:127.0.0.1:1");
-    let line = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(line.contains("Connection refused"), "people are told as before: {line}");
+    // People are told as before.
+    bench("--json tcp:127.0.0.1:1").expect_stderr(&["Connection refused"]);
 }
 
 /// What a server of datagrams has seen.

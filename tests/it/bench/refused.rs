@@ -2,41 +2,32 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use super::{bench, tcp_server};
-use crate::kit::{Dir, program};
+use super::{bench, serve_tcp, tcp_server};
+use crate::kit::{Dir, program, run};
 
 /// A server that counts the bytes it is sent, and answers none of them.
 fn counting_server() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("tcp:{}", listener.local_addr().unwrap());
     let received = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&received);
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut buffer = [0; 64];
-            while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
-                count.fetch_add(bytes, Ordering::SeqCst);
-            }
+    let address = serve_tcp(move |mut stream| {
+        while let Ok(bytes @ 1..) = stream.read(&mut [0; 64]) {
+            count.fetch_add(bytes, Ordering::SeqCst);
         }
     });
-    (address, received)
+    (format!("tcp:{address}"), received)
 }
 
 /// The run ends with `status` and says `word`, and its server was never sent anything.
 fn refused(arguments: &[&str], status: i32, word: &str) {
     let (address, received) = counting_server();
-    let output = program().arg("bench").args(arguments).arg(&address).output().unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {message}");
-    assert!(message.contains(word), "{arguments:?}: {message}");
+    let finished = run(program().arg("bench").args(arguments).arg(&address));
+    finished.expect_code(status).expect_stderr(&[word]);
     assert_eq!(received.load(Ordering::SeqCst), 0, "{arguments:?}: the load had begun");
 }
 
@@ -94,20 +85,17 @@ fn a_picture_appears_whole_or_the_old_one_stays() {
     let longest = format!("{}.svg", "n".repeat(251));
     for name in ["q.svg", "Q.SVG", longest.as_str()] {
         let path = dir.path(name);
-        let run = |address: &str| {
-            let output = program()
-                .args(["bench", "-d", "0.05", "-w", "0", "--plot"])
-                .arg(&path)
-                .arg(address)
-                .output();
-            output.unwrap().status.code()
+        let plot = |address: &str| {
+            let mut bench = program();
+            bench.args(["bench", "-d", "0.05", "-w", "0", "--plot"]).arg(&path).arg(address);
+            run(&mut bench).status.code()
         };
-        assert_eq!(run("tcp:127.0.0.1:1"), Some(6), "{name}");
+        assert_eq!(plot("tcp:127.0.0.1:1"), Some(6), "{name}");
         assert!(!path.exists(), "{name}: a run that fails leaves nothing");
         fs::write(&path, "old").unwrap();
-        assert_eq!(run("tcp:127.0.0.1:1"), Some(6), "{name}");
+        assert_eq!(plot("tcp:127.0.0.1:1"), Some(6), "{name}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old", "{name}");
-        assert_eq!(run(&format!("tcp:{}", tcp_server(0))), Some(0), "{name}");
+        assert_eq!(plot(&format!("tcp:{}", tcp_server(0))), Some(0), "{name}");
         assert!(fs::read_to_string(&path).unwrap().ends_with("</svg>\n"), "{name}");
         fs::remove_file(&path).unwrap();
         assert_eq!(names(dir.path("").as_path()), Vec::<String>::new(), "{name}");
@@ -116,7 +104,7 @@ fn a_picture_appears_whole_or_the_old_one_stays() {
     let address = format!("tcp:{}", tcp_server(0));
     let mut here = program();
     here.current_dir(dir.path("")).args(["bench", "-d=0.05", "-w=0", "--plot=q.svg", &address]);
-    assert_eq!(here.output().unwrap().status.code(), Some(0));
+    run(&mut here).expect_code(0);
     assert_eq!(names(dir.path("").as_path()), ["q.svg"]);
 }
 
@@ -147,10 +135,7 @@ fn arguments_without_an_effect_are_refused_before_the_load() {
         ),
         (format!("-m flood --gso unix-dgram:{}", dir.path("none").display()), "--gso is for udp"),
     ] {
-        let output = bench(&arguments);
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
-        assert!(message.contains(word), "{arguments}: {message}");
+        bench(&arguments).expect_code(2).expect_stderr(&[word]);
     }
 }
 
@@ -162,21 +147,9 @@ fn every_server_is_reached_before_the_first_one_is_measured() {
         ("unix:/nosuch/socket", 6, "No such file"),
     ] {
         let (first, received) = counting_server();
-        let output = bench(&format!("-d 0.1 -t 0.2 {first} {last}"));
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{last}: {message}");
-        assert!(message.contains(word), "{last}: {message}");
+        bench(&format!("-d 0.1 -t 0.2 {first} {last}")).expect_code(status).expect_stderr(&[word]);
         assert_eq!(received.load(Ordering::SeqCst), 0, "{last}: the load had begun");
     }
-}
-
-/// Runs with this as standard output, on a server that is never to be sent anything.
-fn with_stdout(stdout: Stdio, flags: &[&str]) -> (Output, usize) {
-    let (address, received) = counting_server();
-    let mut command = program();
-    command.arg("bench").args(flags).args(["-t=0.2", &address]);
-    let output = command.stdout(stdout).output().unwrap();
-    (output, received.load(Ordering::SeqCst))
 }
 
 #[test]
@@ -186,11 +159,14 @@ fn an_output_that_nobody_reads_is_refused_before_the_load() {
         drop(reader);
         let read_only = fs::File::open("/dev/null").unwrap();
         for stdout in [Stdio::from(writer), Stdio::from(read_only)] {
-            let (output, received) = with_stdout(stdout, flags);
+            let (address, received) = counting_server();
+            let mut command = program();
+            command.arg("bench").args(flags).args(["-t=0.2", &address]).stdout(stdout);
+            let output = command.output().unwrap();
             let message = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{flags:?}: {message}");
             assert!(message.contains("standard output"), "{flags:?}: {message}");
-            assert_eq!(received, 0, "{flags:?}: the load had begun");
+            assert_eq!(received.load(Ordering::SeqCst), 0, "{flags:?}: the load had begun");
         }
     }
 }

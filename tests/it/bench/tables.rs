@@ -7,8 +7,7 @@ use super::{bench, tcp_server, udp_server};
 fn says(arguments: &str, expected: &str) {
     let mut text = String::new();
     for _ in 0..100 {
-        let output = bench(&format!("-d 0.05 -w 0 {arguments}"));
-        text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text = bench(&format!("-d 0.05 -w 0 {arguments}")).stdout;
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{arguments}: {line}");
         }
