@@ -3,7 +3,7 @@
 //! table.
 
 mod inject;
-mod page;
+pub(crate) mod page;
 mod peers;
 mod table;
 mod talk;
@@ -153,9 +153,4 @@ fn the_table_has_every_call_of_the_serving_state() {
         }
     }
     assert!(missing.is_empty(), "not in the table of faults: {missing:?}");
-}
-
-#[test]
-fn the_generated_page_is_fresh() {
-    page::check();
 }

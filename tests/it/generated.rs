@@ -11,7 +11,7 @@ use socket_activate_echo::address::{KINDS, Kind, Transport};
 use socket_activate_echo::cli::Cli;
 
 use crate::kit::{self, Dir};
-use crate::programs;
+use crate::{faults, programs};
 
 const PROGRAM: &str = "socket-activate-echo";
 
@@ -30,6 +30,7 @@ fn root() -> &'static Path {
 pub(crate) fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     files.insert("docs/clients.md".into(), programs::page().into_bytes());
+    files.insert("docs/faults.md".into(), faults::page::text().into_bytes());
     let mut program = Cli::command();
     program.build();
     for (shell, name) in COMPLETIONS {
@@ -315,50 +316,5 @@ fn man_pages_have_no_error_for_groff_and_no_long_line() {
         let shown = kit::run(&mut groff).expect_code(0).stdout;
         let long: Vec<_> = shown.lines().filter(|line| line.chars().count() > 80).collect();
         assert!(long.is_empty(), "{}: {long:#?}", path.display());
-    }
-}
-
-#[test]
-fn each_shell_reads_its_completions() {
-    let test = "each_shell_reads_its_completions";
-    let dir = Dir::new();
-    for (shell, name) in COMPLETIONS {
-        let file = dir.path(name);
-        std::fs::write(&file, completions(shell)).expect("write");
-        let shell = shell.to_string();
-        if kit::has_tool(&shell, test) {
-            let finished = kit::run(kit::clean(&shell).arg("-n").arg(file)).expect_code(0);
-            assert_eq!(finished.stderr, "", "{name}");
-        }
-    }
-}
-
-/// What the user types up to the tab, and a word that bash has to offer.
-#[test]
-fn bash_completes_verbs_and_flags() {
-    let test = "bash_completes_verbs_and_flags";
-    if !kit::has_tool("bash", test) {
-        return;
-    }
-    let dir = Dir::new();
-    let script = dir.path("completions");
-    std::fs::write(&script, completions(Shell::Bash)).expect("write");
-    for (words, offered) in [
-        (&["act"][..], "activate"),
-        (&["probe", "--inter"], "--interactive"),
-        (&["activate", "--fd"], "--fdname"),
-        (&["--sdn"], "--sdnotify"),
-    ] {
-        let line = format!(
-            "source '{}'; COMP_WORDS=({PROGRAM} {}); COMP_CWORD={}; \
-             spec=$(complete -p {PROGRAM}); spec=${{spec#*-F }}; \
-             ${{spec%% *}} {PROGRAM} '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            script.display(),
-            words.join(" "),
-            words.len(),
-            words[words.len() - 1]
-        );
-        let finished = kit::run(kit::clean("bash").args(["-c", &line])).expect_code(0);
-        assert!(finished.stdout.lines().any(|word| word == offered), "{}", finished.describe());
     }
 }

@@ -207,6 +207,8 @@ fn a_tab_completes_flags_and_leaves_addresses_alone() {
         for (typed, words) in [
             ("probe --inter", "<probe><--interactive>"),
             ("act", "<activate>"),
+            ("activate --fd", "<activate><--fdname>"),
+            ("--sdn", "<--sdnotify>"),
             ("probe tcp:", "<probe><tcp:>"),
             ("probe tcp:127.0.0.1:", "<probe><tcp:127.0.0.1:>"),
             ("probe tcp:127.0.0.1:3000 --inter", "<probe><tcp:127.0.0.1:3000><--interactive>"),

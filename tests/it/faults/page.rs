@@ -1,7 +1,6 @@
 //! docs/faults.md: the table in words. The tests of the rows verify it.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use super::table::{Call, Kind, WITHOUT_ROWS, calls};
 
@@ -31,22 +30,7 @@ they are. An injected failure replaces the call; a real kernel may have done par
 This page is generated from `tests/it/faults/`: edit `table/` or `page.rs` there, and run `UPDATE_GENERATED=1 cargo test --test it generated`.
 ";
 
-pub(super) fn check() {
-    let text = text();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
-    if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
-        return;
-    }
-    let update = std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1");
-    assert!(
-        update,
-        "stale: docs/faults.md; run `UPDATE_GENERATED=1 cargo test --test it generated` and commit \
-         the result"
-    );
-    std::fs::write(path, text).expect("write");
-}
-
-fn text() -> String {
+pub(crate) fn text() -> String {
     let mut text = INTRODUCTION.to_owned();
     for call in calls() {
         text.push_str(&section(call));

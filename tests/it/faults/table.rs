@@ -46,6 +46,18 @@ pub(super) struct Call {
     pub(super) faults: &'static [Fault],
 }
 
+/// What most calls are.
+const PLAIN: Call = Call {
+    name: "",
+    variants: &[],
+    purpose: "",
+    for_nobody: "",
+    for_one_peer: "",
+    lasts: Lasts::Never,
+    needs_debug: false,
+    faults: &[],
+};
+
 /// Which faults of a call are also injected into every call for a while: shortages pass, but not
 /// at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Calls that wait for events, accept connections and echo over them.
 
 use super::words::*;
-use super::{Call, Fault, Kind, Lasts};
+use super::{Call, Fault, Kind, Lasts, PLAIN};
 
 pub(super) const CALLS: &[Call] = &[
     Call {
@@ -9,19 +9,14 @@ pub(super) const CALLS: &[Call] = &[
         variants: &["epoll_wait", "epoll_pwait", "epoll_pwait2"],
         purpose: "waits until a socket has something to do",
         for_nobody: "waits again",
-        for_one_peer: "",
-        lasts: Lasts::Never,
-        needs_debug: false,
         faults: &[nobody("EINTR", SIGNAL)],
+        ..PLAIN
     },
     Call {
         name: "epoll_ctl",
-        variants: &[],
         purpose: "adds an accepted connection, and removes a socket that has to pause",
         for_nobody: "keeps the connection and adds it a little later",
-        for_one_peer: "",
         lasts: Lasts::Shortages,
-        needs_debug: false,
         faults: &[
             nobody("ENOMEM", NO_MEMORY),
             nobody(
@@ -30,16 +25,15 @@ pub(super) const CALLS: &[Call] = &[
                     (fs.epoll.max_user_watches)",
             ),
         ],
+        ..PLAIN
     },
     Call {
         name: "accept4",
-        variants: &[],
         purpose: "takes a connection from a listening socket",
         for_nobody: "leaves the connection in the queue and looks again later",
         for_one_peer: "takes the next connection; the kernel decides whether the failed one \
             stays in the queue. Waits longer each time if this goes on",
         lasts: Lasts::Each,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
             nobody("EAGAIN", "another worker, or another holder of the socket, was faster")
@@ -72,15 +66,14 @@ pub(super) const CALLS: &[Call] = &[
                     socket that does not listen can accept nobody",
             },
         ],
+        ..PLAIN
     },
     Call {
         name: "recvfrom",
-        variants: &[],
         purpose: "receives from connections over IP and vsock",
         for_nobody: "tries again a little later",
         for_one_peer: "ends that connection",
         lasts: Lasts::Shortages,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
             by_itself("there is nothing to receive", EDGE),
@@ -101,15 +94,14 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("EINVAL", INVALID),
             one_peer("EIO", INPUT_OUTPUT),
         ],
+        ..PLAIN
     },
     Call {
         name: "recvmsg",
-        variants: &[],
         purpose: "receives from unix stream connections and from seqpacket connections",
         for_nobody: "tries again a little later",
         for_one_peer: "ends that connection",
         lasts: Lasts::Shortages,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
             by_itself("there is nothing to receive", EDGE),
@@ -122,15 +114,14 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("EINVAL", INVALID),
             one_peer("EIO", INPUT_OUTPUT),
         ],
+        ..PLAIN
     },
     Call {
         name: "sendto",
-        variants: &[],
         purpose: "sends back over connections",
         for_nobody: "keeps what was received and tries again a little later",
         for_one_peer: "ends that connection",
         lasts: Lasts::Shortages,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
             by_itself("the peer does not read", "keeps what was received and waits for the event"),
@@ -154,15 +145,14 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("EINVAL", INVALID),
             one_peer("EIO", INPUT_OUTPUT),
         ],
+        ..PLAIN
     },
     Call {
         name: "splice",
-        variants: &[],
         purpose: "moves bulk data through a pipe without copying it",
         for_nobody: "tries again a little later",
         for_one_peer: "ends that connection",
         lasts: Lasts::Shortages,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
             by_itself("there is nothing to receive, or the peer does not read", EDGE),
@@ -181,15 +171,13 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("EACCES", POLICY),
             one_peer("EIO", INPUT_OUTPUT),
         ],
+        ..PLAIN
     },
     Call {
         name: "pipe2",
-        variants: &[],
         purpose: "makes a pipe to splice through",
         for_nobody: "copies instead",
-        for_one_peer: "",
         lasts: Lasts::Shortages,
-        needs_debug: false,
         faults: &[
             nobody("EMFILE", OUR_DESCRIPTORS),
             nobody(
@@ -199,15 +187,14 @@ pub(super) const CALLS: &[Call] = &[
             ),
             nobody("ENOMEM", NO_MEMORY),
         ],
+        ..PLAIN
     },
     Call {
         name: "fcntl",
         variants: &["fcntl", "fcntl64"],
         purpose: "enlarges a pipe",
         for_nobody: "uses the pipe as it is",
-        for_one_peer: "",
         lasts: Lasts::Each,
-        needs_debug: false,
         faults: &[
             nobody(
                 "EPERM",
@@ -216,5 +203,6 @@ pub(super) const CALLS: &[Call] = &[
             nobody("EBUSY", "the pipe holds more than its new size"),
             nobody("ENOMEM", NO_MEMORY),
         ],
+        ..PLAIN
     },
 ];

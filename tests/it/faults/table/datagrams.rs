@@ -1,7 +1,7 @@
 //! Calls that receive datagrams and send them back.
 
 use super::words::*;
-use super::{Call, Fault, Lasts};
+use super::{Call, Fault, Lasts, PLAIN};
 
 pub(super) const CALLS: &[Call] = &[
     Call {
@@ -12,7 +12,6 @@ pub(super) const CALLS: &[Call] = &[
         for_one_peer: "receives the next datagram, because the error concerns one that was \
             sent before; pauses if this goes on",
         lasts: Lasts::Each,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL),
             nobody("EAGAIN", "a datagram with a wrong checksum arrived"),
@@ -31,26 +30,22 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("EINVAL", INVALID),
             one_peer("EIO", INPUT_OUTPUT),
         ],
+        ..PLAIN
     },
     Call {
         name: "sendmmsg",
-        variants: &[],
         purpose: "sends datagrams back: a batch, one of a batch that failed, or one that was kept",
         for_nobody: "sends the batch again, or one by one, or keeps it for a while",
         for_one_peer: "sends the datagrams one by one; drops the reply that fails, and counts it",
-        lasts: Lasts::Never,
-        needs_debug: false,
         faults: DATAGRAM_SENDS,
+        ..PLAIN
     },
     Call {
         name: "openat2",
-        variants: &[],
         purpose: "opens the path of a unix datagram's sender, without following a link, to \
             check it before answering",
         for_nobody: "keeps the reply for a while and tries again",
         for_one_peer: "does not answer that datagram, and counts it",
-        lasts: Lasts::Never,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
             nobody(
@@ -67,6 +62,7 @@ pub(super) const CALLS: &[Call] = &[
             one_peer("EACCES", "the server may not search a directory of the path"),
             one_peer("EPERM", FILTER),
         ],
+        ..PLAIN
     },
     Call {
         name: "fstat",
@@ -75,14 +71,13 @@ pub(super) const CALLS: &[Call] = &[
             sender",
         for_nobody: "keeps the reply for a while and tries again",
         for_one_peer: "does not answer that datagram, and counts it",
-        lasts: Lasts::Never,
-        needs_debug: false,
         faults: &[
             nobody("EINTR", SIGNAL).answered("calls again"),
             nobody("ENOMEM", NO_MEMORY),
             one_peer("EACCES", POLICY),
             one_peer("EIO", "the file system has failed"),
         ],
+        ..PLAIN
     },
 ];
 
