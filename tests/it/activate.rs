@@ -5,9 +5,10 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use socket_activate_echo::activator::{Bound, HandOver, Target};
 
+use crate::activate_faults::echo;
 use crate::kit::{Dir, Process, VSOCK_PORT_IS_TAKEN, clean, has_tool, program, run};
 
 pub(crate) fn activate(arguments: &[&str]) -> Command {
@@ -181,19 +182,17 @@ fn a_command_that_cannot_run_fails_at_once() {
     std::fs::write(&interpreter, "#!/no/such/interpreter\n").expect("write");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&interpreter, mode).expect("chmod");
-    for (command, parts) in [
-        ("no-such-command", &["No such file", "PATH"][..]),
-        ("/no/such/command", &["No such file"]),
-        (script.to_str().expect("UTF-8"), &["Permission denied"]),
-        ("/tmp", &["Permission denied"]),
+    for (flags, command, parts) in [
+        (&[][..], "no-such-command", &["No such file", "PATH"][..]),
+        (&[], "/no/such/command", &["No such file"]),
+        (&[], script.to_str().expect("UTF-8"), &["Permission denied"]),
+        (&[], "/tmp", &["Permission denied"]),
+        (&["--now"], interpreter.to_str().expect("UTF-8"), &["interpreter"]),
     ] {
-        let finished = run(&mut activate(&["-l", "tcp:127.0.0.1:0", command])).expect_code(127);
+        let mut activate = activate(&["-l", "tcp:127.0.0.1:0"]);
+        let finished = run(activate.args(flags).arg(command)).expect_code(127);
         finished.expect_stderr(parts).expect_stderr(&[command]);
     }
-    let path = interpreter.to_str().expect("UTF-8");
-    run(&mut activate(&["--now", "-l", "tcp:127.0.0.1:0", path]))
-        .expect_code(127)
-        .expect_stderr(&[path, "interpreter"]);
 }
 
 #[test]
@@ -249,7 +248,7 @@ fn accept_is_bounded_and_leaves_no_zombies() {
         let mut reply = [0; 5];
         stream.read_exact(&mut reply).expect("read");
         assert_eq!(&reply, b"hello");
-        let children = children(&process);
+        let children = process.children();
         assert!(children.len() <= 3, "{children:?}");
         stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
         assert_eq!(stream.read(&mut reply).expect("read"), 0);
@@ -258,20 +257,12 @@ fn accept_is_bounded_and_leaves_no_zombies() {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
     stream.write_all(b"hello").expect("write");
     stream.read_exact(&mut [0; 5]).expect("read");
-    let zombies: Vec<_> =
-        children(&process).into_iter().filter(|stat| stat.contains(") Z ")).collect();
+    let stat = |pid: Pid| std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let stats = process.children().into_iter().flat_map(stat);
+    let zombies: Vec<_> = stats.filter(|stat| stat.contains(") Z ")).collect();
     assert!(zombies.len() <= 1, "{zombies:?}");
     drop(stream);
     process.terminate().expect_code(0);
-}
-
-/// The `stat` lines of a process's children.
-fn children(process: &Process) -> Vec<String> {
-    let pid = process.pid().as_raw_nonzero();
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let children = std::fs::read_to_string(path).expect("the kernel lists children");
-    let pids = children.split_ascii_whitespace();
-    pids.filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()).collect()
 }
 
 #[test]
@@ -281,9 +272,7 @@ fn out_of_descriptors_it_waits_and_recovers() {
     let process = Process::start(command.arg(crate::kit::program_path()).stdin(Stdio::null()));
     let port = port(&listening(&process)[0]);
     for _ in 0..50 {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-        stream.write_all(b"x").expect("write");
-        stream.read_exact(&mut [0]).expect("read");
+        echo(port);
     }
     process.terminate().expect_code(0);
 }

@@ -10,14 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::SockRef;
 
+use crate::activate::{activate, listening};
 use crate::handover::hand_over;
 use crate::kit::{DEADLINE, Dir, Process, clean, has_tool, program, program_path, run};
-
-fn activate(arguments: &[&str]) -> Command {
-    let mut command = program();
-    command.arg("activate").args(arguments);
-    command
-}
 
 /// The program under strace, which writes its log to a file. It stays this process's child, with
 /// the tracer beside it: a signal reaches it, and its end is the end that is waited for.
@@ -31,58 +26,43 @@ fn injected(log: &Path, injections: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-/// The port of the first TCP address that it says it listens on.
+/// The port of the first address that it listens on.
 fn port(process: &Process) -> u16 {
-    let line =
-        process.stderr_line("listening: ").unwrap_or_else(|| panic!("{}", process.describe()));
-    assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
-    line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    crate::activate::port(&listening(process)[0])
 }
 
 /// A connection to the port that sends a byte and gets it back.
 #[track_caller]
-fn echo(port: u16) {
+pub(crate) fn echo(port: u16) {
     let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connect");
     client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     client.write_all(b"x").expect("send");
     client.read_exact(&mut [0]).expect("an echo");
 }
 
-/// A socket is shared with whoever handed it over, and shutdown(2) is for all of its holders.
+/// A socket is shared with whoever handed it over, and shutdown(2) is for all of its holders. That a
+/// listener was shut down is not the traffic that starts the command.
 #[test]
-fn accept_ends_when_its_last_listener_was_shut_down() {
-    let dir = Dir::new();
-    let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let unix = UnixListener::bind(dir.path("s")).expect("bind");
-    for holder in [socket2::Socket::from(tcp), socket2::Socket::from(unix)] {
-        let handed_over = holder.try_clone().expect("dup");
-        let flags = ["activate", "--accept", "--inetd", "--", "cat"];
-        let process = Process::start(&mut hand_over(handed_over, &flags));
-        assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
-        holder.shutdown(Shutdown::Both).expect("shutdown");
-        process.finish().expect_code(1).expect_stderr(&["accept on ", "does not listen any more"]);
-    }
-}
-
-/// That a listener was shut down is not the traffic that starts the command.
-#[test]
-fn the_command_is_not_started_by_a_shutdown() {
-    for others in [&[][..], &["-l", "tcp:127.0.0.1:0"]] {
+fn a_listener_that_was_shut_down_starts_nothing() {
+    let echo = ["--", "echo", "started"];
+    for (flags, command, is_last) in [
+        (&["--accept", "--inetd"][..], &["--", "cat"][..], true),
+        (&[], &echo, true),
+        (&["-l", "tcp:127.0.0.1:0"], &echo, false),
+    ] {
         let dir = Dir::new();
         let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
         let unix = UnixListener::bind(dir.path("s")).expect("bind");
         for holder in [socket2::Socket::from(tcp), socket2::Socket::from(unix)] {
             let handed_over = holder.try_clone().expect("dup");
-            let arguments = [&["activate"], others, &["--", "echo", "started"]].concat();
+            let arguments = [&["activate"], flags, command].concat();
             let process = Process::start(&mut hand_over(handed_over, &arguments));
             assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
             holder.shutdown(Shutdown::Both).expect("shutdown");
             let line = process.stderr_line("does not listen any more");
-            assert!(line.is_some(), "{}", process.describe());
-            let finished = match others {
-                [] => process.finish().expect_code(1),
-                _ => process.terminate().expect_code(0),
-            };
+            assert!(line.is_some_and(|line| line.contains("accept on ")), "{}", process.describe());
+            let finished = if is_last { process.finish() } else { process.terminate() };
+            let finished = finished.expect_code(i32::from(is_last));
             assert_eq!(finished.stdout, "", "{}", finished.describe());
         }
     }
@@ -117,10 +97,7 @@ fn accept_goes_on_with_the_listeners_that_are_left() {
     let flags =
         ["activate", "--accept", "--inetd", "-l", "tcp:127.0.0.1:0", "--fdname", "own", "cat"];
     let process = Process::start(&mut hand_over(handed_over, &flags));
-    assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
-    let addresses: Vec<_> = process.stderr().lines().map(str::to_owned).collect();
-    let own = addresses.iter().filter(|line| line.starts_with("listening: ")).nth(1);
-    let port = own.and_then(|line| line.rsplit(':').next()?.parse().ok()).expect("a port");
+    let port = crate::activate::port(&listening(&process)[1]);
     echo(port);
     SockRef::from(&holder).shutdown(Shutdown::Both).expect("shutdown");
     let left_out = process.stderr_line("does not listen any more");
@@ -305,29 +282,36 @@ fn each_socket_has_its_number_and_name_whatever_was_in_the_way() {
     assert_eq!(rows, expected);
 }
 
-/// Where the limit is too low, the start fails, and not the first client.
+/// Where the limit is too low, the start fails, and not the first client. With --restart each start
+/// duplicates the sockets, so the room for that is checked at the beginning.
 #[test]
 fn it_announces_nothing_that_it_cannot_hand_over() {
     const LIMIT: usize = 32;
-    let mut announced = 0;
-    for sockets in LIMIT / 2 - 4..=LIMIT {
-        let mut command = clean("sh");
-        let script = format!("ulimit -n {LIMIT} && exec \"$@\"");
-        command.args(["-c", &script, "sh", program_path(), "activate", "--now"]);
-        for _ in 0..sockets {
-            command.args(["-l", "tcp:127.0.0.1:0"]);
-        }
-        let finished = run(command.args(["--", "sh", "-c", "echo $LISTEN_FDS"]));
-        if finished.stderr.contains("listening: ") {
-            announced = sockets;
-            let finished = finished.expect_code(0);
-            assert_eq!(finished.stdout, format!("{sockets}\n"), "{}", finished.describe());
-        } else {
-            finished.expect_code(5).expect_stderr(&["Too many open files", "ulimit -n"]);
-        }
-    }
+    let stop = "trap 'exit 0' TERM; echo $LISTEN_FDS; kill -TERM $PPID; while :; do :; done";
     // All but the standard streams and a few of its own.
-    assert!(announced >= LIMIT - 6, "{announced}");
+    for (flags, script, least, most) in [
+        (&["--now"][..], "echo $LISTEN_FDS", LIMIT - 6, LIMIT),
+        (&["--now", "--restart"], stop, LIMIT / 2 - 6, LIMIT / 2 - 1),
+    ] {
+        let mut announced = 0;
+        for sockets in LIMIT / 2 - 6..=most {
+            let mut command = clean("sh");
+            let limit = format!("ulimit -n {LIMIT} && exec \"$@\"");
+            command.args(["-c", &limit, "sh", program_path(), "activate"]).args(flags);
+            for _ in 0..sockets {
+                command.args(["-l", "tcp:127.0.0.1:0"]);
+            }
+            let finished = run(command.args(["--", "sh", "-c", script]));
+            if finished.stderr.contains("listening: ") {
+                announced = sockets;
+                let finished = finished.expect_code(0);
+                assert_eq!(finished.stdout, format!("{sockets}\n"), "{}", finished.describe());
+            } else {
+                finished.expect_code(5).expect_stderr(&["Too many open files", "ulimit -n"]);
+            }
+        }
+        assert!(announced >= least, "{flags:?}: {announced}");
+    }
 }
 
 #[test]

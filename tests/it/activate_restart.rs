@@ -1,7 +1,6 @@
 //! `activate --restart`: what becomes of the sockets, the clients and the activator when the
 //! command ends.
 
-use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use socket2::SockRef;
 
 use crate::activate::{activate, listening, port};
+use crate::activate_faults::echo;
 use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern, receive};
 use crate::handover::hand_over;
@@ -26,15 +26,11 @@ fn restart(kind: Kind, flags: &[&str], command: &[&str]) -> Active {
 
 /// The process of the command, once there is one: no event tells when it was started.
 fn child(activator: &Process) -> Pid {
-    let pid = activator.pid().as_raw_nonzero();
     let until = Instant::now() + DEADLINE;
     loop {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.expect("the kernel lists children");
-        let pids: Vec<i32> = children.split_whitespace().flat_map(str::parse).collect();
-        match pids[..] {
-            [pid] => return Pid::from_raw(pid).expect("a process id"),
-            _ => assert!(Instant::now() < until, "{pids:?}: {}", activator.describe()),
+        match activator.children()[..] {
+            [pid] => return pid,
+            _ => assert!(Instant::now() < until, "{}", activator.describe()),
         }
         std::thread::yield_now();
     }
@@ -330,9 +326,7 @@ fn orphans_of_the_command_are_collected() {
     let port = port(&listening(&process)[0]);
     let activator = child(&process);
     for _ in 0..5 {
-        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-        client.write_all(b"x").expect("send");
-        client.read_exact(&mut [0]).expect("an echo");
+        echo(port);
         let pid = activator.as_raw_nonzero();
         let children = || {
             let path = format!("/proc/{pid}/task/{pid}/children");
@@ -361,9 +355,7 @@ fn a_listener_that_was_shut_down_is_the_end() {
             let process = Process::start(&mut hand_over(handed_over, &arguments));
             let port = port(&listening(&process)[0]);
             if served {
-                let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-                client.write_all(b"x").expect("send");
-                client.read_exact(&mut [0]).expect("an echo");
+                echo(port);
             }
             SockRef::from(&holder).shutdown(Shutdown::Both).expect("shutdown");
             if served && !others.is_empty() {
@@ -374,31 +366,6 @@ fn a_listener_that_was_shut_down_is_the_end() {
             finished.expect_stderr(&["accept on ", "does not listen any more", "start `activate`"]);
         }
     }
-}
-
-/// Each start duplicates the sockets, so the room for that is checked at the beginning.
-#[test]
-fn it_announces_nothing_that_it_cannot_hand_over_again() {
-    const LIMIT: usize = 32;
-    let stop = "trap 'exit 0' TERM; echo $LISTEN_FDS; kill -TERM $PPID; while :; do :; done";
-    let mut announced = 0;
-    for sockets in LIMIT / 2 - 6..LIMIT / 2 {
-        let mut command = clean("sh");
-        let script = format!("ulimit -n {LIMIT} && exec \"$@\"");
-        command.args(["-c", &script, "sh", program_path(), "activate", "--restart", "--now"]);
-        for _ in 0..sockets {
-            command.args(["-l", "tcp:127.0.0.1:0"]);
-        }
-        let finished = crate::kit::run(command.args(["--", "sh", "-c", stop]));
-        if finished.stderr.contains("listening: ") {
-            announced = sockets;
-            let finished = finished.expect_code(0);
-            assert_eq!(finished.stdout, format!("{sockets}\n"), "{}", finished.describe());
-        } else {
-            finished.expect_code(5).expect_stderr(&["Too many open files", "ulimit -n"]);
-        }
-    }
-    assert!(announced >= LIMIT / 2 - 6, "{announced}");
 }
 
 #[test]
