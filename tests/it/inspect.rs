@@ -33,9 +33,11 @@ fn only(socket: impl Into<OwnedFd>) -> Value {
     assert_eq!(rows[0]["name"], "echo.socket");
     assert_eq!(rows[0]["origin"], "LISTEN_FDS");
     assert_eq!(rows[0]["serve"], true);
+    let open = document["open"].as_array().expect("an array");
     // Least of all the descriptor through which the others are listed.
-    let mut open = document["open"].as_array().expect("an array").iter();
-    assert!(open.all(|row| row["what"] != "closed"), "{}", document["open"]);
+    assert!(open.iter().all(|row| row["what"] != "closed"), "{}", document["open"]);
+    let announced = open.iter().filter(|row| row["note"] == "as announced");
+    assert_eq!(announced.count(), 1, "{}", document["open"]);
     rows[0].clone()
 }
 
@@ -142,8 +144,7 @@ fn a_connection_as_standard_input_gets_the_report() {
 #[test]
 fn without_an_activator_it_explains_how_to_get_one() {
     let finished = run(program().arg("inspect")).expect_code(3);
-    let text = words(&finished);
-    for part in [
+    let parts = [
         "`serve` would exit with status 3: no sockets were passed",
         "`socket-activate-echo activate`",
         "LISTEN_PID is not set MISSING",
@@ -152,9 +153,8 @@ fn without_an_activator_it_explains_how_to_get_one() {
         "Expected against actual",
         "activator",
         "ancestry",
-    ] {
-        assert!(text.contains(part), "no `{part}`: {}", finished.describe());
-    }
+    ];
+    expect_words(&finished, &parts);
     assert_eq!(finished.stderr, "");
     // Only a table, whose cells may be long, is wider than a terminal.
     let is_wide = |line: &&str| line.chars().count() > 80 && !line.starts_with("  2 ");
@@ -163,14 +163,19 @@ fn without_an_activator_it_explains_how_to_get_one() {
     assert_eq!(prose.chain(after).find(is_wide), None, "{}", finished.describe());
 }
 
+/// Checks what is said when a listener is handed over with these variables.
+#[track_caller]
+fn explains(environment: &str, redirections: &str, status: i32, parts: &[&str]) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let mut command = hand_over_with(listener, environment, redirections, &["inspect"]);
+    expect_words(&run(&mut command).expect_code(status), parts);
+}
+
 #[test]
 fn a_broken_environment_is_explained_variable_by_variable() {
-    let ours = "LISTEN_PID=$$";
-    for (environment, redirections, status, parts) in [
+    for (environment, parts) in [
         (
-            "LISTEN_PID=1 LISTEN_FDS=1".to_owned(),
-            "",
-            3,
+            "LISTEN_PID=1 LISTEN_FDS=1",
             &[
                 "LISTEN_PID=1 WRONG",
                 "process 1 is ",
@@ -179,83 +184,43 @@ fn a_broken_environment_is_explained_variable_by_variable() {
                 "< 1 (",
             ][..],
         ),
-        (
-            "LISTEN_PID=4194305 LISTEN_FDS=1".to_owned(),
-            "",
-            3,
-            &["LISTEN_PID=4194305", "there is no process 4194305"],
-        ),
-        (
-            format!("{ours} LISTEN_FDS=3"),
-            "4</dev/null",
-            4,
-            &[
-                "fd 3 to fd 5, of which these are not open: 5; closed on the way",
-                "fd 4 (unknown) is a character device",
-                "announced, but not a socket",
-                "announced, but not open",
-            ],
-        ),
-        (format!("{ours} LISTEN_FDS=x"), "", 3, &["LISTEN_FDS=x", "expected a count of 1 or more"]),
-        (ours.to_owned(), "", 3, &["LISTEN_FDS is not set MISSING the", "but not announced"]),
-        (
-            format!("{ours} LISTEN_FDS=1 LISTEN_FDNAMES=a:b"),
-            "",
-            3,
-            &["expected 1 name(s), there are 2"],
-        ),
-        (
-            format!("{ours} LISTEN_FDS=1 NOTIFY_SOCKET=x"),
-            "",
-            0,
-            &["NOTIFY_SOCKET=x is not an address"],
-        ),
-        (
-            format!("{ours} LISTEN_FDS=1 WATCHDOG_USEC=2000000"),
-            "",
-            0,
-            &["WATCHDOG_USEC=2000000", "a keep-alive is due every 2s"],
-        ),
-        (
-            format!("{ours} LISTEN_FDS=1 container=podman"),
-            "",
-            0,
-            &["container=podman", "the engine whose container this is"],
-        ),
+        ("LISTEN_PID=4194305 LISTEN_FDS=1", &["LISTEN_PID=4194305", "there is no process 4194305"]),
+        ("LISTEN_PID=x LISTEN_FDS=1", &["LISTEN_PID=x", ", this process"]),
+        ("LISTEN_FDS=1", &["LISTEN_PID is not set MISSING the process id"]),
+        ("LISTEN_PID=$$ LISTEN_FDS=x", &["LISTEN_FDS=x", "expected a count of 1 or more"]),
+        ("LISTEN_PID=$$ LISTEN_FDS=0", &["LISTEN_FDS=0", "1 or more, 65536 at most"]),
+        ("LISTEN_PID=$$", &["LISTEN_FDS is not set MISSING the", "but not announced"]),
+        ("LISTEN_FDNAMES=a", &["LISTEN_FDNAMES=a WRONG needs a LISTEN_FDS"]),
+        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=a:b", &["expected 1 name(s), there are 2"]),
     ] {
-        expect_words(&environment, redirections, status, parts);
+        explains(environment, "", 3, parts);
     }
+    let parts = [
+        "fd 3 to fd 5, of which these are not open: 5; closed on the way",
+        "fd 4 (unknown) is a character device",
+        "announced, but not a socket",
+        "announced, but not open",
+    ];
+    explains("LISTEN_PID=$$ LISTEN_FDS=3", "4</dev/null", 4, &parts);
 }
 
 #[test]
-fn a_variable_that_is_right_or_missing_is_explained_too() {
-    for (environment, status, parts) in [
-        ("LISTEN_PID=x LISTEN_FDS=1", 3, &["LISTEN_PID=x", ", this process"][..]),
-        ("LISTEN_FDS=1", 3, &["LISTEN_PID is not set MISSING the process id"]),
-        ("LISTEN_PID=$$ LISTEN_FDS=0", 3, &["LISTEN_FDS=0", "1 or more, 65536 at most"]),
-        ("LISTEN_FDNAMES=a", 3, &["LISTEN_FDNAMES=a WRONG needs a LISTEN_FDS"]),
-        (
-            "LISTEN_PID=$$ LISTEN_FDS=1",
-            0,
-            &["LISTEN_FDNAMES is not set optional: a name", "otherwise `unknown`"],
-        ),
-        (
-            "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=a",
-            0,
-            &["this process", "fd 3, which is open", "one name for each"],
-        ),
+fn a_variable_that_does_not_stop_serve_is_explained_too() {
+    for (variable, parts) in [
+        ("", &["LISTEN_FDNAMES is not set optional: a name", "otherwise `unknown`"][..]),
+        ("LISTEN_FDNAMES=a", &["this process", "fd 3, which is open", "one name for each"]),
+        ("NOTIFY_SOCKET=x", &["NOTIFY_SOCKET=x is not an address"]),
+        ("WATCHDOG_USEC=2000000", &["WATCHDOG_USEC=2000000", "a keep-alive is due every 2s"]),
+        ("container=podman", &["container=podman", "the engine whose container this is"]),
     ] {
-        expect_words(environment, "", status, parts);
+        explains(&format!("LISTEN_PID=$$ LISTEN_FDS=1 {variable}"), "", 0, parts);
     }
 }
 
-/// Checks what is said when a listener is handed over with these variables.
+/// Checks that it printed each part, whatever the line breaks and columns are.
 #[track_caller]
-fn expect_words(environment: &str, redirections: &str, status: i32, parts: &[&str]) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let mut command = hand_over_with(listener, environment, redirections, &["inspect"]);
-    let finished = run(&mut command).expect_code(status);
-    let text = words(&finished);
+fn expect_words(finished: &Finished, parts: &[&str]) {
+    let text = words(finished);
     for part in parts {
         assert!(text.contains(part), "no `{part}`: {}", finished.describe());
     }
@@ -284,11 +249,9 @@ fn a_socket_on_standard_input_needs_no_variables() {
     let mut command = program();
     command.arg("inspect").stdin(OwnedFd::from(listener));
     let finished = run(&mut command).expect_code(0);
+    let parts = ["LISTEN_PID is not set not needed", "LISTEN_FDS is not set not needed", "--inetd"];
+    expect_words(&finished, &parts);
     let text = words(&finished);
-    for part in ["LISTEN_PID is not set not needed", "LISTEN_FDS is not set not needed", "--inetd"]
-    {
-        assert!(text.contains(part), "no `{part}`: {}", finished.describe());
-    }
     assert!(!text.contains("MISSING") && !text.contains(" ok "), "{}", finished.describe());
 }
 
@@ -355,28 +318,6 @@ fn a_reader_that_goes_away_is_no_error() {
     let status =
         program().arg("inspect").stdout(write).stderr(Stdio::null()).status().expect("start");
     assert_eq!(status.code(), Some(3));
-}
-
-#[test]
-fn our_own_activator_hands_over_what_it_says() {
-    let dir = Dir::new();
-    let unix = format!("unix-seqpacket:{}", dir.path("q").display());
-    let sockets = ["-l", "tcp:127.0.0.1:0", "-l", "udp:[::1]:0", "-l", &unix];
-    let mut command = program();
-    command.args(["activate", "--now"]).args(sockets);
-    command.args(["--", crate::kit::program_path(), "inspect", "--json"]);
-    let finished = run(&mut command);
-    let document = document(finished, 0);
-    let types: Vec<_> = document["fds"]
-        .as_array()
-        .expect("an array")
-        .iter()
-        .map(|row| row["socket"]["type"].as_str().unwrap_or_default())
-        .collect();
-    assert_eq!(types, ["SOCK_STREAM", "SOCK_DGRAM", "SOCK_SEQPACKET"]);
-    let notes = document["open"].as_array().expect("an array").iter();
-    let announced = notes.filter(|row| row["note"] == "as announced").count();
-    assert_eq!(announced, 3, "{}", document["open"]);
 }
 
 /// Every path of an object in the document, with `[]` for an element.
