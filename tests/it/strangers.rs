@@ -10,14 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::activators::{Activator, Active, Kind, Who};
 use crate::kit::{DEADLINE, Process, not_run};
-
-const OURS: Activator = Activator { who: Who::Ours, accept: false, inetd: false };
-
-fn server(kind: Kind) -> Active {
-    OURS.start(kind).expect("it starts")
-}
 
 /// A unix datagram client with a name, a deadline, and room for much that it sends.
 fn client(path: &Path) -> UnixDatagram {

@@ -2,15 +2,16 @@
 
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 
 use socket_activate_echo::address::Style;
 use socket2::Socket;
 
 use super::{QUESTION, document, server};
+use crate::activate::listening;
 use crate::activators::{Active, Kind};
-use crate::clients::{connect, receive};
-use crate::kit::{Dir, program, program_path};
+use crate::clients::{connect, messages, receive};
+use crate::handover::Notified;
+use crate::kit::{Dir, Finished, program, program_path};
 use crate::strangers::expect_rest;
 use crate::strangers::loops::of_server;
 
@@ -89,7 +90,9 @@ fn started(kind: Kind, info: bool) -> (Active, OwnedFd) {
 #[test]
 fn two_servers_do_not_talk_for_ever() {
     for kind in [Kind::Udp4, Kind::Udp6, Kind::UnixDatagram] {
-        for (one_informs, other_informs) in [(true, true), (true, false), (false, true)] {
+        for (one_informs, other_informs) in
+            [(true, true), (true, false), (false, true), (false, false)]
+        {
             let (one, forged) = started(kind, one_informs);
             let (other, _) = started(kind, other_informs);
             let to = other.sockaddr();
@@ -105,8 +108,7 @@ fn two_servers_do_not_talk_for_ever() {
                 client.send(&QUESTION).expect("send");
                 assert!(!receive(&client, 4096).is_empty());
                 let finished = active.process.terminate().expect_code(0);
-                let words = finished.stderr.rsplit("connections and ").next().expect("it");
-                let count: usize = words.split(' ').next().expect("it").parse().expect("a number");
+                let count = datagrams(&finished);
                 // Two of this test, and at most one round for each question.
                 assert!(count <= 2 + 2 * questions.len(), "{kind:?} {}", finished.describe());
             }
@@ -114,42 +116,48 @@ fn two_servers_do_not_talk_for_ever() {
     }
 }
 
-/// An answering and an echoing socket of one process.
+/// Two sockets of one process, of which one answers, or none.
 #[test]
 fn two_sockets_of_one_server_do_not_talk_for_ever() {
-    let mut command = program();
-    command.args(["activate", "-l", "udp:127.0.0.1:0", "-l", "udp:127.0.0.1:0"]);
-    command.args(["--fdname", "info:echo", "--", program_path(), "serve", "--info", "info"]);
-    let active = Active::ours(Dir::new(), &mut command);
-    let stderr = active.process.stderr();
-    let echo = stderr.lines().find_map(|line| line.split("(echo) udp:").nth(1)).expect("it");
-    let client = UdpSocket::bind("127.0.0.1:0").expect("bind");
-    client.send_to(b"hello", echo).expect("send");
-    assert_eq!(client.recv(&mut [0; 100]).expect("an echo"), 5);
-    let info = UdpSocket::from(of_server(&active.process, 3));
-    info.send_to(&QUESTION, echo).expect("send");
-    let echoing = UdpSocket::from(of_server(&active.process, 4));
-    echoing.send_to(&QUESTION, info.local_addr().expect("an address")).expect("send");
-    expect_rest(&active.process);
-    let finished = active.process.terminate().expect_code(0);
+    for info in [&["--info", "one"][..], &[]] {
+        let mut command = program();
+        command.args(["activate", "-l", "udp:127.0.0.1:0", "-l", "udp:127.0.0.1:0"]);
+        command.args(["--fdname", "one:echo", "--", program_path(), "serve"]).args(info);
+        let active = Active::ours(Dir::new(), &mut command);
+        let echo = listening(&active.process)[1].parse().expect("an address");
+        let client = connect(&echo, &active.dir);
+        messages(&client, &[5]);
+        let [one, echoing] = [3, 4].map(|fd| UdpSocket::from(of_server(&active.process, fd)));
+        for question in [&QUESTION[..], &QUESTION[..20], &QUESTION[..1], b""] {
+            one.send_to(question, echoing.local_addr().expect("an address")).expect("send");
+            echoing.send_to(question, one.local_addr().expect("an address")).expect("send");
+        }
+        expect_rest(&active.process);
+        messages(&client, &[5, 0, 1400]);
+        let finished = active.process.terminate().expect_code(0);
+        // Four of this test, and at most one round for each question.
+        assert!(datagrams(&finished) <= 4 + 2 * 8, "{}", finished.describe());
+    }
+}
+
+/// How many datagrams the server says that it has received.
+fn datagrams(finished: &Finished) -> usize {
     let words = finished.stderr.rsplit("connections and ").next().expect("it");
-    let count: usize = words.split(' ').next().expect("it").parse().expect("a number");
-    assert!(count <= 8, "{}", finished.describe());
+    words.split(' ').next().expect("it").parse().expect("a number")
 }
 
 /// The service manager must not get an answer, as it gets no echo.
 #[test]
 fn the_manager_is_not_answered() {
     let dir = Dir::new();
-    let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
+    let manager = Notified::new();
     let mut command = program();
-    command.env("NOTIFY_SOCKET", dir.path("notify")).args(["activate", "--fdname", "info"]);
+    manager.of(&mut command).args(["activate", "--fdname", "info"]);
     command.args(["-l", &Kind::UnixDatagram.address(&dir), "--", program_path(), "serve"]);
     let active = Active::ours(dir, command.args(["--info", "info", "--debug"]));
     assert_eq!(active.address.style(), Style::Datagram);
-    manager.send_to(&QUESTION, active.dir.path("s")).expect("send");
+    manager.socket.send_to(&QUESTION, active.dir.path("s")).expect("send");
     assert!(active.process.stderr_line("never answers").is_some());
-    manager.set_nonblocking(true).expect("O_NONBLOCK");
-    manager.recv(&mut [0; 1]).expect_err("nothing came");
+    manager.expect_no_message();
     active.process.terminate().expect_code(0);
 }

@@ -1,11 +1,11 @@
-//! Clients that speak HTTP, and socat.
+//! Clients that speak HTTP. docs/info.md shows socat.
 
 use std::io::Write;
 
 use super::{document, server, to_end};
 use crate::activators::Kind;
 use crate::clients::connect;
-use crate::kit::{Process, clean, has_tool, run};
+use crate::kit::{clean, has_tool, run};
 
 /// The head and the body of a response.
 fn response(bytes: &[u8]) -> (String, Vec<u8>) {
@@ -72,28 +72,6 @@ fn a_request_may_come_in_parts() {
         let (head, body) = response(&answer);
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         document(&body);
-        active.process.terminate().expect_code(0);
-    }
-}
-
-#[test]
-fn socat_gets_the_document() {
-    if !has_tool("socat", "socat against serve --info") {
-        return;
-    }
-    for kind in [Kind::Tcp4, Kind::UnixStream, Kind::Udp4] {
-        let active = server(kind, &[]);
-        let to = match active.sockaddr().as_socket() {
-            Some(ip) if kind == Kind::Udp4 => format!("udp4:{ip}"),
-            Some(ip) => format!("tcp4:{ip}"),
-            None => format!("unix-connect:{}", active.dir.path("s").display()),
-        };
-        let mut socat = clean("socat");
-        socat.args(["-t", "60", "-", &to]).stdin(std::process::Stdio::piped());
-        let mut socat = Process::start(&mut socat);
-        socat.write(&super::QUESTION);
-        let line = socat.stdout_line("{").expect("an answer");
-        document(format!("{line}\n").as_bytes());
         active.process.terminate().expect_code(0);
     }
 }

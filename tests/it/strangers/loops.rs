@@ -1,4 +1,5 @@
-//! UDP: strangers who make servers answer each other, or one server answer itself.
+//! UDP: strangers who make one server answer itself, or another kind of server. Two of our own are
+//! in `info::datagrams`.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -7,11 +8,11 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{expect_rest, is_root, server};
-use crate::activators::Kind;
+use super::{expect_rest, is_root};
+use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages};
 use crate::handover::hand_over;
-use crate::kit::{DEADLINE, Process, clean, has_tool, program, program_path, run};
+use crate::kit::{DEADLINE, Process, clean, has_tool, program_path, run};
 
 /// A socket that shares its address with another one, as systemd makes all datagram sockets.
 fn shared(address: SocketAddr) -> UdpSocket {
@@ -56,54 +57,10 @@ fn a_wildcard_socket_is_not_set_on_itself() {
     }
 }
 
-/// A server with as many sockets of UDP, and their addresses.
-fn with_sockets(count: usize) -> (Process, Vec<SocketAddr>) {
-    let mut command = program();
-    command.arg("activate");
-    for _ in 0..count {
-        command.args(["-l", "udp:127.0.0.1:0"]);
-    }
-    let process = Process::start(&mut command);
-    assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
-    let stderr = process.stderr();
-    let listening = stderr.lines().filter(|line| line.contains("listening: "));
-    let addresses = listening.map(|line| line.rsplit("udp:").next().expect("an address").parse());
-    let addresses: Vec<_> = addresses.map(|address| address.expect("an address")).collect();
-    assert_eq!(addresses.len(), count, "{stderr}");
-    for &address in &addresses {
-        answers(address);
-    }
-    (process, addresses)
-}
-
-#[test]
-fn two_sockets_of_one_server_are_not_set_on_each_other() {
-    let (process, addresses) = with_sockets(2);
-    set_on(&of_server(&process, 3).into(), addresses[1]);
-    expect_rest(&process);
-    for address in addresses {
-        answers(address);
-    }
-    process.terminate().expect_code(0);
-}
-
-#[test]
-fn two_servers_are_not_set_on_each_other() {
-    let ((one, first), (other, second)) = (with_sockets(1), with_sockets(1));
-    set_on(&of_server(&one, 3).into(), second[0]);
-    expect_rest(&one);
-    expect_rest(&other);
-    for address in first.into_iter().chain(second) {
-        answers(address);
-    }
-    one.terminate().expect_code(0);
-    other.terminate().expect_code(0);
-}
-
 /// Whatever sends back what it gets, from the port of a service, is left alone before long.
 #[test]
 fn another_kind_of_echo_server_is_left_alone() {
-    let active = server(Kind::Udp4);
+    let active = Active::of(Kind::Udp4);
     let server = active.sockaddr().as_socket().expect("an IP address");
     let foreign = (20_000..30_000).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok());
     let foreign = foreign.expect("a port below those of clients");
@@ -128,7 +85,7 @@ fn another_kind_of_echo_server_is_left_alone() {
 /// A client that repeats itself as fast as it can is a client all the same.
 #[test]
 fn a_client_that_repeats_itself_is_answered() {
-    let active = server(Kind::Udp4);
+    let active = Active::of(Kind::Udp4);
     let socket = connect(&active.address, &active.dir);
     messages(&socket, &[64; 30_000]);
     active.process.terminate().expect_code(0);

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::Uid;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{client, expect_rest, is_root, server};
+use super::{client, expect_rest, is_root};
 use crate::activators::{Active, Kind};
 use crate::clients::{messages, pattern};
 use crate::handover::hand_over_with;
@@ -104,7 +104,7 @@ fn a_reply_goes_to_the_user_who_asked() {
     open_to_all(&victims.path("."));
     let victim = client(&victims.path("b"));
     open_to_all(&victims.path("b"));
-    let active = server(Kind::UnixDatagram);
+    let active = Active::of(Kind::UnixDatagram);
     open_to_all(&active.dir.path("."));
     open_to_all(&active.dir.path("s"));
     as_attacker(|| {
@@ -132,7 +132,7 @@ fn a_reply_stays_in_the_network_namespace_of_who_asked() {
     if !is_root("replies to another network namespace") {
         return;
     }
-    let active = server(Kind::UnixDatagram);
+    let active = Active::of(Kind::UnixDatagram);
     open_to_all(&active.dir.path("."));
     open_to_all(&active.dir.path("s"));
     answers(&active, "first");
@@ -170,7 +170,7 @@ fn answers(active: &Active, name: &str) {
 /// by a child, for example, that was forked and has not begun its own program yet.
 #[test]
 fn a_reply_goes_to_the_socket_that_has_the_name_now() {
-    let active = server(Kind::UnixDatagram);
+    let active = Active::of(Kind::UnixDatagram);
     answers(&active, "first");
     let path = active.dir.path("c");
     let mut old = Vec::new();
@@ -193,7 +193,7 @@ fn one_user_who_never_reads_shuts_nobody_out() {
     }
     for (clients, size, count) in [(1, 200_000, 2), (1, 150_000, 2), (30, 2000, 11), (3, 60_000, 9)]
     {
-        let (active, own) = (server(Kind::UnixDatagram), Dir::new());
+        let (active, own) = (Active::of(Kind::UnixDatagram), Dir::new());
         owned_by_the_attacker(&own);
         open_to_all(&active.dir.path("."));
         open_to_all(&active.dir.path("s"));
@@ -225,7 +225,7 @@ fn one_user_who_never_reads_shuts_nobody_out() {
 #[test]
 fn replies_to_a_peer_that_reads_are_neither_lost_nor_reordered() {
     for (count, size) in [(20_000_u32, 4000), (100_000, 8)] {
-        let active = server(Kind::UnixDatagram);
+        let active = Active::of(Kind::UnixDatagram);
         let client = client(&active.dir.path("c"));
         std::thread::scope(|scope| {
             scope.spawn(|| {
