@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
@@ -14,8 +14,8 @@ use socket_activate_echo::error::ErrorKind;
 use socket_activate_echo::notify::{FdName, Message, Notifier, NotifySocket, State};
 
 use crate::fd_store::{Answer, Manager, receive};
-use crate::handover::hand_over;
-use crate::kit::{DEADLINE, Dir, Process};
+use crate::handover::{hand_over, listener};
+use crate::kit::{Dir, Process};
 
 /// Longer than anything here takes; it ends a test that would hang.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -214,9 +214,7 @@ fn serve_with_a_full_queue(dir: &Dir) -> (UnixDatagram, Process, TcpStream) {
     let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
     manager.set_read_timeout(Some(LIMIT)).expect("timeout");
     fill(&dir.path("notify"));
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
-    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    let (listener, client) = listener();
     let mut command = hand_over(listener, &["serve", "--sdnotify"]);
     let process = Process::start(command.env("NOTIFY_SOCKET", dir.path("notify")));
     (manager, process, client)

@@ -2,6 +2,7 @@
 //! clients of every kind are served in the sandbox is shown by all other tests: it is the default.
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +13,7 @@ use socket_activate_echo::sandbox::Available;
 
 use crate::activators::Kind;
 use crate::clients::{connect, messages};
-use crate::handover::{hand_over, hand_over_with};
+use crate::handover::{Notified, hand_over, hand_over_with, listener};
 use crate::kit::{self, Dir, Process, clean, has_tool, program_path};
 
 /// Of each thread, the lines of /proc/PID/status that show the sandbox.
@@ -41,16 +42,12 @@ fn each_thread_is_confined_unless_it_is_off() {
         (&["--sandbox", "require"], 1),
         (&[], 1),
     ] {
-        let dir = Dir::new();
-        let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
-        manager.set_read_timeout(Some(kit::DEADLINE)).expect("a timeout");
-        let environment =
-            format!("LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET={}", dir.path("notify").display());
+        let manager = Notified::new();
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let arguments = [&["serve", "--sdnotify", "--workers", "3"], flags].concat();
-        let process = Process::start(&mut hand_over_with(listener, &environment, "", &arguments));
+        let process = Process::start(manager.of(&mut hand_over(listener, &arguments)));
         // It says READY=1 when all threads are confined.
-        manager.recv(&mut [0; 100]).expect("a message");
+        manager.message();
         // Those of the tests, in a container or a unit.
         let own = std::fs::read_to_string("/proc/self/status").expect("a status");
         let own = own.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
@@ -121,22 +118,17 @@ fn nobody_is_told_that_a_server_is_ready_that_cannot_be_confined() {
     if !has_tool("strace", test) || !Available::here().seccomp {
         return;
     }
-    let dir = Dir::new();
-    let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
-    manager.set_nonblocking(true).expect("O_NONBLOCK");
+    let manager = Notified::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let environment =
-        format!("LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET={}", dir.path("notify").display());
     let mut command = clean("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=seccomp"]);
     command.args(["-e", "inject=seccomp:error=EINVAL"]);
-    let script = format!("exec 3<&0 0</dev/null; export {environment}; exec \"$@\"");
-    command
-        .args(["sh", "-c", &script, "sh", program_path()])
-        .stdin(std::os::fd::OwnedFd::from(listener));
+    let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+    command.args(["sh", "-c", script, "sh", program_path()]).stdin(OwnedFd::from(listener));
     command.args(["serve", "--sdnotify", "--workers", "3", "--sandbox", "require"]);
-    kit::run(&mut command).expect_code(1).expect_stderr(&["enter the sandbox: filter"]);
-    manager.recv(&mut [0; 100]).expect_err("nobody is told that it is ready");
+    let finished = kit::run(manager.of(&mut command)).expect_code(1);
+    finished.expect_stderr(&["enter the sandbox: filter"]);
+    manager.expect_no_message();
 }
 
 /// A manager with an abstract name, or with a full queue, gets its messages from inside too.
@@ -165,10 +157,8 @@ fn a_manager_is_reached_from_inside() {
 #[test]
 fn a_crash_keeps_its_signal() {
     for signal in [Signal::SEGV, Signal::BUS, Signal::ABORT] {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let address = listener.local_addr().expect("an address");
+        let (listener, client) = listener();
         let process = Process::start(&mut hand_over(listener, &["serve"]));
-        let client = std::net::TcpStream::connect(address).expect("connect");
         messages(&client.into(), &[64]);
         process.signal(signal);
         let finished = process.finish();

@@ -3,57 +3,43 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::faults;
-use crate::handover::hand_over_with;
-use crate::kit::{DEADLINE, Dir, Process, clean};
+use crate::handover::{Notified, hand_over};
+use crate::kit::{DEADLINE, Process, clean};
 
 /// A server with a manager.
 struct Bed {
-    manager: UnixDatagram,
+    manager: Notified,
     process: Process,
     address: SocketAddr,
-    _dir: Dir,
 }
 
 impl Bed {
     /// A server that is ready.
     fn start(flags: &[&str], watchdog_usec: u32) -> Self {
-        let dir = Dir::new();
-        let manager = UnixDatagram::bind(dir.path("notify")).expect("bind");
-        manager.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let manager = Notified::new();
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = listener.local_addr().expect("an address");
-        let notify = dir.path("notify").display().to_string();
-        let mut environment = format!("LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET={notify}");
+        let mut command = hand_over(listener, &[&["serve", "--sdnotify"], flags].concat());
+        manager.of(&mut command);
         if watchdog_usec > 0 {
-            environment += &format!(" WATCHDOG_USEC={watchdog_usec}");
+            command.env("WATCHDOG_USEC", watchdog_usec.to_string());
         }
-        let mut arguments = vec!["serve", "--sdnotify"];
-        arguments.extend(flags);
-        let mut command = hand_over_with(listener, &environment, "", &arguments);
         let process = Process::start(&mut command);
-        let bed = Self { manager, process, address, _dir: dir };
-        assert_eq!(bed.message(), "READY=1");
-        bed
-    }
-
-    fn message(&self) -> String {
-        let mut buffer = [0; 4096];
-        let len = self.manager.recv(&mut buffer).expect("a message");
-        String::from_utf8_lossy(&buffer[..len]).into_owned()
+        assert_eq!(manager.message(), "READY=1");
+        Self { manager, process, address }
     }
 
     /// Waits for a message that ends like this. Returns how many came.
     fn expect(&self, end: &str) -> usize {
         let deadline = Instant::now() + DEADLINE;
         for count in 1.. {
-            let message = self.message();
+            let message = self.manager.message();
             if message.ends_with(end) {
                 return count;
             }
@@ -92,7 +78,7 @@ fn word(mut client: &TcpStream) {
 fn the_status_line_says_what_happened_and_an_idle_server_sleeps() {
     for workers in ["1", "4"] {
         let bed = Bed::start(&["--workers", workers], 0);
-        assert_eq!(bed.message(), format!("STATUS=serving 1 socket: tcp:{}", bed.address));
+        assert_eq!(bed.manager.message(), format!("STATUS=serving 1 socket: tcp:{}", bed.address));
         let clients = [0; 3].map(|_| bed.client());
         clients.iter().for_each(word);
         bed.expect("; 3 connections now, 3 in all; 18 bytes");
@@ -106,11 +92,10 @@ fn the_status_line_says_what_happened_and_an_idle_server_sleeps() {
             bed.expect(&format!("; {now} connection{plural} now, 3 in all; {bytes} bytes"));
         }
         bed.process.signal(Signal::TERM);
-        assert_eq!(bed.message(), "STOPPING=1");
+        assert_eq!(bed.manager.message(), "STOPPING=1");
         let finished = bed.process.finish().expect_code(0);
         finished.expect_stderr(&["served 3 connections and 0 datagrams, 36 bytes"]);
-        bed.manager.set_nonblocking(true).expect("O_NONBLOCK");
-        bed.manager.recv(&mut [0]).expect_err("nothing follows");
+        bed.manager.expect_no_message();
     }
 }
 
@@ -131,7 +116,7 @@ fn under_load_there_is_one_status_line_a_second_and_every_keep_alive() {
             }
             let (mut keep_alives, mut lines) = (0, 0);
             while keep_alives < 12 {
-                let is_status = bed.message().starts_with("STATUS=");
+                let is_status = bed.manager.message().starts_with("STATUS=");
                 lines += u64::from(is_status);
                 keep_alives += u64::from(!is_status);
             }
@@ -172,17 +157,17 @@ fn a_worker_that_hangs_stops_the_keep_alive() {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    bed.manager.set_nonblocking(true).expect("O_NONBLOCK");
-    while bed.manager.recv(&mut [0]).is_ok() {}
+    bed.manager.socket.set_nonblocking(true).expect("O_NONBLOCK");
+    while bed.manager.socket.recv(&mut [0]).is_ok() {}
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(1) {
         word(&bed.client());
         let mut buffer = [0; 100];
-        if let Ok(len) = bed.manager.recv(&mut buffer) {
+        if let Ok(len) = bed.manager.socket.recv(&mut buffer) {
             assert!(buffer[..len].starts_with(b"STATUS="), "{}", bed.process.describe());
         }
     }
-    bed.manager.set_nonblocking(false).expect("O_NONBLOCK");
+    bed.manager.socket.set_nonblocking(false).expect("O_NONBLOCK");
     tracer.signal(Signal::TERM);
     tracer.finish();
     bed.expect("WATCHDOG=1");
