@@ -140,22 +140,23 @@ fn the_host_reaches_the_container_in_the_vm() {
     vm.bed.run(&format!("{AS_DEMO} podman ps --format '{{{{.Names}}}}'")).ok().said("echo-demo");
 }
 
-/// `mux.bulk` is left out: it would leave the device of all tests stuck.
+/// The cases after which this device may serve the other tests no more are left out: docs/vm.md
+/// names them.
 #[test]
-fn a_multiplexer_that_leaks_is_found_out() {
+fn a_multiplexer_that_drops_a_reply_is_found_out() {
     let Some(vm) = vm("conform --vsock-mux with vhost-device-vsock") else { return };
     let address = format!("vsock-mux:{}:3000", vm.socket.display());
     // The first client may have to wait for the container.
     vm.on_host(&format!("probe --timeout 60 {address}")).ok();
     let known = vm.socket.with_file_name("known");
-    // Seen with 0.3.0; docs/vm.md names them.
-    fs::write(&known, "mux.half-close fail\nmux.partial-connect fail\n").expect("write");
+    // Seen with 0.3.0.
+    fs::write(&known, "mux.half-close fail\n").expect("write");
     let known = known.display();
-    let cases = "--case mux.echo --case mux.no-listener --case mux.m* --case mux.h* --case mux.p*";
+    let cases = "--case mux.echo --case mux.no-listener --case mux.many --case mux.half-close";
     vm.on_host(&format!("conform --timeout 20 --expect {known} {cases} --vsock-mux {address}"))
         .ok()
-        .said("3 passed, 2 failed, 0 skipped")
-        .said("such clients left");
+        .said("3 passed, 1 failed, 0 skipped")
+        .said("bytes came, then the end");
 }
 
 /// Step 2 of the README's walk-through: vsock with socat, the others as `systemd` does.
