@@ -196,7 +196,9 @@ fn every_case_is_listed_with_its_source() {
     let lines: Vec<_> = list.lines().collect();
     let names: Vec<_> = lines.iter().step_by(3).copied().collect();
     let ran = results(&["--timeout", "0.1"], &["true".to_owned()], 1);
-    assert_eq!(names, ran.iter().map(|row| row.0.as_str()).collect::<Vec<_>>());
+    // Those about a hypervisor need another command line: conform_mux.
+    let of_engines: Vec<_> = names.into_iter().filter(|name| !name.starts_with("mux.")).collect();
+    assert_eq!(of_engines, ran.iter().map(|row| row.0.as_str()).collect::<Vec<_>>());
     for row in lines.chunks(3) {
         let is_whole = row.len() == 3 && row[1..].iter().all(|line| line.starts_with("    "));
         assert!(is_whole, "{row:?}");
