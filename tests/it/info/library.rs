@@ -50,29 +50,19 @@ fn rest(mut client: &UnixStream) -> String {
     text
 }
 
-/// A peer that keeps its end open after the answer has `drain_time_max`.
+/// A peer that keeps its end open after the answer has `drain_time_max`. No answer is one too.
 #[test]
 fn a_peer_that_does_not_end_is_ended() {
-    let (mut peer, connection) = UnixStream::pair().expect("socketpair(2)");
-    let limits = Limits { drain_time_max: Duration::from_millis(50), ..Limits::default() };
-    let (config, _asked) = config(limits, false);
-    let (_trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
-    peer.write_all(b"question").expect("write");
-    let sockets = vec![inherited(connection.into())];
-    server::run(sockets, Kept::default(), &config, &shutdown, &mut ()).expect("it ends");
-    assert_eq!(rest(&peer), "answer: question");
-}
-
-#[test]
-fn nothing_is_an_answer_too() {
-    let (mut peer, connection) = UnixStream::pair().expect("socketpair(2)");
-    let (config, _asked) = config(Limits::default(), false);
-    let (_trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
-    peer.write_all(b"nothing").expect("write");
-    let peer = std::thread::spawn(move || rest(&peer));
-    let sockets = vec![inherited(connection.into())];
-    server::run(sockets, Kept::default(), &config, &shutdown, &mut ()).expect("it ends");
-    assert_eq!(peer.join().expect("no panic"), "");
+    for (question, answer) in [("question", "answer: question"), ("nothing", "")] {
+        let limits = Limits { drain_time_max: Duration::from_millis(50), ..Limits::default() };
+        let (mut peer, connection) = UnixStream::pair().expect("socketpair(2)");
+        let (config, _asked) = config(limits, false);
+        let (_trigger, shutdown) = Shutdown::on_trigger().expect("eventfd");
+        peer.write_all(question.as_bytes()).expect("write");
+        let sockets = vec![inherited(connection.into())];
+        server::run(sockets, Kept::default(), &config, &shutdown, &mut ()).expect("it ends");
+        assert_eq!(rest(&peer), answer);
+    }
 }
 
 /// A connection that answers ends with its process: the next one would echo on it.

@@ -8,6 +8,7 @@ use std::path::Path;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{probe, servers, verdict};
+use crate::activate::activate;
 use crate::kit::{self, Dir, Process};
 
 /// The address that the only failure says to use instead.
@@ -171,25 +172,17 @@ fn who_holds_the_socket_is_named() {
         assert!(!finished.stderr.contains("systemctl"), "{}", finished.describe());
     }
     let path = dir.path("activated").display().to_string();
-    let mut activate = kit::program();
-    activate.args([
-        "activate",
-        "--accept",
-        "--inetd",
-        "-l",
-        &format!("unix:{path}"),
-        "sh",
-        "-c",
-        "cat >/dev/null",
-    ]);
-    let activator = Process::start(&mut activate);
+    let address = format!("unix:{path}");
+    let silent = ["sh", "-c", "cat >/dev/null"];
+    let flags = [&["--accept", "--inetd", "-l", &address][..], &silent].concat();
+    let activator = Process::start(&mut activate(&flags));
     activator.stderr_line("waiting for").expect("it listens");
     let part = format!(
         "socket-activate-echo (pid {}) holds the socket, but the command that it starts does not \
          answer: see the terminal",
         activator.pid().as_raw_nonzero()
     );
-    let finished = probe(&[&format!("unix:{path}"), "--timeout", "0.5"]).expect_code(7);
+    let finished = probe(&[&address, "--timeout", "0.5"]).expect_code(7);
     finished.expect_stderr(&[&part]);
     activator.terminate();
 }
