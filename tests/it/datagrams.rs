@@ -43,11 +43,8 @@ fn the_reply_comes_from_the_address_that_was_asked() {
         let port = active.sockaddr().as_socket().expect("an IP address").port();
         for address in addresses {
             let target = SocketAddr::new(address.parse().expect("an IP address"), port);
-            let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            let client = UdpSocket::bind(any).expect("bind");
-            client.connect(target).expect("connect");
-            client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-            messages(&socket2::Socket::from(client), &[0, 5, 1400]);
+            let target = format!("udp:{target}").parse().expect("an address");
+            messages(&connect(&target, &active.dir), &[0, 5, 1400]);
         }
         // An unconnected socket of IPv6 that asks an IPv4 address through the dual stack.
         let client = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("bind");

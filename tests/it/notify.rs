@@ -4,8 +4,7 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,16 +43,6 @@ fn each_call_is_one_message_over_a_path() {
     assert_eq!(receive(&manager).0, "READY=1");
     assert_eq!(receive(&manager).0, "STATUS=a READY=1\nERRNO=5");
     assert_eq!(receive(&manager).0, "WATCHDOG=1");
-}
-
-#[test]
-fn the_abstract_namespace() {
-    let name = format!("socket-activate-echo-test-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(&name).expect("address");
-    let manager = UnixDatagram::bind_addr(&address).expect("bind");
-    manager.set_read_timeout(Some(LIMIT)).expect("timeout");
-    notifier(format!("@{name}")).send(&[State::Stopping]).expect("send");
-    assert_eq!(receive(&manager).0, "STOPPING=1");
 }
 
 #[test]

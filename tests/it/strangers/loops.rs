@@ -12,7 +12,7 @@ use super::{expect_rest, is_root};
 use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages};
 use crate::handover::hand_over;
-use crate::kit::{DEADLINE, Process, clean, has_tool, program_path, run};
+use crate::kit::{Dir, Process, clean, has_tool, program_path, run};
 
 /// A socket that shares its address with another one, as systemd makes all datagram sockets.
 fn shared(address: SocketAddr) -> UdpSocket {
@@ -92,11 +92,8 @@ fn a_client_that_repeats_itself_is_answered() {
 }
 
 fn answers(address: SocketAddr) {
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let client = UdpSocket::bind(any).expect("bind");
-    client.connect(address).expect("connect");
-    client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    messages(&client.into(), &[5, 0, 1400]);
+    let address = format!("udp:{address}").parse().expect("an address");
+    messages(&connect(&address, &Dir::new()), &[5, 0, 1400]);
 }
 
 /// A link that is slower than the server: its send buffer is full for a while. Two network
