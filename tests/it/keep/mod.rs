@@ -105,7 +105,7 @@ fn every_kind_of_connection_outlives_restarts() {
         let mut process = bed.start_with(&["--workers", workers]);
         for _ in 0..3 {
             exchange(&peers);
-            assert_eq!(bed.manager.stored(), [""; 0]);
+            bed.manager.wait_for_stored(&[]);
             process.terminate().expect_code(0).expect_stderr(&["kept 10 connections"]);
             let names = [vec!["kept-ledger"], vec!["kept-socket"; peers.len()]].concat();
             assert_eq!(bed.manager.stored(), names);

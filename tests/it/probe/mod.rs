@@ -203,7 +203,7 @@ fn interactive_shows_the_echo_of_each_line_with_its_time() {
     }
     let upper = servers::datagram(|datagram| vec![datagram.to_ascii_uppercase()]);
     let more = servers::datagram(|datagram| vec![[datagram, b"!"].concat()]);
-    for (address, shown) in [(upper, "HELLO"), (more, "hello!")] {
+    for (address, shown) in [(upper, "HELLO"), (more, r"hello\x0a!")] {
         let finished = interactive(&dir, &address, "hello\n").expect_code(8);
         let row = format!("  {shown}  (wrong: `hello` was sent)\n");
         assert!(finished.stdout.ends_with(&row), "{}", finished.describe());
