@@ -44,6 +44,8 @@ struct State {
     closing: Vec<OwnedFd>,
     held: Vec<OwnedFd>,
     process: Option<Pid>,
+    /// How many [`MARK`]s have come.
+    marks: u32,
 }
 
 pub(crate) struct Manager {
@@ -54,6 +56,8 @@ pub(crate) struct Manager {
 }
 
 const END: &str = "X_END=1";
+/// What was sent before it was taken before it.
+const MARK: &str = "X_MARK=1";
 
 impl Manager {
     /// A manager whose store takes so many descriptors, for a service with these sockets.
@@ -68,6 +72,7 @@ impl Manager {
             closing: Vec::new(),
             held: Vec::new(),
             process: None,
+            marks: 0,
         };
         let state = Arc::new((Mutex::new(state), Condvar::new()));
         let ours = Arc::clone(&state);
@@ -77,7 +82,13 @@ impl Manager {
                 if text == END {
                     return;
                 }
-                ours.0.lock().expect("no panic with the lock").take(text, fds);
+                let mut state = ours.0.lock().expect("no panic with the lock");
+                if text == MARK {
+                    state.marks += 1;
+                } else {
+                    state.take(text, fds);
+                }
+                drop(state);
                 ours.1.notify_all();
             }
         });
@@ -103,8 +114,14 @@ impl Manager {
         self.lock().stored.push((name.to_owned(), fd.into()));
     }
 
-    /// The names in the store, sorted.
+    /// The names in the store, sorted, after all that was sent until now.
     pub(crate) fn stored(&self) -> Vec<String> {
+        let before = self.lock().marks;
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.send_to(MARK.as_bytes(), self.path()).expect("send");
+        let is_behind = |state: &mut State| state.marks == before;
+        let waited = self.state.1.wait_timeout_while(self.lock(), DEADLINE, is_behind);
+        drop(waited.expect("no panic with the lock"));
         let mut names: Vec<_> = self.lock().stored.iter().map(|(name, _)| name.clone()).collect();
         names.sort();
         names
