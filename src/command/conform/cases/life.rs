@@ -58,7 +58,7 @@ pub(super) fn cases(engine: &Engine) -> Vec<Case<'_>> {
         ),
         Case::new(
             "start.time",
-            "the time from the start of the command to the first echo",
+            "the time from a client's connect, just before the start, to its echo",
             "a measurement: it fails only if there is no echo",
             move || {
                 let mut times = times.get_or_init(|| restart(engine)).clone()?;
@@ -166,7 +166,7 @@ fn holders(sockets: &[Bound]) -> Vec<String> {
     others.map(|one| format!("{} (pid {})", one.name, one.pid)).collect()
 }
 
-/// The time from each start to the first echo.
+/// The time from the connect of the first client to its echo, in each round.
 fn restart(engine: &Engine) -> Result<Vec<Duration>, Miss> {
     let udp: Address = "udp:127.0.0.1:0".parse().expect("an address");
     let sockets =
@@ -177,13 +177,14 @@ fn restart(engine: &Engine) -> Result<Vec<Duration>, Miss> {
             Miss::Fail(why) => Miss::Fail(format!("round {round}: {why}")),
             skip => skip,
         };
+        let connected = Instant::now();
         let clients: Result<Vec<_>, _> =
             sockets.iter().map(|socket| Client::new(socket, engine.timeout)).collect();
         let mut running = engine.start(&sockets, SERVE).map_err(in_round)?;
         for (index, client) in clients?.iter_mut().enumerate() {
             client.echoed_by(&mut running).map_err(in_round)?;
             if index == 0 {
-                times.push(running.started.elapsed());
+                times.push(connected.elapsed());
             }
         }
         running.stop().map_err(in_round)?;
