@@ -46,5 +46,6 @@ fuzz_target!(|input: &[u8]| {
             assert!(args.rounds.is_none_or(|rounds| (1..=1_000_000).contains(&rounds)));
         }
         Some(Verb::Inspect(_)) => {}
+        Some(Verb::Conform(args)) => assert!(!args.timeout.is_zero()),
     }
 });
