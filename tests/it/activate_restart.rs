@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use socket2::SockRef;
 
@@ -36,8 +37,10 @@ fn child(activator: &Process) -> Pid {
     }
 }
 
+/// A process that a signal has just ended is gone as soon as the activator has collected it.
 fn kill(pid: Pid, signal: Signal) {
-    kill_process(pid, signal).expect("kill(2)");
+    let killed = kill_process(pid, signal);
+    assert!(matches!(killed, Ok(()) | Err(Errno::SRCH)), "kill(2): {killed:?}");
 }
 
 fn socket(pid: Pid, fd: i32) -> PathBuf {
