@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::ExitStatusExt;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
 use socket_activate_echo::sandbox::Available;
 
@@ -101,7 +101,12 @@ fn what_is_forbidden_is_left_out_or_an_error() {
         let process = Process::start(&mut command);
         assert!(process.stderr_line(left_out).is_some(), "{fault}: {}", process.describe());
         messages(&connect(&address, &dir), &[64; 10]);
-        drop(process);
+        // strace ends with it. Without strace, it would go on.
+        process
+            .children()
+            .into_iter()
+            .for_each(|pid| kill_process(pid, Signal::TERM).expect("kill(2)"));
+        process.finish().expect_code(0);
         let (mut command, _dir) = start(&["--sandbox", "require"]);
         kit::run(&mut command).expect_code(1).expect_stderr(&[
             "enter the sandbox: ",
