@@ -102,6 +102,19 @@ fn a_broken_engine_fails_where_it_is_broken() {
     }
 }
 
+#[test]
+fn a_lost_signal_is_no_lost_client() {
+    let deaf = shell("trap '' TERM; (forked \"$@\") <&0 & wait $!");
+    let flags = ["--timeout", "1", "--case", "signal.term", "--case", "restart.20"];
+    let seen = results(&flags, &deaf, 1);
+    let seen: Vec<_> = seen.iter().map(|(_, result, reason)| [&result[..], reason]).collect();
+    let said = [
+        ["fail", "it did not end within 1s after SIGTERM: it needs SIGKILL"],
+        ["pass", "20 rounds, 60 clients; SIGTERM did not end it in round 1"],
+    ];
+    assert_eq!(seen, said);
+}
+
 /// What it says about a fault, and what to look at.
 #[test]
 fn a_reason_says_what_was_seen() {

@@ -202,13 +202,20 @@ impl Running<'_> {
         Err(Miss::Fail(format!("the command ended with {status} before it answered; {words}")))
     }
 
-    /// Sends SIGTERM, as a service manager does, and waits for the end.
+    /// Sends SIGTERM, as a service manager does, and waits for the end. What goes on gets SIGKILL.
     pub(super) fn stop(&mut self) -> Result<ExitStatus, Miss> {
         self.signal(Signal::TERM);
         let timeout = self.engine.timeout;
         self.ended_within(timeout).ok_or_else(|| {
+            self.kill();
             Miss::Fail(format!("it did not end within {timeout:?} after SIGTERM: it needs SIGKILL"))
         })
+    }
+
+    /// Sends SIGKILL, and waits for the end.
+    pub(super) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended_within(KILL_PATIENCE);
     }
 
     fn signal(&self, signal: Signal) {
@@ -255,8 +262,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.signal(Signal::TERM);
         if self.ended_within(KILL_PATIENCE).is_none() {
-            self.signal(Signal::KILL);
-            self.ended_within(KILL_PATIENCE);
+            self.kill();
         }
         processes::end_programs();
     }
