@@ -1,4 +1,5 @@
-//! signalfd(2): termination signals as a descriptor, for the same poll as the sockets.
+//! Termination signals: as a descriptor, for the same poll as the sockets (signalfd(2)), or waited
+//! for by a thread (sigwait(3)).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,6 +18,29 @@ pub(crate) fn signalfd(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
     let fd = checked(fd)?;
     // SAFETY: the descriptor is new and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Blocks `signals` in this thread, and so in those that it starts.
+pub(crate) fn block(signals: &[libc::c_int]) -> io::Result<()> {
+    change_mask(libc::SIG_BLOCK, &set_of(signals))
+}
+
+/// Waits for one of `signals`, which every thread has blocked.
+pub(crate) fn wait_for(signals: &[libc::c_int]) -> io::Result<libc::c_int> {
+    let mut signal = 0;
+    // SAFETY: the set is initialised, and `signal` lives until the call returns.
+    match unsafe { libc::sigwait(&set_of(signals), &mut signal) } {
+        0 => Ok(signal),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Ends this process by a signal that it has waited for: the parent sees which.
+pub(crate) fn end_by(signal: libc::c_int) -> io::Result<()> {
+    super::handover::default_action(signal)?;
+    unblock_all()?;
+    // SAFETY: raise(3) has no preconditions.
+    checked(unsafe { libc::raise(signal) }).map(drop)
 }
 
 /// Blocks no signal any more in this thread. execve(2) keeps the mask, and a program that is

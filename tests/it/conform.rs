@@ -1,8 +1,13 @@
 //! `conform`: engines that are right, engines that are wrong in one way, and what is printed.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use crate::kit::{Finished, clean, has_tool, measured, not_run, program, program_path, run};
+use rustix::process::Signal;
+
+use crate::kit::{
+    Dir, Finished, Process, clean, has_tool, measured, not_run, program, program_path, run,
+};
 
 /// Checks that the output has the text.
 #[track_caller]
@@ -162,6 +167,24 @@ fn an_engine_that_hangs_is_ended() {
             let said = ["did not end within 300ms", "printed no JSON"];
             assert!(said.iter().any(|words| reason.contains(words)), "{name}: {reason}");
         }
+    }
+}
+
+#[test]
+fn nothing_remains_after_a_signal() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (folder, fifo) = (Dir::new(), Dir::new());
+        let fifo = fifo.path("started");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).expect("mkfifo(3)");
+        let engine = shell("echo started >$FIFO; exec sleep 1000");
+        let mut command = conform(&["--case", "fds.order"], &engine);
+        let process = Process::start(command.env("TMPDIR", folder.path(".")).env("FIFO", &fifo));
+        assert_eq!(std::fs::read_to_string(&fifo).expect("the engine was started"), "started\n");
+        process.signal(signal);
+        let finished = process.finish();
+        assert_eq!(finished.status.signal(), Some(signal.as_raw()), "{}", finished.describe());
+        let left = std::fs::read_dir(folder.path(".")).expect("it is there").count();
+        assert_eq!(left, 0, "{signal:?}");
     }
 }
 

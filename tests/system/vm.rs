@@ -240,6 +240,28 @@ fn the_program_notifies_the_host_over_vsock() {
     assert_eq!(ready.as_deref(), Some("READY=1"), "the host received no READY=1 of its own");
 }
 
+/// An info socket says where its client is: the guest itself has CID 1, the host 2 (vsock(7)).
+#[test]
+fn an_info_socket_tells_a_client_its_cid() {
+    let Some(vm) = vm("serve --info over vsock") else { return };
+    vm.start(
+        "echo-info",
+        "",
+        "socket-activate-echo activate --now -l vsock:any:4008 --fdname info -- \
+             socket-activate-echo serve --info info",
+    );
+    let ask = "probe --wait --info --json";
+    let here = vm.bed.run(&format!("socket-activate-echo {ask} vsock:local:4008")).ok();
+    let there = vm.on_host(&format!("{ask} vsock-mux:{}:4008", vm.socket.display())).ok();
+    vm.stop("echo-info");
+    for (answer, cid) in [(here, "1"), (there, "2")] {
+        let json: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
+        assert_eq!(json["peer"]["address"], cid, "{answer}");
+        assert!(json["peer"]["port"].is_u64(), "{answer}");
+        assert_eq!(json["socket"]["family"], "vsock", "{answer}");
+    }
+}
+
 /// `podman kube play` of the manifest for Kubernetes. It has no network here: what it serves is
 /// asked for in the pod, by the very command that its probes run.
 #[test]

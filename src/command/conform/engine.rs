@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -79,6 +79,7 @@ impl Engine {
         sys::handover::keep_descriptors_to_ourselves().context("mark descriptors close-on-exec")?;
         let folder = tempfile::Builder::new().prefix("socket-activate-echo-").tempdir();
         let folder = folder.context("make a temporary folder")?;
+        remove_on_signal(folder.path().to_owned()).context("wait for SIGTERM and SIGINT")?;
         // What an engine leaves behind becomes a child of this process, so that it can be found.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         Ok(Self { target, timeout: args.timeout, folder, files: AtomicUsize::new(0) })
@@ -113,7 +114,7 @@ impl Engine {
         target.environment.extend(own.map(|(name, value)| (name.into(), Some(value.into()))));
         let (stdout, stderr) = (self.path(), self.path());
         let files = (|| Ok((File::create(&stdout)?, File::create(&stderr)?)))();
-        let (out, err) = files.map_err(|error: std::io::Error| {
+        let (out, err) = files.map_err(|error: io::Error| {
             Miss::Skip(format!("create a file for the output: {error}"))
         })?;
         let started = Instant::now();
@@ -266,6 +267,19 @@ impl Drop for Running<'_> {
         }
         processes::end_programs();
     }
+}
+
+/// Removes the folder at SIGTERM or SIGINT, then ends by that signal. What was started gets SIGTERM
+/// from the kernel.
+fn remove_on_signal(folder: PathBuf) -> io::Result<()> {
+    const SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
+    sys::signal::block(&SIGNALS)?;
+    std::thread::Builder::new().spawn(move || {
+        let signal = sys::signal::wait_for(&SIGNALS)?;
+        let _ = std::fs::remove_dir_all(folder);
+        sys::signal::end_by(signal)
+    })?;
+    Ok(())
 }
 
 fn lossy(path: &Path) -> String {
