@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -55,10 +54,8 @@ pub(crate) fn receive(mut socket: &Socket, len: usize) -> Vec<u8> {
 /// A client of the table.
 #[derive(Clone, Copy)]
 pub(crate) enum Client {
-    /// Sockets of this process, which send and receive at the same time.
+    /// Sockets of this process: each reply before the next request, and both at the same time.
     InProcess,
-    /// The standard library's sockets, which block: each reply before the next request.
-    InTurns,
     /// Our own.
     Probe,
     /// Another program.
@@ -69,7 +66,7 @@ impl Client {
     /// Every client.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let programs = PROGRAMS.iter().map(Self::Program);
-        [Self::InProcess, Self::InTurns, Self::Probe].into_iter().chain(programs)
+        [Self::InProcess, Self::Probe].into_iter().chain(programs)
     }
 
     /// Checks that the server gives back what this client sends; `false` where the client has no
@@ -77,7 +74,6 @@ impl Client {
     pub(crate) fn check(self, active: &Active) -> bool {
         match self {
             Self::InProcess => in_process(active),
-            Self::InTurns => return in_turns(active),
             Self::Probe => {
                 let address = active.address.to_client().to_string();
                 run(program().args(["probe", "--count", "3", &address])).expect_code(0);
@@ -161,49 +157,21 @@ fn file(mut command: Command, program: &Program, active: &Active) {
     }
 }
 
-/// The standard library's sockets, as a simple client uses them; `false` if it has no such socket.
-fn in_turns(active: &Active) -> bool {
-    let address = active.address.to_client();
-    let sockaddr = active.sockaddr();
-    match (&address, sockaddr.as_socket()) {
-        (Address::Inet(Inet::Tcp | Inet::Mptcp, ..), Some(addr)) => {
-            let stream = TcpStream::connect(addr).expect("connect");
-            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-            turns(&stream, |stream| stream.shutdown(Shutdown::Write));
+fn in_process(active: &Active) {
+    let another = || connect(&active.address, &active.dir);
+    match active.address.style() {
+        Style::Stream => {
+            in_turns(&another());
+            // Nothing, and more than fits into the buffers on the way.
+            [0, 1 << 20].into_iter().for_each(|len| whole_stream(&another(), len));
         }
-        (Address::Inet(Inet::Udp, ..), Some(addr)) => {
-            let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            let socket = UdpSocket::bind(any).expect("bind");
-            socket.connect(addr).expect("connect");
-            socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-            messages(&Socket::from(socket), &[1, 0, 1025]);
-        }
-        (Address::Unix(Style::Stream, name), _) => {
-            let addr = match name {
-                UnixName::Path(path) => SocketAddr::from_pathname(path),
-                UnixName::Abstract(name) => SocketAddr::from_abstract_name(name),
-            };
-            let stream = UnixStream::connect_addr(&addr.expect("an address")).expect("connect");
-            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-            turns(&stream, |stream| stream.shutdown(Shutdown::Write));
-        }
-        (Address::Unix(Style::Datagram, UnixName::Path(path)), _) => {
-            let own = active.dir.path("in-turns");
-            let socket = UnixDatagram::bind(own).expect("bind");
-            socket.connect(path).expect("connect");
-            socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-            messages(&Socket::from(socket), &[1, 0, 1025]);
-        }
-        _ => return false,
+        Style::Seqpacket => messages(&another(), &[1, 1000, 65_536]),
+        Style::Datagram => messages(&another(), &[1, 0, 1025, 9000]),
     }
-    true
 }
 
 /// Waits for each reply before the next request, then for the server's end after its own.
-fn turns<S>(mut stream: S, end: impl FnOnce(&S) -> std::io::Result<()>)
-where
-    S: Read + Write,
-{
+fn in_turns(mut stream: &Socket) {
     let mut reply = Vec::new();
     for size in [1, 100, 4096, 65_536] {
         let request = pattern(size);
@@ -212,18 +180,8 @@ where
         stream.read_exact(&mut reply).expect("receive");
         assert!(reply == request, "{size} bytes: others came back");
     }
-    end(&stream).expect("shutdown");
+    stream.shutdown(Shutdown::Write).expect("shutdown");
     assert_eq!(stream.read(&mut reply).expect("the end"), 0);
-}
-
-fn in_process(active: &Active) {
-    let socket = connect(&active.address, &active.dir);
-    match active.address.style() {
-        // More than fits into the buffers on the way.
-        Style::Stream => whole_stream(&socket, 1 << 20),
-        Style::Seqpacket => messages(&socket, &[1, 1000, 65_536]),
-        Style::Datagram => messages(&socket, &[1, 0, 1025, 9000]),
-    }
 }
 
 /// Half-closes after so many bytes, and expects all of them back and then the end.

@@ -18,7 +18,6 @@ fn nobody_needs_what_the_server_keeps() {
         for bytes in ["0", "1000", "100000"] {
             let active = Active::serve(kind, &["--unread-bytes-max", bytes]);
             Client::InProcess.check(&active);
-            Client::InTurns.check(&active);
             active.process.terminate().expect_code(0);
         }
     }
@@ -164,7 +163,6 @@ fn bulk_is_served_beside_peers_that_have_used_up_the_bound() {
             stuck = if moved == 0 { stuck + 1 } else { 0 };
         }
         Client::InProcess.check(&active);
-        Client::InTurns.check(&active);
         deaf.into_iter().for_each(|peer| peer.catch_up(&content));
         active.process.terminate().expect_code(0);
     }
