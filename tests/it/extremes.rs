@@ -1,9 +1,10 @@
 //! What few peers do: send urgent data, messages larger than the usual buffers, or datagrams to a
-//! broadcast address, and be gone or late at the wrong moment.
+//! broadcast address, want no reply, and be gone or late at the wrong moment. The model has them
+//! reset and half-close.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,7 +12,7 @@ use rustix::net::SendFlags;
 use socket2::SockRef;
 
 use crate::activators::{Active, Kind};
-use crate::clients::{connect, expect_numbers, messages, pattern, receive, send_numbers};
+use crate::clients::{Client, connect, expect_numbers, messages, pattern, receive, send_numbers};
 use crate::handover::hand_over;
 use crate::kit::{DEADLINE, deadline, run};
 
@@ -82,6 +83,20 @@ fn late_receivers_get_everything_each_time() {
         expect_numbers(&late, REPLIES);
     }
     active.process.finish().expect_code(0);
+}
+
+/// The peer wants no reply at all, and says so.
+#[test]
+fn a_peer_that_shuts_its_receiving_side_is_let_go() {
+    let active = Active::of(Kind::UnixStream);
+    for _ in 0..50 {
+        let mut peer = UnixStream::connect(active.dir.path("s")).expect("connect");
+        peer.shutdown(Shutdown::Read).expect("shutdown");
+        // The server may have closed already, with EPIPE as the answer.
+        let _ = peer.write_all(&pattern(10_000));
+    }
+    Client::InProcess.check(&active);
+    active.process.terminate().expect_code(0);
 }
 
 /// `Accept=yes` starts a service for a client who may be gone by then: that is not an error of the

@@ -38,7 +38,6 @@ mod notify;
 mod outside;
 #[path = "../shared/page.rs"]
 mod page;
-mod peers;
 mod per_source;
 mod probe;
 mod programs;
