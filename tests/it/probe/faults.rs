@@ -157,7 +157,13 @@ fn nobody_to_connect_to() {
     let dir = Dir::new();
     let path = |name: &str| dir.path(name).display().to_string();
     let _stream = UnixListener::bind(dir.path("stream")).expect("bind");
+    let _datagram = UnixDatagram::bind(dir.path("datagram")).expect("bind");
+    // It is found by its file, whatever the path is that leads there.
+    std::os::unix::fs::symlink(dir.path("datagram"), dir.path("link")).expect("symlink");
     drop(UnixDatagram::bind(dir.path("stale")).expect("bind"));
+    let [to_datagram, to_link] = ["datagram", "link"].map(|name| {
+        format!("; the socket there is of another type: use unix-dgram:{}\n", path(name))
+    });
     for (address, name, parts) in [
         ("tcp:127.0.0.1:1".to_owned(), "refused", &["Connection refused", "`ss -lnt`"][..]),
         ("tcp:[::1]:1".to_owned(), "refused", &["activate -l 'tcp:[::1]:1'`"]),
@@ -173,6 +179,8 @@ fn nobody_to_connect_to() {
         (format!("unix:{}", path("none")), "no-such-path", &["No such file", "unix:@NAME"]),
         (format!("unix:{}", path("none;id")), "no-such-path", &["activate -l 'unix:/", "id'`"]),
         (format!("unix-dgram:{}", path("stream")), "wrong-type", &["another type: use unix:/"]),
+        (format!("unix:{}", path("datagram")), "wrong-type", &[&to_datagram]),
+        (format!("unix:{}", path("link")), "wrong-type", &[&to_link]),
         ("tcp:no-such-name.invalid:1".to_owned(), "not-resolved", &["getent ahosts"]),
         ("tcp:[fe80::1%nowhere]:1".to_owned(), "not-resolved", &["`ip link`"]),
     ] {

@@ -2,7 +2,7 @@
 //! its path, and which process holds the socket.
 
 use std::net::UdpSocket;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -96,21 +96,6 @@ fn the_same_name_of_another_type_or_as_a_path_is_found() {
         (format!("unix:{}", name(&short)), format!("unix:@{short}")),
     ] {
         assert_eq!(instead(&asked), Some(found), "{asked}");
-    }
-}
-
-#[test]
-fn the_type_of_the_socket_at_a_path_is_said() {
-    let dir = Dir::new();
-    let path = dir.path("s");
-    let _socket = UnixDatagram::bind(&path).expect("bind");
-    // It is found by its file, whatever the path is that leads there.
-    std::os::unix::fs::symlink(&path, dir.path("link")).expect("symlink");
-    for path in [path, dir.path("link")] {
-        let finished = probe(&[&format!("unix:{}", path.display())]).expect_code(6);
-        let remedy =
-            format!("; the socket there is of another type: use unix-dgram:{}\n", path.display());
-        assert!(finished.stderr.ends_with(&remedy), "{}", finished.describe());
     }
 }
 
