@@ -259,13 +259,15 @@ fn no_number_panics_aborts_or_runs_away() {
 fn who_closes_the_pipe_has_seen_enough() {
     let dir = Dir::new();
     let address = servers::stream(&dir.path("s"), servers::echo);
-    for extra in [&[][..], &["--json"]] {
+    for (arguments, status) in
+        [(&["probe", &address][..], 0), (&["probe", "--json", &address], 0), (&["inspect"], 3)]
+    {
         let (reader, writer) = rustix::pipe::pipe().expect("pipe(2)");
         drop::<OwnedFd>(reader);
         let mut command = kit::program();
-        command.args(["probe", &address]).args(extra).stdout(writer).stderr(Stdio::piped());
+        command.args(arguments).stdout(writer).stderr(Stdio::piped());
         let output = command.output().expect("it runs");
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
         assert!(output.stderr.is_empty(), "{output:?}");
     }
 }
