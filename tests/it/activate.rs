@@ -1,12 +1,11 @@
 //! The `activate` verb: what it binds, what it refuses, and what the command gets.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};
-use socket_activate_echo::activator::{Bound, HandOver, Target};
 
 use crate::activate_faults::echo;
 use crate::kit::{Dir, Process, VSOCK_PORT_IS_TAKEN, clean, has_tool, program, run};
@@ -317,16 +316,8 @@ fn what_was_handed_over_to_it_is_passed_on() {
     let script = "echo $((LISTEN_PID == $$)) $LISTEN_FDS $LISTEN_FDNAMES; \
                   for fd in 3 4; do test -S /proc/$$/fd/$fd && echo $fd; done; :";
     let outer = ["--now", "-l", "tcp:127.0.0.1:0", "--fdname", "outer", "--", us, "activate"];
-    for (inner, expected) in [
-        (&["--now", "sh", "-c", script][..], "1 1 outer\n3\n"),
-        (
-            &["--now", "-l", "udp:127.0.0.1:0", "--fdname", "own", "sh", "-c", script],
-            "1 2 outer:own\n3\n4\n",
-        ),
-    ] {
-        let finished = run(activate(&outer).args(inner));
-        assert_eq!(finished.stdout, expected, "{}", finished.describe());
-    }
+    let finished = run(activate(&outer).args(["--now", "sh", "-c", script]));
+    assert_eq!(finished.stdout, "1 1 outer\n3\n", "{}", finished.describe());
     let finished = run(activate(&outer).args(["--inetd", "-l", "tcp:127.0.0.1:0"]));
     finished.expect_code(2).expect_stderr(&["only one"]);
     let datagram = ["--now", "-l", "udp:127.0.0.1:0", "--", us, "activate", "-a", "cat"];
@@ -346,27 +337,5 @@ fn the_command_has_no_signal_blocked() {
         let line = process.stdout_line("SigBlk");
         let mask = line.as_deref().and_then(|line| line.split_whitespace().last());
         assert_eq!(mask, Some("0000000000000000"), "{}", process.describe());
-    }
-}
-
-/// Of the library: what the tests of a daemon start.
-#[test]
-fn a_new_process_has_its_sockets_where_it_expects_them() {
-    let listen_fds = "echo $LISTEN_FDS $((LISTEN_PID == $$)); test -S /proc/$$/fd/42 && \
-                      test ! -e /proc/$$/fd/43 && echo 42";
-    let standard_input = "test -S /proc/$$/fd/0 && echo 0 ${LISTEN_FDS-none} >&2";
-    for (count, hand_over, script, output) in [
-        (40, HandOver::ListenFds, listen_fds, "40 1\n42\n"),
-        (1, HandOver::StandardInput, standard_input, "0 none\n"),
-    ] {
-        let socket = |_| Bound::from_fd(UdpSocket::bind("127.0.0.1:0").expect("bind"), "s");
-        let sockets: Vec<_> = (0..count).map(socket).collect();
-        let target = Target::find(&["sh", "-c", script], Vec::new()).expect("there is a shell");
-        let process = Target { hand_over, ..target }.spawn(&sockets, |command| {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        });
-        let finished = process.expect("it starts").wait_with_output().expect("it ends");
-        let printed = [finished.stdout, finished.stderr].concat();
-        assert_eq!(String::from_utf8_lossy(&printed), output, "{hand_over:?}");
     }
 }
