@@ -24,23 +24,6 @@ fn echo(client: &mut TcpStream) {
 }
 
 #[test]
-fn ready_first_and_alone_then_status_then_stopping() {
-    let manager = Notified::new();
-    let (listener, mut client) = listener();
-    let address = listener.local_addr().expect("address");
-    let mut command = hand_over(listener, &["serve", "--sdnotify"]);
-    let process = Process::start(manager.of(&mut command));
-    assert_eq!(manager.message(), "READY=1");
-    assert_eq!(manager.message(), format!("STATUS=serving 1 socket: tcp:{address}"));
-    echo(&mut client);
-    // The connection stays open: STOPPING=1 does not wait for it.
-    process.signal(Signal::TERM);
-    assert_eq!(manager.message(), "STOPPING=1");
-    let finished = process.finish().expect_code(0);
-    assert_eq!(finished.stderr, "served 1 connection and 0 datagrams, 6 bytes\n");
-}
-
-#[test]
 fn at_the_end_it_says_what_it_served_but_not_for_each_connection() {
     let dir = Dir::new();
     let socket = UnixDatagram::bind(dir.path("server")).expect("bind");
