@@ -199,6 +199,15 @@ pub(crate) fn whole_stream(socket: &Socket, len: usize) {
     assert!(received == sent, "{} of {} bytes, or others", received.len(), sent.len());
 }
 
+/// Sends a word and reads it back.
+#[track_caller]
+pub(crate) fn word(mut client: &TcpStream) {
+    client.write_all(b"hello\n").expect("send");
+    let mut reply = [0; 6];
+    client.read_exact(&mut reply).expect("an echo");
+    assert_eq!(&reply, b"hello\n");
+}
+
 /// A prime length, so that no buffer's size repeats it.
 pub(crate) const FILL_CHUNK: usize = 1_048_573;
 

@@ -1,8 +1,8 @@
 //! `serve --exit-idle-time`: the end of a server to which nobody talks, and the clients that come
 //! just then.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown as Direction, TcpListener, TcpStream};
+use std::io::Read;
+use std::net::{Shutdown as Direction, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -16,7 +16,7 @@ use socket_activate_echo::address::{Address, Style};
 use socket_activate_echo::server::{self, Config, Kept, Limits, Shutdown, Statistics};
 
 use crate::activators::Kind;
-use crate::clients::{connect, messages, whole_stream};
+use crate::clients::{connect, messages, whole_stream, word};
 use crate::handover::{Notified, hand_over, hand_over_with, listener};
 use crate::kit::{Dir, Process, deadline, program_path};
 use crate::random::Random;
@@ -105,20 +105,15 @@ fn goes_on(process: &Process) -> bool {
     poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&A_WHILE)).expect("poll(2)") == 0
 }
 
-fn word(client: &mut TcpStream) {
-    client.write_all(b"hello").expect("send");
-    client.read_exact(&mut [0; 5]).expect("an echo");
-}
-
 #[test]
 fn an_idle_connection_is_served_to_its_end() {
     for workers in WORKERS {
         let (listener, mut client) = listener();
         let flags = ["serve", "--exit-idle-time", "0", "--workers", workers];
         let process = Process::start(&mut hand_over(listener, &flags));
-        word(&mut client);
+        word(&client);
         assert!(goes_on(&process), "{}", process.describe());
-        word(&mut client);
+        word(&client);
         client.shutdown(Direction::Write).expect("shutdown");
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);
         process.finish().expect_code(0).expect_stderr(&["served 1 connection", "idle for"]);
@@ -137,7 +132,7 @@ fn a_server_for_one_connection_ends_with_it() {
         let process = Process::start(&mut command);
         drop(command);
         assert!(goes_on(&process), "{}", process.describe());
-        word(&mut client);
+        word(&client);
         client.shutdown(Direction::Write).expect("shutdown");
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);
         process.finish().expect_code(0);

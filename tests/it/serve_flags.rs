@@ -1,7 +1,6 @@
 //! The flags of `serve`, what it sends to the service manager, and where it logs.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
@@ -10,18 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::activators::{Active, Kind};
-use crate::clients::{connect, messages};
+use crate::clients::{connect, messages, word};
 use crate::handover::{Notified, hand_over, listener};
 use crate::kit::{DEADLINE, Dir, Process, clean, program, program_path, run};
-
-/// Sends a word and reads it back.
-#[track_caller]
-fn echo(client: &mut TcpStream) {
-    client.write_all(b"hello\n").expect("send");
-    let mut reply = [0; 6];
-    client.read_exact(&mut reply).expect("an echo");
-    assert_eq!(&reply, b"hello\n");
-}
 
 #[test]
 fn at_the_end_it_says_what_it_served_but_not_for_each_connection() {
@@ -44,9 +34,9 @@ fn at_the_end_it_says_what_it_served_but_not_for_each_connection() {
         let finished = run(&mut hand_over(connection, flags)).expect_code(0);
         assert_eq!(finished.stderr.contains("served"), said, "{}", finished.describe());
     }
-    let (listener, mut client) = listener();
+    let (listener, client) = listener();
     let process = Process::start(&mut hand_over(listener, &[]));
-    echo(&mut client);
+    word(&client);
     let finished = process.terminate().expect_code(0);
     let line = "served 1 connection and 0 datagrams, 6 bytes\n";
     assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("", line));
@@ -61,9 +51,9 @@ fn what_the_manager_would_miss_is_a_warning() {
         (&["-s"], Some(("NOTIFY_SOCKET", path.as_str())), "send READY=1 to NOTIFY_SOCKET="),
         (&[], Some(("WATCHDOG_USEC", "20000000")), "WATCHDOG_USEC is set but --sdnotify is not"),
     ] {
-        let (listener, mut client) = listener();
+        let (listener, client) = listener();
         let process = Process::start(hand_over(listener, flags).envs(variable));
-        echo(&mut client);
+        word(&client);
         let warning = format!("warning: {warning}");
         process.terminate().expect_code(0).expect_stderr(&[&warning]);
     }
@@ -81,9 +71,9 @@ fn variables_of_the_manager_that_are_wrong_end_it() {
         finished.expect_stderr(&[line]);
 
         // Without --sdnotify they mean nothing.
-        let (listener, mut client) = crate::handover::listener();
+        let (listener, client) = crate::handover::listener();
         let process = Process::start(hand_over(listener, &[]).env(variable, value));
-        echo(&mut client);
+        word(&client);
         process.terminate().expect_code(0);
     }
 }
@@ -91,13 +81,13 @@ fn variables_of_the_manager_that_are_wrong_end_it() {
 #[test]
 fn a_watchdog_for_another_process_is_not_answered() {
     let manager = Notified::new();
-    let (listener, mut client) = listener();
+    let (listener, client) = listener();
     let mut command = hand_over(listener, &["-s"]);
     manager.of(&mut command).env("WATCHDOG_USEC", "1").env("WATCHDOG_PID", "1");
     let process = Process::start(&mut command);
     let _ready_and_status = (manager.message(), manager.message());
     for _ in 0..100 {
-        echo(&mut client);
+        word(&client);
     }
     process.signal(Signal::TERM);
     assert_eq!(manager.message(), "STOPPING=1");
@@ -107,11 +97,11 @@ fn a_watchdog_for_another_process_is_not_answered() {
 #[test]
 fn start_sleep_comes_before_ready_and_before_anything_is_received() {
     let manager = Notified::new();
-    let (listener, mut client) = listener();
+    let (listener, client) = listener();
     let start = Instant::now();
     let mut command = hand_over(listener, &["-dst0.3"]);
     let process = Process::start(manager.of(&mut command));
-    echo(&mut client);
+    word(&client);
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
     // It was sent before the echo, so it is there.
     manager.socket.set_nonblocking(true).expect("O_NONBLOCK");

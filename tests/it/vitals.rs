@@ -1,13 +1,13 @@
 //! What the service manager learns of a server that runs: its status line, and whether all of its
 //! workers go on.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::clients::word;
 use crate::faults;
 use crate::handover::{Notified, hand_over};
 use crate::kit::{DEADLINE, Process, clean};
@@ -66,11 +66,6 @@ impl Bed {
             assert!(Instant::now() < deadline, "it does not rest");
         }
     }
-}
-
-fn word(mut client: &TcpStream) {
-    client.write_all(b"hello\n").expect("send");
-    client.read_exact(&mut [0; 6]).expect("an echo");
 }
 
 /// Any worker may serve these clients; the first one tells the manager.
