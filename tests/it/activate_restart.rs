@@ -17,6 +17,7 @@ use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern, receive};
 use crate::handover::hand_over;
 use crate::kit::{DEADLINE, Dir, Process, clean, deadline, has_tool, program, program_path};
+use crate::usage::children;
 
 fn restart(kind: Kind, flags: &[&str], command: &[&str]) -> Active {
     let dir = Dir::new();
@@ -330,15 +331,9 @@ fn orphans_of_the_command_are_collected() {
     let activator = child(&process);
     for _ in 0..5 {
         echo(port);
-        let pid = activator.as_raw_nonzero();
-        let children = || {
-            let path = format!("/proc/{pid}/task/{pid}/children");
-            std::fs::read_to_string(path).expect("the kernel lists children")
-        };
-        let server = children().split_whitespace().next().and_then(|pid| pid.parse().ok());
-        kill(server.and_then(Pid::from_raw).expect("a server"), Signal::TERM);
+        kill(children(activator)[0], Signal::TERM);
         // The end of the orphan, and of the server, is the end of this pipe's last writer.
-        while !children().trim().is_empty() {
+        while !children(activator).is_empty() {
             std::thread::yield_now();
         }
     }

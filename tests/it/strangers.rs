@@ -6,7 +6,7 @@ mod senders;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -25,20 +25,7 @@ fn client(path: &Path) -> UnixDatagram {
 /// wake it now and then.
 #[track_caller]
 pub(crate) fn expect_rest(process: &Process) {
-    const WINDOW: Duration = Duration::from_millis(500);
-    const WAKE_UPS: u64 = 3;
-    let (quiet, _other) = std::os::unix::net::UnixStream::pair().expect("socketpair(2)");
-    quiet.set_read_timeout(Some(WINDOW)).expect("a timeout");
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let before = process.times_run();
-        std::io::Read::read(&mut &quiet, &mut [0]).expect_err("nobody sends");
-        let runs = process.times_run() - before;
-        if runs <= WAKE_UPS {
-            return;
-        }
-        assert!(Instant::now() < end, "{runs} times in {WINDOW:?}: {}", process.describe());
-    }
+    process.expect_rest(Duration::from_millis(500), 3);
 }
 
 /// Whether this process may become another user, as some attackers are, or make network namespaces.

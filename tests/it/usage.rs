@@ -1,10 +1,10 @@
 //! What a process of a test uses, and which children it has: proc(5).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::kit::Process;
+use crate::kit::{DEADLINE, Process};
 
 impl Process {
     /// A line of /proc/PID/status in KiB, for example `VmHWM`, the most memory that was resident.
@@ -38,6 +38,22 @@ impl Process {
         self.schedstat(2)
     }
 
+    /// Waits for a while, as long as `window`, in which its threads are put on a processor so often at
+    /// most.
+    #[track_caller]
+    pub(crate) fn expect_rest(&self, window: Duration, most: u64) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let before = self.times_run();
+            std::thread::sleep(window);
+            let runs = self.times_run() - before;
+            if runs <= most {
+                return;
+            }
+            assert!(Instant::now() < end, "{runs} times in {window:?}: {}", self.describe());
+        }
+    }
+
     /// The sum of a field of /proc/PID/task/TID/schedstat over all threads.
     fn schedstat(&self, field: usize) -> u64 {
         let pid = self.pid().as_raw_nonzero();
@@ -53,9 +69,13 @@ impl Process {
     }
 
     pub(crate) fn children(&self) -> Vec<Pid> {
-        let pid = self.pid().as_raw_nonzero();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.expect("the kernel lists children");
-        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+        children(self.pid())
     }
+}
+
+pub(crate) fn children(of: Pid) -> Vec<Pid> {
+    let pid = of.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.expect("the kernel lists children");
+    children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }

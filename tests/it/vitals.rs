@@ -53,19 +53,6 @@ impl Bed {
         client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         client
     }
-
-    /// Waits until no thread of the server runs for so long.
-    fn expect_rest(&self, window: Duration) {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let before = self.process.times_run();
-            std::thread::sleep(window);
-            if self.process.times_run() == before {
-                return;
-            }
-            assert!(Instant::now() < deadline, "it does not rest");
-        }
-    }
 }
 
 /// Any worker may serve these clients; the first one tells the manager.
@@ -77,7 +64,7 @@ fn the_status_line_says_what_happened_and_an_idle_server_sleeps() {
         let clients = [0; 3].map(|_| bed.client());
         clients.iter().for_each(word);
         bed.expect("; 3 connections now, 3 in all; 18 bytes");
-        bed.expect_rest(Duration::from_millis(1500));
+        bed.process.expect_rest(Duration::from_millis(1500), 0);
         for (number, client) in (1..).zip(clients) {
             word(&client);
             drop(client);
