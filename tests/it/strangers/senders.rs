@@ -1,5 +1,6 @@
 //! Unix datagrams: whose socket gets the reply, in which order, and what happens to unread replies.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -24,9 +25,11 @@ fn ask(client: &UnixDatagram, server: &Path) {
 
 /// Fails if anything has reached the socket. A datagram of the test itself comes after whatever the
 /// server has sent before its answer to another client.
-fn expect_nothing_for(victim: &UnixDatagram, path: &Path) {
+#[track_caller]
+fn expect_nothing_for(victim: &UnixDatagram) {
     let marker = UnixDatagram::unbound().expect("a socket");
-    marker.send_to(b"marker", path).expect("send");
+    let name = victim.local_addr().expect("a name");
+    marker.send_to_addr(b"marker", &name).expect("send");
     let mut buffer = [0; 100];
     let len = victim.recv(&mut buffer).expect("receive");
     assert_eq!(&buffer[..len], b"marker", "the server spoke to a third party");
@@ -63,8 +66,8 @@ fn a_reply_goes_to_the_socket_that_asked_and_to_no_other() {
     let honest = client(&dir.path("honest"));
     honest.connect(dir.path("s")).expect("connect");
     messages(&honest.into(), &[5, 0, 9000]);
-    expect_nothing_for(&manager, &notify.path("notify"));
-    expect_nothing_for(&third, &notify.path("third"));
+    expect_nothing_for(&manager);
+    expect_nothing_for(&third);
     assert!(process.stderr_line("is not answered").is_some(), "{}", process.describe());
     expect_rest(&process);
     process.terminate().expect_code(0);
@@ -88,8 +91,19 @@ fn owned_by_the_attacker(dir: &Dir) {
 }
 
 fn open_to_all(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+    set_mode(path, 0o777);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("chmod");
+}
+
+/// A server that every user may reach.
+fn open_server() -> Active {
+    let active = Active::of(Kind::UnixDatagram);
+    open_to_all(&active.dir.path("."));
+    open_to_all(&active.dir.path("s"));
+    active
 }
 
 /// No link is needed: a folder on the way may be exchanged, or be another one in the attacker's
@@ -104,9 +118,7 @@ fn a_reply_goes_to_the_user_who_asked() {
     open_to_all(&victims.path("."));
     let victim = client(&victims.path("b"));
     open_to_all(&victims.path("b"));
-    let active = Active::of(Kind::UnixDatagram);
-    open_to_all(&active.dir.path("."));
-    open_to_all(&active.dir.path("s"));
+    let active = open_server();
     as_attacker(|| {
         std::fs::create_dir(own.path("d")).expect("mkdir");
         let attacker = client(&own.path("d/a"));
@@ -120,7 +132,7 @@ fn a_reply_goes_to_the_user_who_asked() {
         ask(&attacker, &active.dir.path("s"));
     });
     answers(&active, "honest");
-    expect_nothing_for(&victim, &victims.path("b"));
+    expect_nothing_for(&victim);
     active.process.terminate().expect_code(0);
 }
 
@@ -132,9 +144,7 @@ fn a_reply_stays_in_the_network_namespace_of_who_asked() {
     if !is_root("replies to another network namespace") {
         return;
     }
-    let active = Active::of(Kind::UnixDatagram);
-    open_to_all(&active.dir.path("."));
-    open_to_all(&active.dir.path("s"));
+    let active = open_server();
     answers(&active, "first");
     let name = active.dir.path("victim").display().to_string();
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
@@ -151,11 +161,7 @@ fn a_reply_stays_in_the_network_namespace_of_who_asked() {
         scope.spawn(attack).join().expect("the attack is carried out");
     });
     answers(&active, "honest");
-    let marker = UnixDatagram::unbound().expect("a socket");
-    marker.send_to_addr(b"marker", &address).expect("send");
-    let mut buffer = [0; 100];
-    let len = victim.recv(&mut buffer).expect("receive");
-    assert_eq!(&buffer[..len], b"marker", "the server spoke to a third party");
+    expect_nothing_for(&victim);
     active.process.terminate().expect_code(0);
 }
 
@@ -193,10 +199,8 @@ fn one_user_who_never_reads_shuts_nobody_out() {
     }
     for (clients, size, count) in [(1, 200_000, 2), (1, 150_000, 2), (30, 2000, 11), (3, 60_000, 9)]
     {
-        let (active, own) = (Active::of(Kind::UnixDatagram), Dir::new());
+        let (active, own) = (open_server(), Dir::new());
         owned_by_the_attacker(&own);
-        open_to_all(&active.dir.path("."));
-        open_to_all(&active.dir.path("s"));
         answers(&active, "first");
         let mut deaf = Vec::new();
         as_attacker(|| {
@@ -257,13 +261,10 @@ fn the_first_datagram_is_answered_where_its_sender_is_known() {
         (0o755, 0o666, true, true),
         (0o755, 0o666, false, false),
     ] {
-        use std::os::unix::fs::PermissionsExt;
         let dir = Dir::new();
         let socket = UnixDatagram::bind(dir.path("s")).expect("bind");
-        for (path, mode) in [(dir.path("."), folder), (dir.path("s"), mode)] {
-            let permissions = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(path, permissions).expect("chmod");
-        }
+        set_mode(&dir.path("."), folder);
+        set_mode(&dir.path("s"), mode);
         rustix::net::sockopt::set_socket_passcred(&socket, credentials).expect("SO_PASSCRED");
         let observer = socket.try_clone().expect("dup");
         let client = client(&dir.path("c"));
