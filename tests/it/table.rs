@@ -1,13 +1,8 @@
 //! Every kind of socket × every activator × every client.
 
-use std::net::Ipv4Addr;
-use std::net::TcpStream;
-
-use socket2::{Domain, Socket, Type};
-
+use crate::activate::listening;
 use crate::activators::{Activator, Active, Kind, Who};
 use crate::clients::Client;
-use crate::handover::hand_over;
 use crate::kit::{Dir, Process, clean, has_tool, program, program_path};
 
 /// Runs one activator with every kind of socket and every client that there is.
@@ -54,27 +49,6 @@ rows! {
 }
 
 #[test]
-fn an_ipv6_wildcard_takes_ipv4_unless_it_is_v6only() {
-    for v6only in [false, true] {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
-        socket.set_only_v6(v6only).expect("IPV6_V6ONLY");
-        let any: std::net::SocketAddr = "[::]:0".parse().expect("an address");
-        socket.bind(&any.into()).expect("bind");
-        socket.listen(16).expect("listen");
-        let port = socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("IPv6").port();
-        let process = Process::start(&mut hand_over(socket, &[]));
-        let active = Active::at(process, &format!("tcp:[::1]:{port}"));
-        Client::InProcess.check(&active);
-        let v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
-        assert_eq!(v4.is_ok(), !v6only, "{v4:?}");
-        if v4.is_ok() {
-            let active = Active::at(active.process, &format!("tcp:127.0.0.1:{port}"));
-            Client::InProcess.check(&active);
-        }
-    }
-}
-
-#[test]
 fn sockets_of_every_kind_at_once() {
     let dir = Dir::new();
     let mut command = program();
@@ -84,18 +58,11 @@ fn sockets_of_every_kind_at_once() {
         let address = if address.contains('/') { format!("{address}{index}") } else { address };
         command.args(["-l", &address]);
     }
-    let process = Process::start(&mut command);
-    assert!(process.stderr_line("waiting for").is_some(), "{}", process.describe());
-    let stderr = process.stderr();
-    let addresses: Vec<_> = stderr
-        .lines()
-        .filter(|line| line.starts_with("listening: "))
-        .filter_map(|line| line.rsplit(' ').next())
-        .collect();
+    let mut process = Process::start(&mut command);
+    let addresses = listening(&process);
     assert_eq!(addresses.len(), Kind::ALL.len());
-    let mut process = process;
     for address in addresses {
-        let active = Active::at(process, address);
+        let active = Active::at(process, &address);
         Client::InProcess.check(&active);
         process = active.process;
     }
