@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{bench, document, measured};
 use crate::kit::{Dir, HOSTILE_NUMBERS, program, run};
@@ -59,14 +58,12 @@ fn append(mut stream: impl Read + Write) {
 
 fn appending_seqpacket_server(dir: &Dir) -> String {
     let path = dir.path("q");
-    let kind = SocketType::SEQPACKET;
-    let flags = SocketFlags::CLOEXEC;
-    let listener = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
-    rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-    rustix::net::listen(&listener, 64).unwrap();
+    let listener = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(64).unwrap();
     thread::spawn(move || {
-        while let Ok(connection) = rustix::net::accept_with(&listener, flags) {
-            thread::spawn(move || append(std::fs::File::from(connection as OwnedFd)));
+        while let Ok((connection, _)) = listener.accept() {
+            thread::spawn(move || append(connection));
         }
     });
     format!("unix-seqpacket:{}", path.display())

@@ -231,6 +231,8 @@ fn what_has_no_meaning_is_refused() {
         ("--compare a=tcp:127.0.0.1:1 a=tcp:127.0.0.1:2", "`a`"),
         ("--cpu 100000 tcp:127.0.0.1:1", "CPU"),
         ("-s 65508 udp:127.0.0.1:1", "65507"),
+        ("--congestion reno unix:/nosuch/socket", "--congestion is for TCP"),
+        ("-m flood --gso unix-dgram:/nosuch/socket", "--gso is for udp"),
     ] {
         bench(arguments).expect_code(2).expect_stderr(&[word]);
     }

@@ -127,16 +127,6 @@ fn arguments_without_an_effect_are_refused_before_the_load() {
     ] {
         refused(&arguments.split_whitespace().collect::<Vec<_>>(), 2, word);
     }
-    let dir = Dir::new();
-    for (arguments, word) in [
-        (
-            format!("--congestion reno unix:{}", dir.path("none").display()),
-            "--congestion is for TCP",
-        ),
-        (format!("-m flood --gso unix-dgram:{}", dir.path("none").display()), "--gso is for udp"),
-    ] {
-        bench(&arguments).expect_code(2).expect_stderr(&[word]);
-    }
 }
 
 #[test]
