@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::kit::files;
+
 /// The parts of the library, the lowest floor first. A part imports only from the floors below.
 const FLOORS: &[&[&str]] = &[
     &["sys", "text"],
@@ -88,16 +90,8 @@ fn root() -> PathBuf {
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder of sources") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path);
-        }
-    }
-    found
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|end| end == "rs");
+    files(folder).into_iter().filter(is_source).collect()
 }
 
 /// The part that a module belongs to; empty for the crate itself.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::generated::generated;
-use crate::kit::{Dir, Process, clean, has_tool, not_run, program, program_path, run};
+use crate::kit::{Dir, Process, clean, files, has_tool, not_run, program, program_path, run};
 use crate::page::readme;
 
 /// A home with the files below ~/.local/share, and ~/.local/bin with the program.
@@ -31,19 +31,6 @@ fn in_home(home: &Dir, program: &str) -> Command {
         command.env_remove(name);
     }
     command
-}
-
-/// Every file below a folder, by its path from there.
-fn tree(folder: &Path, top: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            tree(&path, top, found);
-        } else {
-            let name = path.strip_prefix(top).expect("below it").to_owned();
-            found.insert(name, fs::read(&path).expect("read"));
-        }
-    }
 }
 
 #[test]
@@ -71,8 +58,10 @@ fn what_is_written_is_what_is_generated() {
         assert!(finished.stdout.lines().any(|shown| shown == line), "{}", finished.describe());
         expected.insert(PathBuf::from(below), text);
     }
-    let mut written = BTreeMap::new();
-    tree(&folder, &folder, &mut written);
+    let below = |path: &Path| path.strip_prefix(&folder).expect("below it").to_owned();
+    let written =
+        files(&folder).into_iter().map(|path| (below(&path), fs::read(path).expect("read")));
+    let written: BTreeMap<_, _> = written.collect();
     assert!(written == expected, "{:?} differ from {:?}", written.keys(), expected.keys());
     // A second time it writes over them.
     run(program().arg("--generate").arg(&folder)).expect_code(0);

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ pub(crate) fn program_path() -> &'static str {
 
 /// A copy of our program at `path`. Another process writes it: what is open for writing here may be
 /// inherited by a process that another test starts just now, and then execve(2) answers ETXTBSY.
-pub(crate) fn copy_program_to(path: &std::path::Path) {
+pub(crate) fn copy_program_to(path: &Path) {
     run(clean("cp").arg(program_path()).arg(path)).expect_code(0);
 }
 
@@ -327,11 +327,18 @@ impl Dir {
     }
 }
 
+/// Every file below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let paths =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("one").path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 /// The turn of a test that binds the demo set: held until it is dropped. A network namespace gives
 /// each its own port 3000 of TCP and UDP, but of vsock only in local mode (Linux 7.0,
 /// `net.vsock.ns_mode`), and nextest runs each test as a process.
 pub(crate) fn demo_set_turn() -> std::fs::File {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-set.lock");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-set.lock");
     let turn = std::fs::File::options().create(true).append(true).open(path).expect("open");
     rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).expect("flock(2)");
     turn
