@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal};
 
 use crate::activate_faults::echo;
-use crate::kit::{Dir, Process, VSOCK_PORT_IS_TAKEN, clean, has_tool, program, run};
+use crate::kit::{Dir, Process, VSOCK_PORT_IS_TAKEN, clean, has_tool, program, run, unshare_net};
 
 pub(crate) fn activate(arguments: &[&str]) -> Command {
     let mut command = program();
@@ -279,15 +279,12 @@ fn out_of_descriptors_it_waits_and_recovers() {
 #[test]
 fn the_demo_set_leaves_out_ipv6_where_there_is_none() {
     let test = "the demo set without IPv6";
-    if !has_tool("unshare", test) || !has_tool("ip", test) {
-        return;
-    }
+    let Some(mut command) = unshare_net(&[], test) else { return };
     let dir = Dir::new();
     let _turn = crate::kit::demo_set_turn();
     // A network namespace of its own, so that nobody's port 3000 is in the way.
     let script = "ip link set lo up && ip address del ::1/128 dev lo && exec \"$0\" activate";
-    let mut command = clean("unshare");
-    command.args(["--map-root-user", "--net", "sh", "-c", script, crate::kit::program_path()]);
+    command.args(["sh", "-c", script, crate::kit::program_path()]);
     let process = Process::start(command.env("HOME", dir.path("")));
     let left_out = ["left out tcp:[::1]:3000", "left out udp:[::1]:3000"];
     if process.stderr_line("waiting for").is_none() {

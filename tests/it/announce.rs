@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use socket_activate_echo::activator::Bound;
 
 use crate::activate::{activate, listening, port};
-use crate::kit::{Dir, Process, clean, has_tool, not_run, program_path, run};
+use crate::kit::{Dir, Process, clean, has_tool, not_run, program_path, run, unshare_net};
 
 /// What is printed to be copied is run, as it is, and has to work.
 #[test]
@@ -41,13 +41,10 @@ fn what_cannot_work_here_is_not_suggested() {
     assert!(!finished.stderr.contains("socat"), "{}", finished.describe());
 
     let test = "commands to try without an IPv6 loopback address";
-    if !has_tool("unshare", test) || !has_tool("ip", test) {
-        return;
-    }
+    let Some(mut command) = unshare_net(&[], test) else { return };
     let script = "ip link set lo up && ip address del ::1/128 dev lo && \
                   exec \"$0\" activate -l tcp:[::]:3000 -l udp:224.0.0.1:3000";
-    let mut command = clean("unshare");
-    command.args(["--map-root-user", "--net", "sh", "-c", script, program_path()]);
+    command.args(["sh", "-c", script, program_path()]);
     let process = Process::start(&mut command);
     listening(&process);
     let finished = process.terminate().expect_code(0);

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 
 use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern};
-use crate::kit::{DEADLINE, Dir, clean, has_tool, program_path, run};
+use crate::kit::{DEADLINE, Dir, program_path, run, unshare_net};
 
 #[test]
 fn every_size_comes_back_whole() {
@@ -63,9 +63,7 @@ fn the_reply_comes_from_the_address_that_was_asked() {
 #[test]
 fn the_reply_comes_from_the_ipv6_address_that_was_asked() {
     let test = "replies from the IPv6 address that was asked";
-    if !has_tool("unshare", test) || !has_tool("ip", test) {
-        return;
-    }
+    let Some(mut command) = unshare_net(&[], test) else { return };
     let script = "ip link set lo up; \
         for a in 1 2 3; do ip address add fd00::$a/128 dev lo nodad; done; \
         mkfifo \"$1\"; exec 4<>\"$1\"; \
@@ -79,10 +77,7 @@ fn the_reply_comes_from_the_ipv6_address_that_was_asked() {
         done; \
         kill $server; wait $server";
     let dir = Dir::new();
-    let mut command = clean("unshare");
-    command
-        .args(["--map-root-user", "--net", "sh", "-c", script, program_path()])
-        .arg(dir.path("fifo"));
+    command.args(["sh", "-c", script, program_path()]).arg(dir.path("fifo"));
     run(&mut command).expect_code(0);
 }
 

@@ -67,6 +67,29 @@ pub(crate) fn has_tool(tool: &str, test: &str) -> bool {
     found
 }
 
+/// unshare(1) with a namespace of its own, as `flag` says, in which `setup` works; the tools are
+/// those of the test. `None` if one is missing, or that is not allowed here.
+pub(crate) fn unshare(flag: &str, setup: &str, tools: &[&str], test: &str) -> Option<Command> {
+    if !["unshare", "sh"].iter().chain(tools).all(|tool| has_tool(tool, test)) {
+        return None;
+    }
+    let unshare = || {
+        let mut command = clean("unshare");
+        command.args(["--map-root-user", flag]);
+        command
+    };
+    if run(unshare().args(["sh", "-c", setup])).status.success() {
+        return Some(unshare());
+    }
+    not_run(test, &format!("unshare {flag} is not allowed here"), true);
+    None
+}
+
+/// With a network namespace, whose loopback interface the test brings up.
+pub(crate) fn unshare_net(tools: &[&str], test: &str) -> Option<Command> {
+    unshare("--net", "ip link set lo up", &[&["ip"], tools].concat(), test)
+}
+
 /// Says that a test does not run, and why. What this machine's kernel lacks is not `required`: it
 /// is tried in the virtual machine.
 pub(crate) fn not_run(test: &str, why: &str, required: bool) {
