@@ -39,18 +39,13 @@ fn a_wrong_environment_is_explained() {
     for (environment, parts) in [
         ("LISTEN_PID=$$ LISTEN_FDS=", &["LISTEN_FDS=", "not a number", "unset LISTEN_FDS"][..]),
         ("LISTEN_PID=$$ LISTEN_FDS=x", &["LISTEN_FDS=x", "not a number"]),
-        ("LISTEN_PID=$$ LISTEN_FDS=-1", &["LISTEN_FDS=-1", "1 or more"]),
         ("LISTEN_PID=$$ LISTEN_FDS=0", &["LISTEN_FDS=0", "1 or more"]),
-        ("LISTEN_PID=$$ LISTEN_FDS=99999999999", &["LISTEN_FDS=99999999999"]),
-        ("LISTEN_PID=$$ LISTEN_FDS=1000000", &["LISTEN_FDS=1000000", most]),
         ("LISTEN_PID=$$ LISTEN_FDS=2000000000", &["LISTEN_FDS=2000000000", most]),
-        ("LISTEN_PID=$$ LISTEN_FDS=2147483647", &["LISTEN_FDS=2147483647", most]),
         ("LISTEN_PID=$$ LISTEN_FDS=99999999999999999999", &[most]),
         (
             "LISTEN_PID=99999999999 LISTEN_FDS=1",
             &["LISTEN_PID=99999999999 is too large", "unset LISTEN_FDS"],
         ),
-        ("LISTEN_PID=x LISTEN_FDS=1", &["LISTEN_PID=x", "not a number"]),
         (
             "LISTEN_PID=1 LISTEN_FDS=1",
             &[
