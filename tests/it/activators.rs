@@ -145,7 +145,7 @@ impl Activator {
         }
         match self.who {
             Who::Ours => Some(self.ours(kind)),
-            Who::Systemd => self.systemd(kind),
+            Who::Systemd => self.systemd(kind, &[program_path()]),
             Who::Xinetd => self.xinetd(kind),
             Who::Tcpserver | Who::Unixserver | Who::S6 => self.ucspi(kind),
         }
@@ -163,13 +163,14 @@ impl Activator {
         Active::ours(dir, &mut command)
     }
 
-    fn systemd(self, kind: Kind) -> Option<Active> {
+    /// systemd-socket-activate(1) with a command, and flags before it.
+    pub(crate) fn systemd(self, kind: Kind, command: &[&str]) -> Option<Active> {
         for _ in 0..ATTEMPTS {
             let dir = Dir::new();
             let (arguments, address) = kind.systemd(&dir)?;
-            let mut command = clean("systemd-socket-activate");
-            command.args(self.flags()).args(arguments).arg(program_path());
-            let process = Process::start(&mut command);
+            let mut activate = clean("systemd-socket-activate");
+            activate.args(self.flags()).args(arguments).args(command);
+            let process = Process::start(&mut activate);
             // Somebody else may have taken the port in between.
             if process.stderr_line("Listening on").is_some() {
                 let address = address.parse().expect("an address");

@@ -11,6 +11,8 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use socket_activate_echo::activator::{Bound, Target};
 
+use crate::activate::{listening, port};
+use crate::activators::{Activator, Kind, Who};
 use crate::fd_store::Manager;
 use crate::kit::{DEADLINE, Process, clean, has_tool, program, program_path, run};
 
@@ -53,8 +55,7 @@ fn it_is_activated_by_ours_and_has_at_most_45_lines() {
     let mut command = program();
     command.args(["activate", "-l", "tcp:127.0.0.1:0", "--fdname", "door", "--"]).arg(example());
     let process = Process::start(&mut command);
-    let line = process.stderr_line("listening: ").expect("it listens");
-    let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port = port(&listening(&process)[0]);
     for _ in 0..3 {
         assert_eq!(greeting(port), "welcome to door\n");
     }
@@ -95,21 +96,11 @@ fn it_is_activated_by_systemds() {
     if !has_tool("systemd-socket-activate", "the example of the library") {
         return;
     }
-    for _ in 0..5 {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("bind")
-            .port();
-        let mut command = clean("systemd-socket-activate");
-        command.args(["-l", &format!("127.0.0.1:{port}"), "--fdname=door"]).arg(example());
-        let process = Process::start(&mut command);
-        // Somebody else may have taken the port in between.
-        if process.stderr_line("Listening on").is_some() {
-            assert_eq!(greeting(port), "welcome to door\n");
-            return;
-        }
-    }
-    panic!("systemd-socket-activate does not listen");
+    let example = example().display().to_string();
+    let active = Activator { who: Who::Systemd, accept: false, inetd: false }
+        .systemd(Kind::Tcp4, &["--fdname=door", &example]);
+    let active = active.expect("it has TCP");
+    assert_eq!(greeting(port(&active.address.to_string())), "welcome to door\n");
 }
 
 #[test]
