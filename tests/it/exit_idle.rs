@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, pidfd_open};
 use socket_activate_echo::activator::{Bound, Target};
 use socket_activate_echo::address::{Address, Style};
 use socket_activate_echo::server::{self, Config, Kept, Limits, Shutdown, Statistics};
@@ -24,7 +23,7 @@ use crate::workers::inherited;
 
 const WORKERS: [&str; 2] = ["1", "4"];
 /// In which a server that must go on would end.
-const A_WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+const A_WHILE: Duration = Duration::from_millis(300);
 
 /// A socket that stays open while servers come and go, as those of a service manager.
 struct Door {
@@ -99,12 +98,6 @@ fn the_manager_is_told() {
     }
 }
 
-/// Whether a process goes on for a while.
-fn goes_on(process: &Process) -> bool {
-    let pidfd = pidfd_open(process.pid(), PidfdFlags::empty()).expect("pidfd_open(2)");
-    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&A_WHILE)).expect("poll(2)") == 0
-}
-
 #[test]
 fn an_idle_connection_is_served_to_its_end() {
     for workers in WORKERS {
@@ -112,7 +105,7 @@ fn an_idle_connection_is_served_to_its_end() {
         let flags = ["serve", "--exit-idle-time", "0", "--workers", workers];
         let process = Process::start(&mut hand_over(listener, &flags));
         word(&client);
-        assert!(goes_on(&process), "{}", process.describe());
+        assert!(!process.ends_within(A_WHILE), "{}", process.describe());
         word(&client);
         client.shutdown(Direction::Write).expect("shutdown");
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);
@@ -131,7 +124,7 @@ fn a_server_for_one_connection_ends_with_it() {
         let mut command = hand_over_with(connection, environment, redirections, &flags);
         let process = Process::start(&mut command);
         drop(command);
-        assert!(goes_on(&process), "{}", process.describe());
+        assert!(!process.ends_within(A_WHILE), "{}", process.describe());
         word(&client);
         client.shutdown(Direction::Write).expect("shutdown");
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);
@@ -170,8 +163,9 @@ fn it_does_not_end_while_replies_are_kept() {
             client.send(&[0]).expect("send");
         }
         drop(keeper);
-        let mut fds = [PollFd::new(&ended, PollFlags::IN)];
-        assert_eq!(poll(&mut fds, Some(&A_WHILE)).expect("poll(2)"), 0, "replies are lost");
+        let (mut fds, time) = ([PollFd::new(&ended, PollFlags::IN)], Timespec::try_from(A_WHILE));
+        let ready = poll(&mut fds, Some(&time.expect("it fits"))).expect("poll(2)");
+        assert_eq!(ready, 0, "replies are lost");
         for number in 0..COUNT {
             let received = (&client).read(&mut [0; 2]);
             assert_eq!(received.unwrap_or_else(|error| panic!("{number}: {error}")), 1);

@@ -244,12 +244,16 @@ impl Process {
         self.finish()
     }
 
+    /// Whether it ends within the time.
+    pub(crate) fn ends_within(&self, time: Duration) -> bool {
+        let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("pidfd_open(2)");
+        let time = Timespec::try_from(time).expect("it fits");
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&time)).expect("poll(2)") == 1
+    }
+
     /// Waits for the end.
     pub(crate) fn finish(mut self) -> Finished {
-        let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("pidfd_open(2)");
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        let ended = poll(&mut fds, Some(&deadline())).expect("poll(2)");
-        assert!(ended == 1, "still running: {}", self.describe());
+        assert!(self.ends_within(DEADLINE), "still running: {}", self.describe());
         let status = self.child.wait().expect("it ended");
         for stream in [&self.stdout, &self.stderr] {
             let _: Option<()> = stream.wait(|_| None);

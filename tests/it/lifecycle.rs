@@ -5,8 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, Signal, pidfd_open};
+use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::activate::listening;
@@ -30,12 +29,10 @@ fn a_signal_loses_nothing_of_a_peer_that_reads_late_and_goes_on_sending() {
         }
         messages(&connect(&active.address, &active.dir), &[64]);
         active.process.signal(Signal::TERM);
-        let pidfd = pidfd_open(active.process.pid(), PidfdFlags::empty()).expect("pidfd_open(2)");
         let mut received = vec![0; late];
         for byte in &mut received {
             // A server that does not wait for the peer has ended by then.
-            let a_moment = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
-            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&a_moment)).expect("poll(2)");
+            active.process.ends_within(Duration::from_millis(300));
             peer.read_exact(std::slice::from_mut(byte)).expect("receive");
             peer.write_all(b"!").expect("one more byte is taken");
         }
