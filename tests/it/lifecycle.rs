@@ -19,7 +19,9 @@ use crate::kit::{DEADLINE, Dir, Process, program_path, run};
 #[test]
 fn a_signal_loses_nothing_of_a_peer_that_reads_late_and_goes_on_sending() {
     // Of the first one everything has reached the peer's kernel, and nothing is waited for.
-    for (sent, late) in [(20_000, 1), (1_500_000, 2)] {
+    for (sent, late, signal) in
+        [(20_000, 1, Signal::TERM), (1_500_000, 2, Signal::TERM), (1_500_000, 2, Signal::INT)]
+    {
         let active = Active::of(Kind::Tcp4);
         let mut peer: TcpStream = connect(&active.address, &active.dir).into();
         let bytes = pattern(sent);
@@ -28,7 +30,7 @@ fn a_signal_loses_nothing_of_a_peer_that_reads_late_and_goes_on_sending() {
             messages(&connect(&active.address, &active.dir), &[64]);
         }
         messages(&connect(&active.address, &active.dir), &[64]);
-        active.process.signal(Signal::TERM);
+        active.process.signal(signal);
         let mut received = vec![0; late];
         for byte in &mut received {
             // A server that does not wait for the peer has ended by then.

@@ -1,47 +1,16 @@
-//! The system calls of a round trip, and what a signal loses (nothing).
+//! The system calls of a start, of a round trip and of bulk.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Signal, kill_process};
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
 use crate::activators::{Active, Kind};
 use crate::clients::{connect, messages, pattern, receive};
 use crate::kit::{Dir, clean, has_tool, program_path};
-
-/// What was received before SIGTERM or SIGINT is sent back, and then comes the end: no reset.
-#[test]
-fn a_signal_loses_nothing_that_was_received() {
-    for kind in [Kind::Tcp4, Kind::UnixStream, Kind::Mptcp] {
-        for signal in [Signal::TERM, Signal::INT] {
-            let active = Active::of(kind);
-            let mut client: TcpStream = connect(&active.address, &active.dir).into();
-            let sent = pattern(20_000);
-            client.write_all(&sent).expect("send");
-            // The first byte says that it was received: the kernel takes so little at once.
-            let mut received = vec![0];
-            client.read_exact(&mut received).expect("receive");
-            active.process.signal(signal);
-            client.read_to_end(&mut received).expect("the end, and no reset");
-            assert!(received == sent, "{kind:?}: {} of {} bytes", received.len(), sent.len());
-            let refused = connect_again(&active);
-            active.process.finish().expect_code(0);
-            assert!(refused, "{kind:?}: accepted after {signal:?}");
-        }
-    }
-}
-
-/// Whether a connection after the end is refused or at least gets nothing.
-fn connect_again(active: &Active) -> bool {
-    let sockaddr = active.sockaddr();
-    let domain = Domain::from(i32::from(sockaddr.family()));
-    let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
-    socket.connect(&sockaddr).is_err() || (&socket).read(&mut [0]).map_or(true, |count| count == 0)
-}
 
 #[test]
 fn a_round_trip_is_one_receive_and_one_send_without_an_allocation() {
