@@ -21,11 +21,13 @@ pub(crate) fn signalfd(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
 }
 
 /// Blocks `signals` in this thread, and so in those that it starts.
+#[cfg(feature = "cli")]
 pub(crate) fn block(signals: &[libc::c_int]) -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &set_of(signals))
 }
 
 /// Waits for one of `signals`, which every thread has blocked.
+#[cfg(feature = "cli")]
 pub(crate) fn wait_for(signals: &[libc::c_int]) -> io::Result<libc::c_int> {
     let mut signal = 0;
     // SAFETY: the set is initialised, and `signal` lives until the call returns.
@@ -36,6 +38,7 @@ pub(crate) fn wait_for(signals: &[libc::c_int]) -> io::Result<libc::c_int> {
 }
 
 /// Ends this process by a signal that it has waited for: the parent sees which.
+#[cfg(feature = "cli")]
 pub(crate) fn end_by(signal: libc::c_int) -> io::Result<()> {
     super::handover::default_action(signal)?;
     unblock_all()?;
