@@ -37,15 +37,6 @@ pub(crate) fn wait_for(signals: &[libc::c_int]) -> io::Result<libc::c_int> {
     }
 }
 
-/// Ends this process by a signal that it has waited for: the parent sees which.
-#[cfg(feature = "cli")]
-pub(crate) fn end_by(signal: libc::c_int) -> io::Result<()> {
-    super::handover::default_action(signal)?;
-    unblock_all()?;
-    // SAFETY: raise(3) has no preconditions.
-    checked(unsafe { libc::raise(signal) }).map(drop)
-}
-
 /// Blocks no signal any more in this thread. execve(2) keeps the mask, and a program that is
 /// started with SIGTERM blocked does not end.
 pub(crate) fn unblock_all() -> io::Result<()> {

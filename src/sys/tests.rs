@@ -86,6 +86,16 @@ fn a_signal_of_a_signalfd_is_blocked() {
     assert!(rustix::io::fcntl_getfd(&fd).is_ok_and(|it| it.contains(rustix::io::FdFlags::CLOEXEC)));
 }
 
+#[cfg(feature = "cli")]
+#[test]
+fn a_blocked_signal_is_waited_for() {
+    let signals = [libc::SIGUSR1, libc::SIGUSR2];
+    signal::block(&signals).expect("pthread_sigmask(3)");
+    // SAFETY: raise(3) has no preconditions; in this thread, the signal is blocked.
+    assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
+    assert_eq!(signal::wait_for(&signals).expect("sigwait(3)"), libc::SIGUSR2);
+}
+
 #[test]
 fn datagrams_are_answered_from_where_they_lie() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open};
 use tempfile::TempDir;
 
 use super::case::Miss;
@@ -81,7 +81,7 @@ impl Engine {
         let folder = folder.context("make a temporary folder")?;
         remove_on_signal(folder.path().to_owned()).context("wait for SIGTERM and SIGINT")?;
         // What an engine leaves behind becomes a child of this process, so that it can be found.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        let _ = rustix::process::set_child_subreaper(Some(getpid()));
         Ok(Self { target, timeout: args.timeout, folder, files: AtomicUsize::new(0) })
     }
 
@@ -277,7 +277,10 @@ fn remove_on_signal(folder: PathBuf) -> io::Result<()> {
     std::thread::Builder::new().spawn(move || {
         let signal = sys::signal::wait_for(&SIGNALS)?;
         let _ = std::fs::remove_dir_all(folder);
-        sys::signal::end_by(signal)
+        sys::handover::default_action(signal)?;
+        sys::signal::unblock_all()?;
+        let signal = Signal::from_named_raw(signal).expect("it is one of those above");
+        kill_process(getpid(), signal).map_err(io::Error::from)
     })?;
     Ok(())
 }
