@@ -66,7 +66,7 @@ pub(super) fn cases(mux: &Mux) -> Vec<Case<'_>> {
         Case::new(
             "mux.bulk",
             "1,000,000 bytes come back while they are sent",
-            "cloud-hypervisor#1001, rust-vmm/vhost-device#494: the connection stalled",
+            "cloud-hypervisor#7672, libkrun#674: large packets of the guest were dropped",
             || in_between(mux, 1, || mux.served_with(BULK).map(drop).map_err(failed)),
         ),
     ]
