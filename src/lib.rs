@@ -20,6 +20,8 @@ pub mod text;
 
 mod backoff;
 mod sys;
+#[cfg(test)]
+mod testing;
 
 #[cfg(feature = "cli")]
 pub mod client;

@@ -156,9 +156,8 @@ mod tests {
         ] {
             assert_eq!(quote(OsStr::from_bytes(word)), quoted);
             let script = format!("printf %s {quoted}");
-            let Ok(bash) = std::process::Command::new("bash").args(["-c", &script]).output() else {
-                continue;
-            };
+            let mut bash = std::process::Command::new("bash");
+            let Ok(bash) = crate::testing::output(bash.args(["-c", &script])) else { continue };
             assert_eq!(bash.stdout, word, "{quoted}");
         }
     }

@@ -112,6 +112,7 @@ mod tests {
     fn only_a_socket_without_a_process_is_stale() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("s");
+        let _guard = crate::testing::without_other_processes();
         assert!(stale(&path).is_none(), "no file");
         for r#type in [Type::STREAM, Type::DGRAM, Type::SEQPACKET] {
             let socket = Socket::new(Domain::UNIX, r#type, None).expect("a socket");

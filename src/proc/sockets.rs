@@ -240,6 +240,7 @@ mod tests {
         let _old = UnixListener::bind(&path).expect("bind");
         std::fs::remove_file(&path).expect("remove");
         assert_eq!((sockets_at(&address), served_alike(&address)), (vec![], vec![]));
+        let _guard = crate::testing::without_other_processes();
         drop(UnixListener::bind(&path).expect("bind"));
         assert_eq!(sockets_at(&address), [], "the file is left over");
         std::fs::remove_file(&path).expect("remove");

@@ -14,6 +14,7 @@ use std::process::Command;
 use self::cases::{CASES, Case, Stage};
 use super::*;
 use crate::sys::tests::call;
+use crate::testing;
 
 /// The variables of a process that is a case: its name, its layers, and the folder of its files.
 const CASE: &str = "SANDBOX_CASE";
@@ -67,13 +68,10 @@ fn outcome(case: &Case, layers: &str) -> (String, String) {
     let name = folder.path().to_str().expect("text");
     let name = UnixAddr::from_abstract_name(name).expect("a name");
     let _abstract = UnixDatagram::bind_addr(&name).expect("bind");
-    let output = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "sandbox::tests::inside", "--nocapture", "--test-threads=1"])
-        .env(CASE, case.name)
-        .env(LAYERS, layers)
-        .env(FOLDER, folder.path())
-        .output()
-        .expect("it starts");
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", "sandbox::tests::inside", "--nocapture", "--test-threads=1"]);
+    command.env(CASE, case.name).env(LAYERS, layers).env(FOLDER, folder.path());
+    let output = testing::output(&mut command).expect("it starts");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let number = text.lines().find_map(|line| line.split_once("outcome ")?.1.parse::<i32>().ok());
     let outcome = match (output.status.signal(), number) {

@@ -16,6 +16,7 @@ use crate::server::pulse::Pulse;
 use crate::server::shared::ServedSocket;
 use crate::server::{BusyPoll, Limits, Shutdown};
 use crate::sys::option;
+use crate::testing::without_other_processes;
 
 /// Calls `check` with a worker that has one socket, and room for one connection.
 fn with_worker(
@@ -128,6 +129,7 @@ fn peers_that_reset_in_the_middle_of_a_splice_leave_the_pipes_to_the_others() {
             connection_event(worker, EventFlags::IN);
         }
         assert!(worker.space.pipes.take().is_none(), "the one pipe is lent");
+        let _guard = without_other_processes();
         drop(peer);
         connection_event(worker, EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
         assert_eq!(worker.connections.len(), 0);
@@ -170,6 +172,7 @@ fn what_is_kept_for_peers_that_do_not_read_never_exceeds_the_limit() {
             let blocked = |number| worker.connections.get(number).expect("it is open").is_blocked();
             assert!((0..CONNECTIONS).all(blocked));
             // Who is gone is owed nothing.
+            let _guard = without_other_processes();
             drop(peers);
             for number in 0..CONNECTIONS {
                 let flags = EventFlags::OUT | EventFlags::HUP | EventFlags::RDHUP;
@@ -189,6 +192,7 @@ fn an_error_queue_is_emptied() {
     option::set(socket.as_fd(), libc::IPPROTO_IP, IP_RECVERR, 1).expect("IP_RECVERR");
     let gone = UdpSocket::bind("127.0.0.1:0").expect("bind");
     gone.send_to(b"hello", socket.local_addr().expect("an address")).expect("send");
+    let _guard = without_other_processes();
     drop(gone);
     let observer = socket.try_clone().expect("dup");
     let events = || {
@@ -252,6 +256,7 @@ fn the_wait_for_room_starts_anew_after_a_connection_was_accepted() {
         // The end of one connection makes room for the next one, which gets the same number.
         worker.event(Token::Listener(0), EventFlags::IN, &mut ());
         assert!(worker.listeners.next_due().is_some());
+        let _guard = without_other_processes();
         drop(clients);
         connection_event(worker, EventFlags::IN | EventFlags::RDHUP);
         worker.after_events(&mut ());
