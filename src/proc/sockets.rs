@@ -39,8 +39,10 @@ pub fn serving(address: &Address) -> Vec<Socket> {
 fn listed_at(address: &Address) -> impl Iterator<Item = (SocketAddr, Socket)> {
     let resolved = address.resolve().unwrap_or_default();
     let wanted: Vec<_> = resolved.iter().filter_map(SockAddr::as_socket).collect();
+    let port = wanted.first().map(SocketAddr::port);
+    let listed = port.map(|port| listed(address.kind(), port)).unwrap_or_default();
     let is_there = move |held: SocketAddr| wanted.iter().any(|wanted| overlap(held, *wanted));
-    listed(address.kind()).into_iter().filter(move |(held, _)| is_there(*held))
+    listed.into_iter().filter(move |(held, _)| is_there(*held))
 }
 
 /// The addresses of reachable sockets that somebody may have meant by `address`: for IP the same
@@ -71,8 +73,8 @@ fn served_on_port(first: &'static Kind, port: u16) -> Vec<Address> {
     let mut found = Vec::new();
     for kind in kinds {
         let Transport::Inet(inet) = kind.transport else { continue };
-        for (at, socket) in listed(kind) {
-            if socket.serves && at.port() == port {
+        for (at, socket) in listed(kind, port) {
+            if socket.serves {
                 let at = SocketAddr::new(at.ip().to_canonical(), port);
                 found.push(Address::from_ip(inet, at));
             }
@@ -98,17 +100,27 @@ fn alike(name: &UnixName) -> Vec<UnixName> {
     names
 }
 
-/// The sockets of a kind with their addresses; none if the kernel does not list it.
-fn listed(kind: &Kind) -> Vec<(SocketAddr, Socket)> {
+/// The sockets of a kind that have the port, with their addresses; none if the kernel does not list
+/// the kind.
+fn listed(kind: &Kind, port: u16) -> Vec<(SocketAddr, Socket)> {
     /// The states of linux/tcp_states.h, which UDP's tables use too.
     const LISTENING: &str = "0A";
     const UNCONNECTED: &str = "07";
     let serving = if kind.style == Style::Datagram { UNCONNECTED } else { LISTENING };
     let mut found = Vec::new();
-    for table in kind.proc_net.into_iter().flatten() {
+    // A read gets a page at a time, and the kernel counts UDP sockets from the first one to find
+    // the next page: if one of those was closed meanwhile, a row is passed over. So each table is
+    // read twice.
+    let tables = kind.proc_net.into_iter().flatten();
+    for table in tables.clone().chain(tables) {
         // These tables contain no text that a user chose.
         let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-        found.extend(table.lines().filter_map(|row| parse(row, serving)));
+        let rows = table.lines().filter_map(|row| parse(row, serving));
+        for row in rows.filter(|(held, _)| held.port() == port) {
+            if !found.contains(&row) {
+                found.push(row);
+            }
+        }
     }
     found
 }
