@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open};
-use tempfile::TempDir;
 
 use super::case::Miss;
+use super::folder::Folder;
 use super::inspection::Inspection;
 use super::processes;
 use crate::activator::{Bound, HandOver, Target};
@@ -41,8 +41,7 @@ pub(super) struct Engine {
     target: Target,
     /// How long an answer or an end may take.
     pub(super) timeout: Duration,
-    /// For socket files and output.
-    folder: TempDir,
+    folder: Folder,
     /// Makes names of files unique.
     files: AtomicUsize,
 }
@@ -77,9 +76,7 @@ impl Engine {
         };
         // A descriptor that a shell has left open here would look like one of the engine's.
         sys::handover::keep_descriptors_to_ourselves().context("mark descriptors close-on-exec")?;
-        let folder = tempfile::Builder::new().prefix("socket-activate-echo-").tempdir();
-        let folder = folder.context("make a temporary folder")?;
-        remove_on_signal(folder.path().to_owned()).context("wait for SIGTERM and SIGINT")?;
+        let folder = Folder::new().context("make a temporary folder")?;
         // What an engine leaves behind becomes a child of this process, so that it can be found.
         let _ = rustix::process::set_child_subreaper(Some(getpid()));
         Ok(Self { target, timeout: args.timeout, folder, files: AtomicUsize::new(0) })
@@ -267,22 +264,6 @@ impl Drop for Running<'_> {
         }
         processes::end_programs();
     }
-}
-
-/// Removes the folder at SIGTERM or SIGINT, then ends by that signal. What was started gets SIGTERM
-/// from the kernel.
-fn remove_on_signal(folder: PathBuf) -> io::Result<()> {
-    const SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
-    sys::signal::block(&SIGNALS)?;
-    std::thread::Builder::new().spawn(move || {
-        let signal = sys::signal::wait_for(&SIGNALS)?;
-        let _ = std::fs::remove_dir_all(folder);
-        sys::handover::default_action(signal)?;
-        sys::signal::unblock_all()?;
-        let signal = Signal::from_named_raw(signal).expect("it is one of those above");
-        kill_process(getpid(), signal).map_err(io::Error::from)
-    })?;
-    Ok(())
 }
 
 fn lossy(path: &Path) -> String {

@@ -11,6 +11,7 @@ mod clients;
 mod engine;
 mod expect;
 mod finding;
+mod folder;
 mod format;
 mod inspection;
 mod manager;
